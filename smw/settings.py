@@ -1,0 +1,219 @@
+"""The settings of every part: types, defaults, limits and environment names; knows nothing of who uses them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from smw.errors import ConfigError, nearest
+
+__all__ = [
+    "PARTS",
+    "PROFILES",
+    "CacheSettings",
+    "MonitorSettings",
+    "PartSettings",
+    "PipelineSettings",
+    "Profile",
+    "SecuritySettings",
+    "WebSettings",
+    "build",
+]
+
+Profile = Literal["development", "testing", "production"]
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_KEY_BYTES = 32
+
+
+def _comma_list(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _redis_url(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    url = value if "://" in value else f"redis://{value}"
+    scheme = urlsplit(url).scheme
+    if scheme not in _REDIS_SCHEMES:
+        hint = nearest(scheme, _REDIS_SCHEMES)
+        msg = f"unknown scheme {scheme!r}; known: redis://, rediss://, unix://.{hint}"
+        raise ValueError(msg)
+    return url
+
+
+def _host_port(value: object) -> object:
+    items = _comma_list(value)
+    if not isinstance(items, tuple):
+        return items
+    for item in items:
+        host, _, port = str(item).rpartition(":")
+        if not host or not port.isdecimal():
+            msg = f"{item!r} is not host:port"
+            raise ValueError(msg)
+    return items
+
+
+def _keys(value: object) -> object:
+    if isinstance(value, str):
+        pairs = [item.partition(":") for item in value.split(",") if item.strip()]
+        value = {name.strip(): text.strip() for name, _, text in pairs}
+    if not isinstance(value, Mapping):
+        return value
+    keys: dict[str, bytes] = {}
+    for name, raw in value.items():
+        try:
+            key = raw if isinstance(raw, bytes) else base64.b64decode(str(raw), validate=True)
+        except binascii.Error:
+            key = b""
+        if not name or len(key) != _KEY_BYTES:
+            msg = f"key {name!r} is not 32 bytes in base64; make one with: openssl rand -base64 32"
+            raise ValueError(msg)
+        keys[str(name)] = key
+    return keys
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Servers = Annotated[tuple[str, ...], BeforeValidator(_host_port)]
+RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
+Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
+
+
+def _setting(default: object, env: str, about: str, *, used: bool = True, secret: bool = False, **limits: Any) -> Any:
+    extra = {"env": env, "used": used, "secret": secret}
+    return Field(default, description=about, json_schema_extra=extra, repr=not secret, validate_default=False, **limits)
+
+
+class PartSettings(BaseModel):
+    """What the settings of all parts have in common: frozen, unknown names refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+
+class CacheSettings(PartSettings):
+    """Levels of the function cache and how values are stored in them."""
+
+    l1_size: int = _setting(1000, "CACHE_L1_SIZE", "entries kept in memory", ge=0)
+    l1_bytes: int = _setting(64 * 2**20, "CACHE_L1_BYTES", "estimated bytes kept in memory", ge=0)
+    l2_host: RedisUrl | None = _setting(None, "CACHE_L2_URL", "Redis URL; unset: no L2", secret=True, alias="l2_url")
+    l3_servers: Servers = _setting((), "CACHE_L3_SERVERS", "memcached servers, host:port")
+    compression: bool = _setting(True, "CACHE_COMPRESSION", "compress stored values from 1 KB on")
+    encryption: bool | None = _setting(None, "CACHE_ENCRYPTION", "AES-256-GCM; unset: on where keys exist")
+    encryption_keys: Keys = _setting({}, "CACHE_ENCRYPTION_KEYS", "id:base64,...; the first one seals", secret=True)
+    namespace: str | None = _setting(None, "CACHE_NAMESPACE", "prefix that keeps services apart; unset: service name")
+    budget_ms: int = _setting(100, "CACHE_BUDGET_MS", "most that all remote levels may add to one call", ge=1)
+    allow_pickle: bool = _setting(False, "CACHE_ALLOW_PICKLE", "allow sealed pickles for values no other codec takes")
+
+
+class MonitorSettings(PartSettings):
+    """Metrics, spans and logs."""
+
+    prometheus_port: int | None = _setting(None, "PROMETHEUS_PORT", "own metrics listener", ge=1, le=65535)
+    jaeger_endpoint: str | None = _setting(None, "JAEGER_ENDPOINT", "OTLP/HTTP endpoint for spans; needs extra otel")
+    metrics_push_gateway: str | None = _setting(None, "METRICS_PUSH_GATEWAY", "Pushgateway URL", used=False)
+    logs: Literal["json", "off"] = _setting("off", "MONITOR_LOGS", "json: log records of smw as JSON lines on stderr")
+
+
+class SecuritySettings(PartSettings):
+    """Audit log, compliance and what the web adapter refuses."""
+
+    trail_dir: Path | None = _setting(None, "SECURITY_TRAIL_DIR", "folder of the audit log; unset: kept in memory")
+    catalogue: Mapping[str, Any] | Path | None = _setting(None, "SECURITY_CATALOGUE", "data catalogue: mapping or TOML")
+    audit_level: Literal["LOW", "MEDIUM", "HIGH"] = _setting("HIGH", "SECURITY_AUDIT_LEVEL", "LOW, MEDIUM or HIGH")
+    mode: Literal["enforce", "shadow"] | None = _setting(None, "SECURITY_MODE", "unset: production enforces")
+    signing_key: str | None = _setting(None, "SECURITY_SIGNING_KEY", "file of the key that signs checkpoints")
+    threat_detection_enabled: bool = _setting(True, "THREAT_DETECTION_ENABLED", "threat detectors", used=False)
+    compliance_frameworks: Names = _setting((), "COMPLIANCE_FRAMEWORKS", "frameworks of web policy", used=False)
+    trusted_proxies: Names = _setting((), "SECURITY_TRUSTED_PROXIES", "networks whose forwarding headers count")
+    rate_limit: str | None = _setting(None, "SECURITY_RATE_LIMIT", "requests per client, such as 100/minute")
+    max_body_bytes: int = _setting(10 * 2**20, "SECURITY_MAX_BODY_BYTES", "largest request body", ge=0)
+
+
+class PipelineSettings(PartSettings):
+    """Streams and batches."""
+
+    kafka_brokers: Servers = _setting((), "KAFKA_BROKERS", "Kafka brokers, host:port", used=False)
+    redis_url: RedisUrl | None = _setting(None, "PIPELINE_REDIS_URL", "Redis for streams", secret=True)
+    stream_buffer_size: int = _setting(10_000, "STREAM_BUFFER_SIZE", "records fetched or waiting to be sent", ge=1)
+    batch_size: int = _setting(1_000, "BATCH_SIZE", "rows per call of a batch function", ge=1)
+
+
+class WebSettings(PartSettings):
+    """Endpoints and the response cache."""
+
+    metrics_path: str | None = _setting("/metrics", "WEB_METRICS_PATH", "path of the Prometheus exposition")
+    health_path: str | None = _setting("/health", "WEB_HEALTH_PATH", "path of the health checks")
+    response_cache_max_bytes: int = _setting(2**20, "WEB_RESPONSE_CACHE_MAX_BYTES", "largest stored response", ge=0)
+
+
+PARTS: dict[str, type[PartSettings]] = {
+    "cache": CacheSettings,
+    "monitor": MonitorSettings,
+    "security": SecuritySettings,
+    "pipeline": PipelineSettings,
+    "web": WebSettings,
+}
+PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "development": {"security": {"audit_level": "LOW"}},
+    "testing": {"security": {"audit_level": "LOW"}},
+    "production": {"monitor": {"logs": "json"}, "security": {"rate_limit": "600/minute"}},
+}
+
+M = TypeVar("M", bound=PartSettings)
+
+
+def build(model: type[M], settings: M | Mapping[str, Any] | None, options: Mapping[str, Any] | None = None) -> M:
+    """Make a settings model from a model, a mapping, keyword options, or a mix of them.
+
+    Args:
+        model: The part's settings model.
+        settings: A model (taken as it is unless `options` are given) or a mapping.
+        options: Further settings; they win over `settings`.
+
+    Raises:
+        ConfigError: A name is unknown (with the nearest valid one) or a value is refused.
+    """
+    if isinstance(settings, model) and not options:
+        return settings
+    given: dict[str, Any] = {}
+    if isinstance(settings, PartSettings):
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    elif settings is not None:
+        given = dict(settings)
+    given |= options or {}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise explain_invalid(model, error) from None
+
+
+def explain_invalid(
+    model: type[PartSettings], error: ValidationError, names: Mapping[str, str] | None = None
+) -> ConfigError:
+    """Turn pydantic's complaint into one `ConfigError` that names each setting.
+
+    Args:
+        model: The model that refused.
+        error: What pydantic raised.
+        names: How the user spelled a field (an environment variable), where it is not the field's name.
+    """
+    part = model.__name__.removesuffix("Settings").lower()
+    valid = [*model.model_fields, *(f.alias for f in model.model_fields.values() if f.alias)]
+    spelled = {f.alias: name for name, f in model.model_fields.items() if f.alias}
+    problems = []
+    for item in error.errors(include_input=False, include_url=False):
+        field = str(item["loc"][0]) if item["loc"] else ""
+        field = spelled.get(field, field)
+        shown = (names or {}).get(field, field)
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown {part} setting {shown!r}.{nearest(field, valid)}")
+        else:
+            problems.append(f"{part} setting {shown!r}: {item['msg'].removeprefix('Value error, ')}")
+    return ConfigError("SMW-S101", "; ".join(problems), fix=f"known {part} settings: {', '.join(model.model_fields)}")
