@@ -1,0 +1,70 @@
+"""Which runtime decorated functions use, looked up at first call; knows a runtime only as something with parts."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import weakref
+from typing import Any, Protocol
+
+__all__ = ["Provider", "default", "get", "part", "rebind", "use"]
+
+
+class Provider(Protocol):
+    """Whatever can hand out a part by name: the runtime, or a recording one in tests."""
+
+    def part(self, name: str) -> Any:
+        """Return the cache, monitor, security or pipeline of this runtime."""
+        ...
+
+
+class Rebindable(Protocol):
+    """Something that holds on to a part and must look it up again when the runtime changes."""
+
+    def unbind(self) -> None:
+        """Forget what was bound."""
+        ...
+
+
+_lock = threading.RLock()
+_current: Provider | None = None
+_bound: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def default() -> Provider:
+    """Return the current runtime, opening the default one when none was configured.
+
+    The one place where a lower layer names an upper one: by string and on first use, because which
+    runtime serves a function is only known when it is called.
+    """
+    global _current  # noqa: PLW0603 - one current runtime a process is the point
+    with _lock:
+        if _current is None:
+            _current = importlib.import_module("smw.runtime").Runtime()
+        return _current
+
+
+def get() -> Provider | None:
+    """Return the current runtime, or None where nothing was opened yet."""
+    return _current
+
+
+def part(name: str) -> Any:
+    """Return a part of the current runtime."""
+    return default().part(name)
+
+
+def use(provider: Provider | None) -> Provider | None:
+    """Make `provider` the current runtime, unbind every decorated function, and return the one before."""
+    global _current  # noqa: PLW0603 - one current runtime a process is the point
+    with _lock:
+        before, _current = _current, provider
+        for bound in list(_bound):
+            bound.unbind()
+        return before
+
+
+def rebind(bound: Rebindable) -> None:
+    """Unbind `bound` whenever the current runtime changes; held weakly."""
+    with _lock:
+        _bound.add(bound)
