@@ -77,8 +77,11 @@ def _deb(spec: Spec, *, fetch: bool) -> Found | Missing:
 def _compose(spec: Spec, *, fetch: bool) -> Found | Missing:
     if not shutil.which("docker"):
         return Missing("no docker")
-    try:
-        done = subprocess.run(["docker", "info"], capture_output=True, timeout=10, check=False)
-    except subprocess.TimeoutExpired:
-        return Missing("the docker daemon does not answer")
-    return Found("compose") if done.returncode == 0 else Missing("no docker daemon")
+    for words, lack in ((("compose", "version"), "no docker compose"), (("info",), "no docker daemon")):
+        try:
+            done = subprocess.run(["docker", *words], capture_output=True, timeout=10, check=False)
+        except subprocess.TimeoutExpired:
+            return Missing("the docker daemon does not answer")
+        if done.returncode != 0:
+            return Missing(lack)
+    return Found("compose")
