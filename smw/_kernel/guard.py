@@ -1,0 +1,155 @@
+"""What keeps a sick backend from costing callers time: a deadline per call and a breaker per server; knows no protocol."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from smw._kernel.clock import Clock
+from smw._kernel.host import Host
+from smw._kernel.process import after_fork
+from smw._kernel.signals import BackendDown, BackendUp
+
+__all__ = ["Breaker", "Budget"]
+
+_log = logging.getLogger("smw.guard")
+FAILURES = 5
+WINDOW_S = 10.0
+PROBE_FIRST_S = 0.1
+PROBE_MOST_S = 0.5
+
+
+class Budget:
+    """How much longer one call may spend on backends.
+
+    Args:
+        clock: Where time comes from.
+        seconds: What the whole call may spend.
+    """
+
+    __slots__ = ("_clock", "_deadline")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._deadline = clock.now() + seconds
+
+    def left_s(self) -> float:
+        """Return the seconds that are left, 0.0 when spent."""
+        return max(0.0, self._deadline - self._clock.now())
+
+
+class Breaker:
+    """Stops asking a backend that fails, and asks again in the background until it answers.
+
+    It opens after 5 failures within 10 s that make up at least half of what was asked, or at once on a
+    permanent failure (wrong password, not the right server). While it is open a daemon thread probes every
+    0.1 to 0.5 s, so that no caller ever pays for finding out that the server is still gone.
+
+    Args:
+        name: The backend in signals and logs, such as ``redis``; no credentials.
+        host: Clock, jitter and bus.
+        probe: Blocking check with a time-out of its own; returns or raises.
+        on_up: Called in the probing thread when the backend answers again, before callers are let through.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        probe: Callable[[], object],
+        *,
+        on_up: Callable[[], object] | None = None,
+    ) -> None:
+        self.name = name
+        self._host = host
+        self._probe = probe
+        self._on_up = on_up
+        self._outcomes: deque[tuple[float, bool]] = deque(maxlen=50)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._is_open = False
+        self._prober_pid = 0
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether callers are kept away."""
+        return self._is_open
+
+    def allows(self) -> bool:
+        """Tell whether to ask the backend now; in a forked child also restarts the probing."""
+        if not self._is_open:
+            return True
+        if self._prober_pid != os.getpid():
+            self._start_probing()
+        return False
+
+    def ok(self) -> None:
+        """Record an answer."""
+        if self._outcomes:  # a healthy backend, the usual case, costs one truth test
+            self._outcomes.append((self._host.clock.now(), True))
+
+    def failed(self, reason: str, *, permanent: bool = False) -> None:
+        """Record that the backend failed or was too slow.
+
+        Args:
+            reason: Short constant or exception text without secrets.
+            permanent: Trying again will not help until somebody mends something; opens at once.
+        """
+        now = self._host.clock.now()
+        with self._lock:
+            self._outcomes.append((now, False))
+            recent = [good for at, good in self._outcomes if now - at <= WINDOW_S]
+            failures = recent.count(False)
+            opens = permanent or (failures >= FAILURES and failures * 2 >= len(recent))
+            if not opens or self._is_open or self._stop.is_set():
+                return
+            self._is_open = True
+        log = _log.error if permanent else _log.warning
+        log("%s is down (%s): answering without it and probing in the background", self.name, reason)
+        self._host.bus.send(BackendDown(self.name, reason))
+        self._start_probing()
+
+    def _start_probing(self) -> None:
+        with self._lock:
+            if self._prober_pid == os.getpid() or self._stop.is_set():
+                return
+            self._prober_pid = os.getpid()
+        threading.Thread(target=self._probe_until_up, name=f"smw-probe-{self.name}", daemon=True).start()
+
+    def _probe_until_up(self) -> None:
+        pause_s = PROBE_FIRST_S
+        stop = self._stop
+        while not stop.wait(pause_s * (0.8 + 0.2 * self._host.entropy.random())):
+            if self.probe_now():
+                break
+            pause_s = min(pause_s * 2, PROBE_MOST_S)
+        self._prober_pid = 0
+
+    def probe_now(self) -> bool:
+        """Ask the backend once, in the calling thread, and close the breaker when it answers."""
+        try:
+            self._probe()
+            if self._on_up is not None:
+                self._on_up()
+        except Exception as error:  # noqa: BLE001 - any failure means that it is still down
+            _log.debug("%s is still down: %s", self.name, type(error).__name__)
+            return False
+        with self._lock:
+            was_open, self._is_open = self._is_open, False
+            self._outcomes.clear()
+        if was_open:
+            _log.warning("%s is back", self.name)
+            self._host.bus.send(BackendUp(self.name))
+        return True
+
+    def close(self) -> None:
+        """End the probing; idempotent."""
+        self._stop.set()

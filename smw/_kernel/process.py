@@ -1,0 +1,37 @@
+"""What must happen when the process forks; knows only callbacks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from typing import Any
+
+__all__ = ["after_fork"]
+
+_log = logging.getLogger("smw.process")
+_callbacks: list[weakref.WeakMethod[Any]] = []
+_registered = False
+
+
+def after_fork(callback: Any) -> None:
+    """Call the bound method `callback` in every forked child, before user code runs there; held weakly.
+
+    It must not do I/O: what the parent opened still belongs to the parent.
+    """
+    global _registered  # noqa: PLW0603 - the hook of the interpreter is installed once a process
+    if not _registered and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_run)
+    _registered = True
+    _callbacks[:] = [ref for ref in _callbacks if ref() is not None]
+    _callbacks.append(weakref.WeakMethod(callback))
+
+
+def _run() -> None:
+    for ref in tuple(_callbacks):
+        callback = ref()
+        if callback is not None:
+            try:
+                callback()
+            except Exception:
+                _log.exception("a callback after fork failed")
