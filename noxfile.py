@@ -37,7 +37,7 @@ if os.environ.get("CI"):
 
 # --- sessions (defined only when nox reads this file) -------------------------------------------------------------
 
-if __name__ != "__main__":
+if __name__ not in ("__main__", "front_door"):
     import nox
 
     nox.options.sessions = ["tests"]
