@@ -1,0 +1,103 @@
+"""What one measurement looks like and when it meets its target; knows no benchmark."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Row", "meets", "nanoseconds", "render"]
+
+_TARGET = re.compile(r"(?P<sense><=|>=) (?P<limit>[0-9.]+)(?: (?P<unit>\S+))?$")
+_COLUMNS = ("task", "system", "value", "unit", "ratio", "target", "ok")
+_RIGHT = {"value", "ratio"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system doing one task.
+
+    Args:
+        task: What was measured, the same text for every system that is compared.
+        system: Who did it.
+        value: The figure.
+        unit: Its unit: ns, us, ms, s, MB, ...
+        ratio: This system's value over the named peer's in the same run; None where nothing is compared.
+        target: ``<= 0.5`` is about the ratio (the value, where there is no ratio), ``<= 10 ms`` about the value.
+    """
+
+    task: str
+    system: str
+    value: float
+    unit: str
+    ratio: float | None = None
+    target: str | None = None
+
+
+def meets(row: Row) -> bool | None:
+    """Tell whether a row meets its target; None where it has none."""
+    if row.target is None:
+        return None
+    found = _TARGET.match(row.target)
+    if found is None:
+        message = f"a target reads '<= 0.5' or '<= 10 ms', not {row.target!r}"
+        raise ValueError(message)
+    if found["unit"] not in (None, row.unit):
+        message = f"the target {row.target!r} is in another unit than the value ({row.unit})"
+        raise ValueError(message)
+    figure = row.value if found["unit"] or row.ratio is None else row.ratio
+    limit = float(found["limit"])
+    return figure <= limit if found["sense"] == "<=" else figure >= limit
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Lay rows out as one table in plain text, a task's name only on its first line."""
+    lines = [_COLUMNS]
+    task = ""
+    for row in rows:
+        verdict = {True: "yes", False: "NO", None: ""}[meets(row)]
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        name = "" if row.task == task else row.task
+        lines.append(
+            (
+                name,
+                row.system,
+                f"{row.value:,.4g}" if row.value < 1000 else f"{row.value:,.0f}",
+                row.unit,
+                ratio,
+                row.target or "",
+                verdict,
+            )
+        )
+        task = row.task
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
+            for name, cell, width in zip(_COLUMNS, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def nanoseconds(calls: Callable[[int], object], *, number: int, rounds: int = 7) -> float:
+    """Return the median over rounds of the nanoseconds that one call takes.
+
+    Args:
+        calls: Makes as many calls as it is told, in a loop of its own.
+        number: Calls in a round.
+        rounds: Rounds after one that warms up.
+    """
+    calls(max(1, number // 10))
+    taken = []
+    for _ in range(rounds):
+        started = time.perf_counter_ns()
+        calls(number)
+        taken.append((time.perf_counter_ns() - started) / number)
+    return statistics.median(taken)
