@@ -1,0 +1,47 @@
+"""What the public functions around the decorators take and give."""
+
+import asyncio
+from typing import assert_type
+
+import smw
+from smw import cache, errors, monitor, pipeline, security
+
+
+@cache.cached(ttl=60, tags=["user:{user_id}"])
+async def profile(user_id: int) -> dict[str, str]:
+    return {"id": str(user_id)}
+
+
+async def use() -> None:
+    assert_type(await profile(1), dict[str, str])
+    await cache.drop(tags=["user:1"])
+    await pipeline.emit("events", {"a": 1}, key="k")
+
+
+async def lifetime() -> None:
+    async with smw.Runtime("testing") as runtime:
+        assert_type(runtime, smw.Runtime)
+
+
+with smw.Runtime("testing") as current:
+    assert_type(current, smw.Runtime)
+
+assert_type(smw.configure("testing", service="music"), smw.Runtime)
+assert_type(smw.__version__, str)
+cache.drop_sync(tags=["user:1"])
+with security.acting("ann", purpose="support", subjects=["u1"]):
+    asyncio.run(use())
+explicit = cache.Cache(l1_size=10), monitor.Monitor(), security.Security(), pipeline.Pipeline()
+
+
+@explicit[0].cached(ttl=1)
+def square(x: int) -> int:
+    return x * x
+
+
+assert_type(square(2), int)
+denied: type[PermissionError] = errors.Denied
+smw.explain(3)  # error
+smw.configure("testing", services="music")  # error
+cache.cached()  # error
+cache.cached(ttl=1, levels="l1", unknown=2)  # error
