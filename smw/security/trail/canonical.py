@@ -1,0 +1,103 @@
+"""How values become bytes in the audit log: canonical JSON without floats, keyed digests; it knows no record."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+__all__ = ["Digests", "encode", "plain"]
+
+_TEXT_MAX = 1024
+_ITEMS_MAX = 256
+_DEPTH_MAX = 8
+_INT_BITS = 64
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_digest_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=lambda value: _shape(value)).encode  # noqa: PLW0108 - defined below
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """Return the one line of a record: ASCII JSON, keys sorted, no spaces, no newline inside.
+
+    Args:
+        record: Strings, integers, booleans, None, lists and mappings of them; other values go through `plain` first.
+    """
+    return _encode(record).encode("ascii")
+
+
+def plain(value: object, depth: int = _DEPTH_MAX) -> Any:
+    """Return `value` as the log may keep it: bounded in size, floats and odd types as text, never an address.
+
+    Args:
+        value: Whatever a caller handed over.
+        depth: How many levels of containers are looked into.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if depth and isinstance(value, Mapping):
+        return {str(_scalar(k)): plain(v, depth - 1) for k, v in list(value.items())[:_ITEMS_MAX]}
+    if depth and isinstance(value, list | tuple):
+        return [plain(item, depth - 1) for item in value[:_ITEMS_MAX]]
+    return _scalar(value)
+
+
+def _scalar(value: object) -> str | int | bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= _TEXT_MAX else f"{value[:_TEXT_MAX]}[+{len(value) - _TEXT_MAX}]"
+    if isinstance(value, int):
+        return int(value) if value.bit_length() < _INT_BITS else hex(value)
+    return repr(float(value)) if isinstance(value, float) else _odd(value)
+
+
+def _odd(value: object) -> str:
+    """Return text for dates, decimals, UUIDs and the like; for anything else only its type."""
+    if type(value).__module__ in {"datetime", "decimal", "uuid", "fractions", "ipaddress", "pathlib"}:
+        return str(value)[:_TEXT_MAX]
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def _shape(value: object) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name) for item in fields(value)}
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, AbstractSet):
+        return sorted(_digest_encode(item) for item in value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    names = getattr(type(value), "model_fields", None)  # a pydantic model
+    if isinstance(names, Mapping):
+        return {name: getattr(value, name) for name in names}
+    return _odd(value)
+
+
+class Digests:
+    """Keyed digests: equal values are recognisable, and nobody without the key can guess one.
+
+    Args:
+        key: The secret; at least 16 bytes.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def pseudonym(self, subject: str) -> str:
+        """Return what stands for a subject in the log."""
+        return hmac.digest(self._key, b"subject\x00" + subject.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
+
+    def of(self, values: Mapping[str, object]) -> str | None:
+        """Return the digest of several arguments; None when they have no finite form (a cycle, endless nesting)."""
+        try:
+            text = _digest_encode(values)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        return hmac.digest(self._key, b"arguments\x00" + text.encode("ascii"), "sha256").hex()[:32]
