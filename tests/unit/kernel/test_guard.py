@@ -1,0 +1,104 @@
+"""A sick backend is left alone quickly and found again quickly."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from smw._kernel.guard import Breaker, Budget
+from smw._kernel.host import Host
+from smw._kernel.signals import BackendDown, BackendUp
+from smw.testing import FakeClock
+
+
+def _host(clock: FakeClock | None = None) -> Host:
+    return Host(clock=clock or FakeClock())
+
+
+def _never() -> None:
+    raise ConnectionError
+
+
+def test_a_budget_runs_down_to_zero() -> None:
+    """What is left shrinks with the clock and never goes below zero."""
+    clock = FakeClock()
+    budget = Budget(clock, 0.1)
+    clock.advance(0.04)
+    assert budget.left_s() == pytest.approx(0.06)
+    clock.advance(1)
+    assert budget.left_s() == 0.0
+
+
+def test_five_failures_open_and_the_signal_is_sent_once() -> None:
+    """Four failures keep asking, the fifth stops it."""
+    host, down = _host(), []
+    host.bus.subscribe(BackendDown, down.append)
+    breaker = Breaker("redis", host, _never)
+    for _ in range(4):
+        breaker.failed("timeout")
+    assert breaker.allows()
+    breaker.failed("timeout")
+    breaker.failed("timeout")
+    assert not breaker.allows()
+    assert down == [BackendDown("redis", "timeout")]
+    breaker.close()
+
+
+def test_rare_failures_between_answers_do_not_open() -> None:
+    """Less than half of what was asked failing is not an outage."""
+    breaker = Breaker("redis", _host(), _never)
+    breaker.failed("timeout")
+    for _ in range(20):
+        breaker.ok()
+        breaker.ok()
+        breaker.failed("timeout")
+    assert breaker.allows()
+
+
+def test_old_failures_are_forgotten() -> None:
+    """Failures spread over more than the window do not add up."""
+    clock = FakeClock()
+    breaker = Breaker("redis", _host(clock), _never)
+    for _ in range(10):
+        breaker.failed("timeout")
+        clock.advance(6)
+    assert breaker.allows()
+
+
+def test_a_permanent_failure_opens_at_once() -> None:
+    """A wrong password is not tried five times."""
+    breaker = Breaker("redis", _host(), _never)
+    breaker.failed("wrong password", permanent=True)
+    assert not breaker.allows()
+    breaker.close()
+
+
+def test_the_probe_closes_it_in_the_background() -> None:
+    """Once the backend answers, callers are let through without any of them having paid for it."""
+    host, healthy, up, order = _host(), threading.Event(), threading.Event(), []
+    host.bus.subscribe(BackendUp, lambda _signal: up.set())
+
+    def probe() -> None:
+        if not healthy.is_set():
+            raise ConnectionError
+
+    breaker = Breaker("redis", host, probe, on_up=lambda: order.append(breaker.is_open))
+    breaker.failed("refused", permanent=True)
+    assert not breaker.allows()
+    healthy.set()
+    assert up.wait(2)
+    assert breaker.allows()
+    assert order == [True], "repairs run before callers are let through"
+    breaker.close()
+
+
+def test_a_closed_breaker_stops_probing() -> None:
+    """After close no thread is left asking."""
+    breaker = Breaker("probe-end", _host(), _never)
+    breaker.failed("refused", permanent=True)
+    breaker.close()
+    for thread in threading.enumerate():
+        if thread.name == "smw-probe-probe-end":
+            thread.join(2)
+            assert not thread.is_alive()
