@@ -49,8 +49,9 @@ if __name__ not in ("__main__", "front_door"):
     # An interpreter that pyenv keeps but has not activated hides behind a shim that only prints an error.
     kept = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))) / "versions"
     if kept.is_dir():
+        active = [name for name in os.environ.get("PYENV_VERSION", "").split(":") if name]
         newest = [path.name for minor in MATRIX for path in sorted(kept.glob(minor + ".*"))[-1:]]
-        os.environ.setdefault("PYENV_VERSION", ":".join([*newest, "system"]))
+        os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys([*active, *newest, "system"]))
 
     def took(title: str, started: float) -> None:
         """Print the time of one step."""
