@@ -14,7 +14,7 @@ def main() -> int:
     except ImportError as error:
         if (error.name or "").split(".")[0] not in ("typer", "rich", "click"):
             raise
-        sys.stderr.write(f'smw needs the package "{error.name}" for its command line\n  fix:   pip install "smw[cli]"\n')
+        sys.stderr.write(f'the command line needs the package "{error.name}"\n  fix:   pip install "smw[cli]"\n')
         return 2
     return run()
 

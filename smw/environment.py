@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasChoices, Field, create_model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from smw.settings import PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Environment", "Variable", "read", "variables"]
 
@@ -118,7 +120,9 @@ def _base(config: SettingsConfigDict, environ: Mapping[str, str]) -> type[BaseSe
         model_config = config
 
         @classmethod
-        def settings_customise_sources(cls, settings_cls: type[BaseSettings], **_sources: Any) -> tuple[Any, ...]:
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_args: Any, **_sources: Any
+        ) -> tuple[Any, ...]:
             return (_FromMapping(settings_cls),)
 
     return Variables
@@ -129,7 +133,7 @@ def _suspicious(environ: Mapping[str, str], known: tuple[Variable, ...]) -> dict
     plain = {variable.name for variable in known}
     found: dict[str, str] = {}
     for name in environ:
-        if name in valid:
+        if name in valid or name.startswith("OTEL_"):  # OpenTelemetry has many more that its SDK reads itself
             continue
         if name.startswith(PREFIX):
             close = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)

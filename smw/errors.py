@@ -1,9 +1,12 @@
-"""Every error smw raises on purpose: what happened, what was seen, how to fix it; knows nothing of the parts that raise."""
+"""Every error smw raises on purpose: what happened, what was seen, how to fix it; knows no part that raises."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "AuditUnavailable",
@@ -30,7 +33,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         valid: The names that would have been accepted.
     """
     by_folded = {candidate.casefold(): candidate for candidate in valid}
-    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
+    folded = name.casefold()
+    close = [candidate for candidate in by_folded if len(folded) > 1 and candidate.startswith(folded)]
+    close = close or difflib.get_close_matches(folded, list(by_folded), n=1, cutoff=0.6)
     return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from smw._kernel import current as _current
 from smw._kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
@@ -15,6 +13,9 @@ from smw._kernel.host import Host
 from smw.configuration import Given, Settings, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
     from smw.cache import Cache
     from smw.monitor import Monitor
     from smw.pipeline import Pipeline
@@ -72,30 +73,24 @@ class Runtime:
         self._clock = clock or SystemClock()
         self._entropy = entropy or SystemEntropy()
         self._lock = threading.RLock()
-        self._settings: Settings | None = None
-        self._host: Host | None = None
+        self._resolved: tuple[Settings, Host] | None = None
         self._parts: dict[str, Any] = {}
         self._before: _current.Provider | None = None
-        self._closed = False
 
     @property
     def settings(self) -> Settings:
         """The settings in force; opens the runtime."""
-        self.open()
-        assert self._settings is not None
-        return self._settings
+        return self._open()[0]
 
     @property
     def host(self) -> Host:
         """What the parts share: clock, randomness, bus and facts."""
-        self.open()
-        assert self._host is not None
-        return self._host
+        return self._open()[1]
 
     @property
     def is_open(self) -> bool:
-        """Whether settings have been read and not been closed since."""
-        return self._settings is not None and not self._closed
+        """Whether settings have been read and it was not closed since."""
+        return self._resolved is not None
 
     def open(self) -> Self:
         """Read settings and start what the settings ask for; idempotent, and reopens a closed runtime.
@@ -103,19 +98,25 @@ class Runtime:
         Raises:
             ConfigError: A setting is wrong.
         """
+        self._open()
+        return self
+
+    def _open(self) -> tuple[Settings, Host]:
+        resolved = self._resolved
+        if resolved is not None:
+            return resolved
         with self._lock:
-            if self.is_open:
-                return self
+            if self._resolved is not None:
+                return self._resolved
             settings = resolve(self._profile, service=self._service, parts=self._given, environ=self._environ)
-            self._settings = settings
-            self._host = Host(settings.service, settings.profile, self._clock, self._entropy)
-            self._closed = False
+            host = Host(settings.service, settings.profile, self._clock, self._entropy)
+            self._resolved = resolved = settings, host
             for name, near in settings.suspicious.items():
                 _log.warning("environment variable %s is not known to smw; did you mean %s?", name, near)
             monitor = settings.monitor
             if monitor.prometheus_port or monitor.jaeger_endpoint or monitor.logs != "off":
                 self.part("monitor")
-        return self
+            return resolved
 
     def part(self, name: str) -> Any:
         """Return a part by name: ``cache``, ``monitor``, ``security`` or ``pipeline``; builds it on first use."""
@@ -136,7 +137,7 @@ class Runtime:
         if name == "monitor":
             from smw.monitor import Monitor
 
-            return Monitor(settings, host=self.host)
+            return Monitor(settings, host=self.host).open()
         if name == "security":
             from smw.security import Security
 
@@ -148,29 +149,29 @@ class Runtime:
     @property
     def cache(self) -> Cache:
         """The cache of this runtime."""
-        return self.part("cache")  # type: ignore[no-any-return]
+        return cast("Cache", self.part("cache"))
 
     @property
     def monitor(self) -> Monitor:
         """The monitor of this runtime."""
-        return self.part("monitor")  # type: ignore[no-any-return]
+        return cast("Monitor", self.part("monitor"))
 
     @property
     def security(self) -> Security:
         """The security of this runtime."""
-        return self.part("security")  # type: ignore[no-any-return]
+        return cast("Security", self.part("security"))
 
     @property
     def pipeline(self) -> Pipeline:
         """The pipeline of this runtime."""
-        return self.part("pipeline")  # type: ignore[no-any-return]
+        return cast("Pipeline", self.part("pipeline"))
 
     def close(self) -> None:
         """Flush and close the parts in dependency order; idempotent. Blocks until done or each part's own bound."""
         for name, part in self._take():
             try:
                 part.close()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the other parts must still be flushed
                 _log.exception("closing the %s failed", name)
 
     async def aclose(self) -> None:
@@ -178,12 +179,12 @@ class Runtime:
         for name, part in self._take():
             try:
                 await part.aclose()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the other parts must still be flushed
                 _log.exception("closing the %s failed", name)
 
     def _take(self) -> list[tuple[str, Any]]:
         with self._lock:
-            self._closed = True
+            self._resolved = None
             parts, self._parts = self._parts, {}
         if _current.get() is self:
             _current.use(self)
@@ -216,9 +217,7 @@ class Runtime:
 
 def current() -> Runtime:
     """Return the current runtime; the first call without `configure` opens one from the environment."""
-    runtime = _current.default()
-    assert isinstance(runtime, Runtime)
-    return runtime.open()
+    return cast("Runtime", _current.default()).open()
 
 
 def configure(

@@ -86,9 +86,9 @@ RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
 Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
 
 
-def _setting(default: object, env: str, about: str, *, used: bool = True, secret: bool = False, **limits: Any) -> Any:
-    extra = {"env": env, "used": used, "secret": secret}
-    return Field(default, description=about, json_schema_extra=extra, repr=not secret, validate_default=False, **limits)
+def _setting(default: Any, env: str, about: str, *, used: bool = True, secret: bool = False, **limits: Any) -> Any:
+    extra: dict[str, Any] = {"env": env, "used": used, "secret": secret}
+    return Field(default, description=about, json_schema_extra=extra, repr=not secret, **limits)
 
 
 class PartSettings(BaseModel):
@@ -104,19 +104,24 @@ class CacheSettings(PartSettings):
     l1_bytes: int = _setting(64 * 2**20, "CACHE_L1_BYTES", "estimated bytes kept in memory", ge=0)
     l2_host: RedisUrl | None = _setting(None, "CACHE_L2_URL", "Redis URL; unset: no L2", secret=True, alias="l2_url")
     l3_servers: Servers = _setting((), "CACHE_L3_SERVERS", "memcached servers, host:port")
-    compression: bool = _setting(True, "CACHE_COMPRESSION", "compress stored values from 1 KB on")
+    compression: bool = _setting(default=True, env="CACHE_COMPRESSION", about="compress stored values from 1 KB on")
     encryption: bool | None = _setting(None, "CACHE_ENCRYPTION", "AES-256-GCM; unset: on where keys exist")
     encryption_keys: Keys = _setting({}, "CACHE_ENCRYPTION_KEYS", "id:base64,...; the first one seals", secret=True)
     namespace: str | None = _setting(None, "CACHE_NAMESPACE", "prefix that keeps services apart; unset: service name")
     budget_ms: int = _setting(100, "CACHE_BUDGET_MS", "most that all remote levels may add to one call", ge=1)
-    allow_pickle: bool = _setting(False, "CACHE_ALLOW_PICKLE", "allow sealed pickles for values no other codec takes")
+    allow_pickle: bool = _setting(
+        default=False, env="CACHE_ALLOW_PICKLE", about="allow sealed pickles for values no other codec takes"
+    )
 
 
 class MonitorSettings(PartSettings):
     """Metrics, spans and logs."""
 
     prometheus_port: int | None = _setting(None, "PROMETHEUS_PORT", "own metrics listener", ge=1, le=65535)
+    prometheus_host: str | None = _setting(None, "PROMETHEUS_HOST", "address it listens on; unset: see monitor docs")
     jaeger_endpoint: str | None = _setting(None, "JAEGER_ENDPOINT", "OTLP/HTTP endpoint for spans; needs extra otel")
+    otlp_endpoint: str | None = _setting(None, "OTEL_EXPORTER_OTLP_ENDPOINT", "collector's base URL; needs extra otel")
+    series_max: int = _setting(2000, "MONITOR_SERIES_MAX", "series kept per metric; the rest share one", ge=1)
     metrics_push_gateway: str | None = _setting(None, "METRICS_PUSH_GATEWAY", "Pushgateway URL", used=False)
     logs: Literal["json", "off"] = _setting("off", "MONITOR_LOGS", "json: log records of smw as JSON lines on stderr")
 
@@ -129,7 +134,9 @@ class SecuritySettings(PartSettings):
     audit_level: Literal["LOW", "MEDIUM", "HIGH"] = _setting("HIGH", "SECURITY_AUDIT_LEVEL", "LOW, MEDIUM or HIGH")
     mode: Literal["enforce", "shadow"] | None = _setting(None, "SECURITY_MODE", "unset: production enforces")
     signing_key: str | None = _setting(None, "SECURITY_SIGNING_KEY", "file of the key that signs checkpoints")
-    threat_detection_enabled: bool = _setting(True, "THREAT_DETECTION_ENABLED", "threat detectors", used=False)
+    threat_detection_enabled: bool = _setting(
+        default=True, env="THREAT_DETECTION_ENABLED", about="threat detectors", used=False
+    )
     compliance_frameworks: Names = _setting((), "COMPLIANCE_FRAMEWORKS", "frameworks of web policy", used=False)
     trusted_proxies: Names = _setting((), "SECURITY_TRUSTED_PROXIES", "networks whose forwarding headers count")
     rate_limit: str | None = _setting(None, "SECURITY_RATE_LIMIT", "requests per client, such as 100/minute")

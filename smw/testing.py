@@ -1,18 +1,21 @@
-"""What users and smw itself test with: a fake clock, an isolated runtime, recorded signals; no test framework needed."""
+"""What users and smw itself test with: fake clock, isolated runtime, recorded signals; needs no test framework."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import threading
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from smw._kernel import signals as _signals
-from smw._kernel.host import Host
 from smw._kernel.signals import Signal
 from smw.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from smw._kernel.host import Host
 
 __all__ = ["FakeClock", "Recorded", "SeededEntropy", "isolated"]
 
@@ -55,7 +58,7 @@ class FakeClock:
         """Suspend until the clock was advanced by `seconds`; other tasks run meanwhile."""
         until = self._now + seconds
         await asyncio.sleep(0)
-        while self._now < until:
+        while self._now < until:  # noqa: ASYNC110 - an Event belongs to one loop, this clock to every loop
             await asyncio.sleep(0.0005)
 
     def pause(self, seconds: float) -> None:
@@ -73,7 +76,7 @@ class SeededEntropy:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
 
     def random(self) -> float:
         """Return a float in [0, 1)."""

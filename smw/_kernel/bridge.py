@@ -6,10 +6,12 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from smw._kernel.process import after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 __all__ = ["Portal", "in_thread"]
 
@@ -17,9 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def in_thread(
-    fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-) -> T:
+async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking function in a worker thread of the loop, with the caller's context variables.
 
     A cancelled caller stops waiting; the function itself runs to its end.

@@ -1,4 +1,4 @@
-"""What is decorated and one call of it: kind, name, bound arguments; decides nothing about what is done around the call."""
+"""What is decorated and one call of it: kind, name, bound arguments; decides nothing about what is done around it."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def _stack_named(name: str) -> Stack | None:
 def _inner_stacks(fn: Any) -> Iterator[Stack]:
     """Yield stacks hidden below foreign decorators."""
     seen = 0
-    while (fn := getattr(fn, "__wrapped__", None)) is not None and seen < 100:  # noqa: PLR2004 - a cycle ends too
+    while (fn := getattr(fn, "__wrapped__", None)) is not None and seen < 100:
         seen += 1
         stack = stack_of(fn)
         if stack is not None:

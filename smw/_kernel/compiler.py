@@ -1,11 +1,13 @@
-"""Compiles, once per function, what a call does with its arguments: bind them, key them, answer a hit; knows no cache."""
+"""Compiles, once per function, what a call does with its arguments: bind, key, answer a hit; knows no cache."""
 
 from __future__ import annotations
 
 import inspect
-import types
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import types
 
 __all__ = ["UNKEYED", "Entry", "Gear", "compile_binder", "compile_entry", "compile_gear_key"]
 

@@ -56,7 +56,7 @@ def part(name: str) -> Any:
 
 def use(provider: Provider | None) -> Provider | None:
     """Make `provider` the current runtime, unbind every decorated function, and return the one before."""
-    global _current  # noqa: PLW0603 - one current runtime a process is the point
+    global _current
     with _lock:
         before, _current = _current, provider
         for bound in list(_bound):

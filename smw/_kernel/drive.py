@@ -1,4 +1,4 @@
-"""Runs one async chain in four ways: plain call, coroutine, generator, async generator; all sync/async knowledge is here."""
+"""Runs one async chain in four ways: call, coroutine, generator, async generator; nothing else knows the difference."""
 
 from __future__ import annotations
 
@@ -112,9 +112,7 @@ def _drive_generator(chain: Chain, call: Call) -> Generator[Any, Any, Any]:
 
 
 @types.coroutine
-def _advance(
-    coroutine: Coroutine[Any, Any, Any], error: BaseException | None = None
-) -> Generator[Any, Any, bool]:
+def _advance(coroutine: Coroutine[Any, Any, Any], error: BaseException | None = None) -> Generator[Any, Any, bool]:
     """Run the chain under the event loop until it hands over (True) or ends (False)."""
     try:
         item = coroutine.send(None) if error is None else coroutine.throw(error)
@@ -141,7 +139,7 @@ def _stepping_async(call: Call, awaitable: Awaitable[Any]) -> Generator[Any, Any
             if error is None:
                 item = _stepping(call, steps.send if hasattr(steps, "send") else _next_of(steps), got)
             else:
-                item = _stepping(call, steps.throw, error)  # type: ignore[attr-defined]
+                item = _stepping(call, steps.throw, error)
         except StopIteration as stop:
             return stop.value
         error = None

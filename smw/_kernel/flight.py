@@ -7,11 +7,13 @@ import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smw._kernel.call import Mode
 from smw._kernel.process import after_fork
 from smw.errors import SmwError
+
+if TYPE_CHECKING:
+    from smw._kernel.call import Mode
 
 __all__ = ["Flights", "RecursiveLoadError"]
 
@@ -24,7 +26,7 @@ class RecursiveLoadError(SmwError, RecursionError):
     """A loader called itself for the key that it is loading."""
 
 
-class _Lost(Exception):  # noqa: N818 - never leaves this module
+class _Lost(Exception):
     """The leader ended without an answer (interrupted, or its loop was closed)."""
 
 
@@ -93,7 +95,7 @@ class Flights:
             try:
                 if leads:
                     return await (self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load))
-                return await self._follow(key, flight, load, mode)
+                return await self._follow(flight, load, mode)
             except _Lost:
                 continue
 
@@ -134,7 +136,7 @@ class Flights:
         flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await self._wait(flight, asyncio.shield(flight.task))
 
-    async def _follow(self, key: Hashable, flight: _Flight, load: Load, mode: Mode) -> Any:
+    async def _follow(self, flight: _Flight, load: Load, mode: Mode) -> Any:
         stack = _leading.get()
         if flight in stack:
             flight.waiters -= 1

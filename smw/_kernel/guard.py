@@ -1,4 +1,4 @@
-"""What keeps a sick backend from costing callers time: a deadline per call and a breaker per server; knows no protocol."""
+"""Keeps a sick backend from costing callers time: a deadline per call, a breaker per server; knows no protocol."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from smw._kernel.clock import Clock
-from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw._kernel.signals import BackendDown, BackendUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smw._kernel.clock import Clock
+    from smw._kernel.host import Host
 
 __all__ = ["Breaker", "Budget"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smw.errors import StackingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["StackingWarning", "check_order"]
 
@@ -19,9 +21,9 @@ class Stacked(Protocol):
     """What the rules look at."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - the decorator's name
+    def name(self) -> str: ...
     @property
-    def tags(self) -> frozenset[str]: ...  # noqa: D102 - cache tags it names
+    def tags(self) -> frozenset[str]: ...
 
 
 class Rule(NamedTuple):
@@ -39,11 +41,7 @@ RULES: tuple[Rule, ...] = (
     Rule("cached", "require_compliance", "a cached answer would reach callers whom the control denies"),
     Rule("cached", "audit_log", "calls answered from the cache would leave no record"),
     Rule("require_compliance", "audit_log", "denied calls would leave no record of the action"),
-    *(
-        Rule(name, entry, "the records of a stream or batch would pass by it")
-        for name in _REST
-        for entry in _ENTRIES
-    ),
+    *(Rule(name, entry, "the records of a stream or batch would pass by it") for name in _REST for entry in _ENTRIES),
     *(
         Rule(name, "trace", "the span would not cover it", error=False)
         for name in ("audit_log", "require_compliance", "cached", "invalidate")

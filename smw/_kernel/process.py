@@ -33,5 +33,5 @@ def _run() -> None:
         if callback is not None:
             try:
                 callback()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the child must start whatever one part does
                 _log.exception("a callback after fork failed")

@@ -1,15 +1,17 @@
-"""The proxy that stands for what a compiled function cannot: generators, callable objects, partials; decides nothing else."""
+"""The proxy that stands for what a compiled function cannot: generators, callable objects, partials; only looks."""
 
 from __future__ import annotations
 
 import pickle
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from smw._kernel.chain import Stack
 from smw._kernel.reference import resolve
+
+if TYPE_CHECKING:
+    from smw._kernel.chain import Stack
 
 __all__ = ["Proxy", "proxy"]
 
@@ -60,5 +62,5 @@ def proxy(stack: Stack) -> Proxy:
     if isinstance(stack.target.fn, types.FunctionType):
         members["__get__"] = _bind
     made: Proxy = type("Proxy", (Proxy,), members)(stack.target.fn)
-    made._self_stack = stack
+    made._self_stack = stack  # type: ignore[attr-defined]  # noqa: SLF001 - wrapt keeps a proxy's own state under this prefix
     return made

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "AccessDenied",
@@ -149,5 +151,5 @@ class Bus:
         for receive in self._subscribers.get(type(signal), ()):
             try:
                 receive(signal)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a watcher must never reach what it watches
                 _log.exception("a subscriber of %s failed", type(signal).__name__)

@@ -180,9 +180,7 @@ async def test_loads_that_wait_for_each_other_do_not_deadlock() -> None:
         await asyncio.sleep(0.01)
         return await flights.fly(other, leaf, "async")
 
-    both = asyncio.gather(
-        flights.fly("a", lambda: needs("b"), "async"), flights.fly("b", lambda: needs("a"), "async")
-    )
+    both = asyncio.gather(flights.fly("a", lambda: needs("b"), "async"), flights.fly("b", lambda: needs("a"), "async"))
     assert await asyncio.wait_for(both, 2) == ["leaf", "leaf"]
 
 

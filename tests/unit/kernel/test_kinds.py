@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from smw._kernel.chain import stack_of
+from smw._kernel.chain import advise, stack_of
 from tests.unit.kernel.advices import Idle, Named, record
-from smw._kernel.chain import advise
 
 LOG: list[Any] = []
 
@@ -96,7 +95,7 @@ class Shop:
         return x
 
 
-class Callable_:
+class Callme:
     """An object that can be called."""
 
     colour = "red"
@@ -222,10 +221,10 @@ async def test_coroutine_and_generator_methods_keep_their_kind() -> None:
 
 def test_a_callable_object_keeps_its_attributes() -> None:
     """What stands for a callable object is still one, attributes included."""
-    decorated = record("o", LOG)(Callable_())
+    decorated = record("o", LOG)(Callme())
     assert decorated(2) == 2
     assert decorated.colour == "red"
-    assert isinstance(decorated, Callable_)
+    assert isinstance(decorated, Callme)
 
 
 def test_a_partial_is_called_with_its_arguments() -> None:
