@@ -32,6 +32,7 @@ OLDEST = (3, 11)
 # Names and versions only: where packages come from is what this machine is configured for.
 os.environ["PIP_CONSTRAINT"] = os.environ["UV_BUILD_CONSTRAINT"] = str(CONSTRAINTS)
 os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+os.environ.setdefault("UV_SYSTEM_CERTS", "true")
 if os.environ.get("CI"):
     os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
@@ -68,7 +69,8 @@ if __name__ not in ("__main__", "front_door"):
     def prepare(session: nox.Session, *extras: str, groups: tuple[str, ...]) -> None:
         """Fill the environment once; a stamp spares the second run every look at a package index."""
         project = nox.project.load_toml("pyproject.toml")
-        wanted = ["-e", ".[{}]".format(",".join(extras)), *nox.project.dependency_groups(project, *groups)]
+        wanted = ["-e", ".[{}]".format(",".join(extras)) if extras else "."]
+        wanted += dict.fromkeys(nox.project.dependency_groups(project, *groups))
         key = hashlib.sha256(repr((wanted, str(ROOT))).encode())
         key.update(CONSTRAINTS.read_bytes() + (ROOT / "pyproject.toml").read_bytes())
         stamp = Path(session.virtualenv.location, "smw-stamp")
@@ -282,6 +284,19 @@ def find_uv() -> str:
     return str(home / name)
 
 
+def uv_index() -> dict[str, str]:
+    """Return pip's configured indexes in uv's terms, unless uv has its own: uv does not read pip's files."""
+    if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE")):
+        return {}
+    configured = answer(sys.executable, "-m", "pip", "config", "list")
+    found = {}
+    for option, variable in (("index-url", "UV_DEFAULT_INDEX"), ("extra-index-url", "UV_INDEX")):
+        match = re.search(r"^[\w:]+\.{}='(.*)'$".format(option), configured, re.MULTILINE)
+        if match:
+            found[variable] = " ".join(match.group(1).replace("\\n", " ").split())
+    return found
+
+
 def find_python(uv: str) -> str:
     """Return an interpreter that smw supports: the running one, one that uv finds, or one that uv may fetch."""
     if sys.version_info >= OLDEST:
@@ -299,6 +314,8 @@ def find_python(uv: str) -> str:
 def nox_python() -> tuple[str, str]:
     """Return the interpreter of an environment with nox, made when missing, and uv (or an empty string)."""
     uv = find_uv()
+    if uv:
+        os.environ.update(uv_index())
     python = find_python(uv)
     if not uv and not find_pip():
         raise NoWayError(
