@@ -1,11 +1,13 @@
-"""The port between the audit log and where its lines live; it does not decide what a line says or when it is written."""
+"""The port between the audit log and where its lines live; it decides nothing about what a line says or when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from smw.security.trail.merkle import Tree
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from smw.security.trail.merkle import Tree
 
 __all__ = ["AuditStore"]
 

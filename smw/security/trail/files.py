@@ -6,10 +6,13 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smw.security.trail.layout import CHECKPOINT, LOG_NAME, TEMPORARY, Damaged, scan, segment_name, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 __all__ = ["FileStore", "open_store"]
 

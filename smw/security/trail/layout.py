@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smw.security.trail import note
 from smw.security.trail.merkle import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["CHECKPOINT", "LOG_NAME", "TEMPORARY", "Damaged", "Scan", "scan", "segment_name", "segments"]
 

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import weakref
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smw._kernel.call import Mode
-from smw._kernel.host import Host
+from smw._kernel.process import after_fork
 from smw.errors import AuditUnavailable
-from smw.security.ports import AuditStore
 from smw.security.trail import note
 from smw.security.trail.canonical import encode
 from smw.security.trail.writer import Batch, Writer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from smw._kernel.call import Mode
+    from smw._kernel.host import Host
+    from smw.security.ports import AuditStore
+
 __all__ = ["Trail"]
 
 VERSION = 1
+_living: weakref.WeakSet[Trail] = weakref.WeakSet()
 
 
 class Trail:
@@ -55,16 +63,18 @@ class Trail:
         self._timeout_s = timeout_s
         self._spool = spool
         self._closed = False
-        self.after_fork()
-
-    def after_fork(self) -> None:
-        """Forget everything shared with the parent; its files are closed here, never written."""
-        writer: Writer | None = getattr(self, "_writer", None)
-        if writer is not None:
-            writer.store.close()
         self._writer: Writer | None = None
         self._opening = threading.Lock()
         self._next = 0
+        after_fork(self._forget)
+        _living.add(self)
+
+    def _forget(self) -> None:
+        """Leave the parent's log to the parent: this process's copies of its files are closed, never written."""
+        if self._writer is not None:
+            self._writer.store.close()
+        self._writer = None
+        self._opening = threading.Lock()
 
     @property
     def log_id(self) -> str:
@@ -131,6 +141,12 @@ class Trail:
         self._wait(writer.seal())
         return writer.sealed
 
+    def seal_if_open(self) -> None:
+        """Make everything recorded so far durable where the log is open; a failure was reported by the writer."""
+        if self._writer is not None and not self._closed:
+            with contextlib.suppress(AuditUnavailable):
+                self.checkpoint()
+
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records of this process's log that are written; one in memory keeps only the last ones."""
         for line in self._opened().store.lines():
@@ -181,10 +197,8 @@ class Trail:
         return writer
 
     def _note(self, event: str, **facts: int) -> None:
-        try:
+        with contextlib.suppress(AuditUnavailable):  # the log says so by what is missing behind its checkpoint
             self.put({"kind": "log", "event": event, **facts})
-        except AuditUnavailable:
-            return  # the log says so by what is missing behind the last checkpoint
 
     def _add(self, record: dict[str, Any], *, urgent: bool) -> tuple[int, Batch]:
         return self._append(self._opened(), record, urgent=urgent)
@@ -219,3 +233,12 @@ class Trail:
 
     def _late(self) -> AuditUnavailable:
         return AuditUnavailable("SMW-A124", f"the audit log did not take a record within {self._timeout_s:g} s")
+
+
+def _seal_all() -> None:
+    """At the end of the interpreter write and seal what an unclosed log still holds."""
+    for trail in tuple(_living):
+        trail.seal_if_open()
+
+
+atexit.register(_seal_all)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from smw.security.trail.merkle import EMPTY_ROOT, node_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["consistency", "inclusion", "verify_consistency", "verify_inclusion"]
 

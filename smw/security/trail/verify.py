@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from smw.errors import ConfigError
 from smw.security.trail import note
 from smw.security.trail.layout import CHECKPOINT, LOG_NAME, TEMPORARY, segment_name, segments
 from smw.security.trail.merkle import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["LogVerdict", "Status", "Verification", "verify"]
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
-from smw._kernel.host import Host
 from smw._kernel.signals import TrailFailed
 from smw.errors import AuditUnavailable
-from smw.security.ports import AuditStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smw._kernel.host import Host
+    from smw.security.ports import AuditStore
 
 __all__ = ["Batch", "Writer"]
 
@@ -102,13 +106,15 @@ class Writer:
         return None
 
     def seal(self) -> Batch:
-        """Ask for a checkpoint over everything added so far; the batch resolves once it is written."""
+        """Ask for a checkpoint over everything added so far; the batch resolves once it is written.
+
+        Raises:
+            AuditUnavailable: The log is closed.
+        """
         with self.changed:
-            batch = self._open
             if self._closing:
-                batch.done.set_exception(AuditUnavailable("SMW-A120", "the audit log is closed"))
-                self._open = Batch()
-                return batch
+                raise AuditUnavailable("SMW-A120", "the audit log is closed")
+            batch = self._open
             batch.urgent = batch.seal = True
             self._wake()
             return batch
