@@ -1,0 +1,41 @@
+"""How the documentation is built: offline, strict, from Markdown and docstrings."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
+
+project = "smw"
+author = "smw contributors"
+project_copyright = "smw contributors"
+release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "settings_table", "errors_table"]
+exclude_patterns = ["_build", "_ext"]
+templates_path: list[str] = []
+root_doc = "index"
+
+html_theme = "furo"
+html_title = f"smw {release}"
+html_static_path: list[str] = []
+html_show_sphinx = False
+
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+
+default_role = "literal"  # `name` in a docstring is code
+autodoc_member_order = "groupwise"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+python_use_unqualified_type_names = True
+
+# A reference to smw's own public names must lead somewhere. Names of other projects would need their inventories, which
+# come over the network; type variables and private modules have no page.
+nitpick_ignore_regex = [(r"py:.*", r"(?!smw\.).*"), (r"py:.*", r"smw\.(_|.*\._|.*\.[A-Z]$).*")]

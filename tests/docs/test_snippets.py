@@ -1,0 +1,107 @@
+"""README and documentation do what they show: every snippet runs, page by page, in a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.snippets import ROOT, Page, blocks
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+SETTINGS = re.compile(r"SMW_|CACHE_|MONITOR_|SECURITY_|PIPELINE_|WEB_|OTEL_|PROMETHEUS_|JAEGER_|KAFKA_|COMPLIANCE_")
+
+
+def clean_environment():
+    """Return the environment without anything that smw would read as a setting, and with this checkout's smw."""
+    kept = {name: value for name, value in os.environ.items() if not SETTINGS.match(name)}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+def run_page(page, folder):
+    """Run the snippets of a page in an interpreter of their own, warnings being errors."""
+    script = ROOT / "tests" / "docs" / "snippets.py"
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script), str(page)],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def name_of(page):
+    """Return the path of a page from the root of the checkout."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def page_with(folder, text):
+    """Write a page for a test of the runner itself."""
+    page = folder / "page.md"
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
+def test_every_snippet_runs(page, tmp_path):
+    """The snippets of the page run in order and print what the page says they print."""
+    done = run_page(page, tmp_path)
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
+def test_skipped_snippets_are_few_and_say_why(capsys):
+    """A snippet is left out only with a reason, and the number is shown: at most one in ten."""
+    found = [(page, block) for page in PAGES for block in blocks(page) if block.language == "python"]
+    skipped = [(page, block) for page, block in found if block.skipped is not None]
+    with capsys.disabled():
+        print(f"\nsnippets   {len(found)} in {len(PAGES)} pages, skipped {len(skipped)}")
+        for page, block in skipped:
+            print(f"           {name_of(page)}:{block.line}: {block.skipped}")
+    assert all(block.skipped for _, block in skipped)
+    assert len(skipped) * 10 <= len(found)
+
+
+def test_the_runner_sees_a_snippet_that_fails(tmp_path):
+    """A page whose snippet raises is a failing page, and the failure names file and line."""
+    done = run_page(page_with(tmp_path, "text\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n"), tmp_path)
+    assert done.returncode == 1
+    assert re.search(r'page\.md", line 8', done.stderr)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nprint(1)\n```\n<!-- snippet: prints -->\n```text\n2\n```\n",
+        "<!-- snippet: raises ValueError -->\n```python\nint('1')\n```\n",
+        "<!-- snippet: raises ValueError -->\n```python\n1 / 0\n```\n",
+        "<!-- snippet: skip: -->\n```python\n1\n```\n",
+        "```sh\nsmw nonsense\n```\n",
+        "```sh\npython3 noxfile.py nonsense\n```\n",
+        '```sh\npip install "smw[nonsense]"\n```\n',
+    ],
+)
+def test_the_runner_sees_a_page_that_lies(text, tmp_path, monkeypatch):
+    """Output, exceptions, exit codes, sessions and extras that are not as the page says fail it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((AssertionError, ZeroDivisionError)):
+        Page(page_with(tmp_path, text)).run()
+
+
+def test_the_runner_shares_names_files_and_output(tmp_path, monkeypatch):
+    """Blocks of a page share one namespace, may await, read the page's files, and compare what was printed."""
+    text = (
+        "<!-- snippet: file: a.txt -->\n```text\nhello\n```\n"
+        "```python\nimport asyncio, pathlib\nawait asyncio.sleep(0)\nx = pathlib.Path('a.txt').read_text()\n```\n"
+        "```python\nprint(x, 12)\n```\n<!-- snippet: prints -->\n```text\nhello\n ...\n```\n"
+        "<!-- snippet: raises ZeroDivisionError -->\n```python\n1 / 0\n```\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    page = Page(page_with(tmp_path, text))
+    page.run()
+    assert page.counts == {"python": 3, "shell": 0, "shown": 0, "compared": 1, "skipped": 0}
