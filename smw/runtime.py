@@ -92,6 +92,11 @@ class Runtime:
         """Whether settings have been read and it was not closed since."""
         return self._resolved is not None
 
+    @property
+    def is_entered(self) -> bool:
+        """Whether it runs as a context manager, so that leaving the block closes it."""
+        return self._entered > 0
+
     def open(self) -> Self:
         """Read settings and start what the settings ask for; idempotent, and reopens a closed runtime.
 
@@ -194,6 +199,7 @@ class Runtime:
         """Open it and make it the current one."""
         self.open()
         self._before = _current.use(self)
+        self._entered += 1
         return self
 
     def __exit__(
@@ -201,6 +207,7 @@ class Runtime:
     ) -> None:
         """Make the one before current again and close this one."""
         _current.use(self._before)
+        self._entered -= 1
         self.close()
 
     async def __aenter__(self) -> Self:
@@ -212,6 +219,7 @@ class Runtime:
     ) -> None:
         """Make the one before current again and close this one."""
         _current.use(self._before)
+        self._entered -= 1
         await self.aclose()
 
 
