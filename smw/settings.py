@@ -150,6 +150,10 @@ class PipelineSettings(PartSettings):
     redis_url: RedisUrl | None = _setting(None, "PIPELINE_REDIS_URL", "Redis for streams", secret=True)
     stream_buffer_size: int = _setting(10_000, "STREAM_BUFFER_SIZE", "records fetched or waiting to be sent", ge=1)
     batch_size: int = _setting(1_000, "BATCH_SIZE", "rows per call of a batch function", ge=1)
+    stream_keep: int = _setting(100_000, "STREAM_KEEP", "settled records a Redis stream keeps, roughly", ge=0)
+    claim_idle_s: float = _setting(60.0, "STREAM_CLAIM_IDLE_S", "silence after which a worker counts as dead", gt=0)
+    drain_s: float = _setting(5.0, "STREAM_DRAIN_S", "longest wait for running handlers when stopping", ge=0)
+    emit_timeout_s: float = _setting(5.0, "STREAM_EMIT_TIMEOUT_S", "longest wait of emit for room or the store", ge=0)
 
 
 class WebSettings(PartSettings):
