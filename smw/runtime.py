@@ -75,7 +75,7 @@ class Runtime:
         self._lock = threading.RLock()
         self._resolved: tuple[Settings, Host] | None = None
         self._parts: dict[str, Any] = {}
-        self._before: _current.Provider | None = None
+        self._before: list[_current.Provider | None] = []
 
     @property
     def settings(self) -> Settings:
@@ -95,7 +95,7 @@ class Runtime:
     @property
     def is_entered(self) -> bool:
         """Whether it runs as a context manager, so that leaving the block closes it."""
-        return self._entered > 0
+        return bool(self._before)
 
     def open(self) -> Self:
         """Read settings and start what the settings ask for; idempotent, and reopens a closed runtime.
@@ -198,17 +198,16 @@ class Runtime:
     def __enter__(self) -> Self:
         """Open it and make it the current one."""
         self.open()
-        self._before = _current.use(self)
-        self._entered += 1
+        self._before.append(_current.use(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Make the one before current again and close this one."""
-        _current.use(self._before)
-        self._entered -= 1
-        self.close()
+        """Make the one before current again; leaving the outermost block closes this one."""
+        _current.use(self._before.pop())
+        if not self._before:
+            self.close()
 
     async def __aenter__(self) -> Self:
         """Open it and make it the current one."""
@@ -217,10 +216,10 @@ class Runtime:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Make the one before current again and close this one."""
-        _current.use(self._before)
-        self._entered -= 1
-        await self.aclose()
+        """Make the one before current again; leaving the outermost block closes this one."""
+        _current.use(self._before.pop())
+        if not self._before:
+            await self.aclose()
 
 
 def current() -> Runtime:

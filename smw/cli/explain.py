@@ -22,7 +22,10 @@ def explain_command(
     if not qualname:
         raise ConfigError("SMW-K122", "smw explain takes module:function", seen=function)
     sys.path.insert(0, "")
-    found = importlib.import_module(module)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigError("SMW-K122", f"there is no module {error.name}", seen=function) from None
     for name in qualname.split("."):
         if not hasattr(found, name):
             raise ConfigError("SMW-K122", f"{module} has no {qualname}", seen=function)

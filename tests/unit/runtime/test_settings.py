@@ -80,7 +80,7 @@ def test_a_wrong_variable_is_named(environ: dict[str, str], words: str) -> None:
 
 def test_an_unknown_setting_gets_the_nearest_name() -> None:
     """A typing error in code is refused with the name that was probably meant."""
-    with pytest.raises(ConfigError, match="unknown cache setting 'l1_sizee'. Did you mean 'l1_size'"):
+    with pytest.raises(ConfigError, match=r"unknown cache setting 'l1_sizee'\. Did you mean 'l1_size'"):
         resolve(None, parts={"cache": {"l1_sizee": 3}}, environ={})
     with pytest.raises(ConfigError, match="takes a mapping"):
         resolve(None, parts={"cache": 3}, environ={})  # type: ignore[dict-item]

@@ -1,0 +1,109 @@
+"""Crossing between blocking and awaiting code, and forking."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from smw._kernel.bridge import Portal, in_thread
+from smw._kernel.process import after_fork
+
+WHO: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+async def test_blocking_code_runs_beside_the_loop_with_its_context() -> None:
+    """The worker thread sees the caller's context variables and the loop goes on."""
+    WHO.set("ada")
+    name, who = await in_thread(lambda: (threading.current_thread().name, WHO.get()))
+    assert who == "ada"
+    assert name != threading.current_thread().name
+
+
+def test_awaiting_code_runs_from_any_thread() -> None:
+    """A portal gives back results and exceptions of coroutines."""
+    portal = Portal()
+
+    async def work(x: int) -> int:
+        await asyncio.sleep(0)
+        return 10 // x
+
+    assert portal.call(work(2)) == 5
+    with pytest.raises(ZeroDivisionError):
+        portal.call(work(0))
+    portal.close()
+    portal.close()
+
+
+def test_a_portal_gives_up_after_its_timeout() -> None:
+    """What takes too long is cancelled and reported."""
+    portal, cancelled = Portal(), threading.Event()
+
+    async def forever() -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            cancelled.set()
+
+    with pytest.raises(TimeoutError):
+        portal.call(forever(), timeout_s=0.05)
+    assert cancelled.wait(2)
+    portal.close()
+
+
+def test_a_portal_refuses_to_wait_for_itself() -> None:
+    """A call from the portal's own loop would never end, so it raises."""
+    portal = Portal()
+
+    async def nothing() -> None:
+        return None
+
+    async def nested() -> None:
+        portal.call(nothing())
+
+    with pytest.raises(RuntimeError, match="own event loop"):
+        portal.call(nested())
+    portal.close()
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.forks = 0
+
+    def forked(self) -> None:
+        self.forks += 1
+
+
+class _Fails:
+    def forked(self) -> None:
+        raise OSError
+
+
+def test_callbacks_run_in_the_child_only_and_each_of_them() -> None:
+    """A callback that fails keeps no other from running, and the parent is left alone."""
+    fails, counts = _Fails(), _Counts()
+    after_fork(fails.forked)
+    after_fork(counts.forked)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if counts.forks == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert counts.forks == 0
+
+
+def test_a_portal_works_again_in_a_forked_child() -> None:
+    """The child gets a loop and thread of its own."""
+    portal = Portal()
+
+    async def answer() -> int:
+        return os.getpid()
+
+    assert portal.call(answer()) == os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if portal.call(answer(), timeout_s=5) == os.getpid() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    portal.close()
