@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import atexit
 import logging
-import threading
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from smw._kernel import current as _current
 from smw._kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from smw._kernel.host import Host
+from smw._kernel.process import ForkLock
 from smw.configuration import Given, Settings, resolve
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Runtime:
         self._environ = environ
         self._clock = clock or SystemClock()
         self._entropy = entropy or SystemEntropy()
-        self._lock = threading.RLock()
+        self._lock = ForkLock()
         self._resolved: tuple[Settings, Host] | None = None
         self._parts: dict[str, Any] = {}
         self._before: list[_current.Provider | None] = []

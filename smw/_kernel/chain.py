@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import types
 import warnings
 from abc import ABC, abstractmethod
@@ -17,6 +16,7 @@ from smw._kernel.call import Call, Kind, Target
 from smw._kernel.compiler import Gear, compile_entry
 from smw._kernel.drive import driver_of, fuse
 from smw._kernel.order import StackingWarning, check_order
+from smw._kernel.process import ForkLock
 from smw._kernel.reference import resolve
 from smw.errors import DecorationError
 
@@ -25,6 +25,7 @@ __all__ = ["Advice", "Bound", "Proceed", "Stack", "advise", "stack_of"]
 F = TypeVar("F", bound=Callable[..., Any])
 Proceed = Callable[[], Awaitable[Any]]
 _NO_ANSWER: Callable[[Any], None] = {}.get
+_binding = ForkLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,13 @@ class Advice(ABC):
 class Stack:
     """The advices of one function and, once bound, the chain that runs them."""
 
-    __slots__ = ("__weakref__", "_lock", "_shift", "advices", "bound", "driver", "entry", "target")
+    __slots__ = ("__weakref__", "_shift", "advices", "bound", "driver", "entry", "target")
 
     def __init__(self, target: Target, advices: tuple[Advice, ...]) -> None:
         self.target = target
         self.advices = advices
         self.bound: tuple[Bound | None, ...] | None = None
         self.driver = driver_of(target.kind)
-        self._lock = threading.RLock()
         self.entry, self._shift = compile_entry(
             target.fn,
             target.signature,
@@ -88,7 +88,7 @@ class Stack:
 
     def bind(self) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
         """Bind every advice to the current runtime and fuse those that have work to do."""
-        with self._lock:
+        with _binding:
             bound = tuple(advice.bind(self.target) for advice in self.advices)
             active = tuple(step for step in bound if step is not None)
             slow = self._runner(active)
@@ -102,7 +102,7 @@ class Stack:
 
     def unbind(self) -> None:
         """Forget the runtime; the next call looks it up again."""
-        with self._lock:
+        with _binding:
             self.bound = None
             self._shift(_NO_ANSWER, None, None, self._first)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import threading
 import weakref
 from typing import Any, Protocol
+
+from smw._kernel.process import ForkLock
 
 __all__ = ["Provider", "default", "get", "part", "rebind", "use"]
 
@@ -26,7 +27,7 @@ class Rebindable(Protocol):
         ...
 
 
-_lock = threading.RLock()
+_lock = ForkLock()
 _current: Provider | None = None
 _bound: weakref.WeakSet[Any] = weakref.WeakSet()
 

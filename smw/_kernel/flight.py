@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
 from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from smw._kernel.process import after_fork
+from smw._kernel.process import ForkLock, after_fork
 from smw.errors import SmwError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ __all__ = ["Flights", "RecursiveLoadError"]
 
 Load = Callable[[], Awaitable[Any]]
 _leading: ContextVar[tuple[_Flight, ...]] = ContextVar("smw_leading", default=())
-_waits = threading.Lock()
+_waits = ForkLock()
 
 
 class RecursiveLoadError(SmwError, RecursionError):
@@ -66,12 +65,11 @@ class Flights:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._flights: dict[Hashable, _Flight] = {}
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._lock = threading.Lock()
         self._flights = {}
 
     def __len__(self) -> int:

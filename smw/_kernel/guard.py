@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from smw._kernel.process import after_fork
+from smw._kernel.process import ForkLock, after_fork
 from smw._kernel.signals import BackendDown, BackendUp
 
 if TYPE_CHECKING:
@@ -72,14 +72,13 @@ class Breaker:
         self._probe = probe
         self._on_up = on_up
         self._outcomes: deque[tuple[float, bool]] = deque(maxlen=50)
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._stop = threading.Event()
         self._is_open = False
         self._prober_pid = 0
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._lock = threading.Lock()
         self._stop = threading.Event()
 
     @property

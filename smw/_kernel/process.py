@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from typing import Any
 
-__all__ = ["after_fork"]
+__all__ = ["ForkLock", "after_fork"]
 
 _log = logging.getLogger("smw.process")
 _callbacks: list[weakref.WeakMethod[Any]] = []
@@ -25,6 +26,25 @@ def after_fork(callback: Any) -> None:
     _registered = True
     _callbacks[:] = [ref for ref in _callbacks if ref() is not None]
     _callbacks.append(weakref.WeakMethod(callback))
+
+
+class ForkLock:
+    """A re-entrant lock that is free in a forked child, whichever thread of the parent held it."""
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
 
 
 def _run() -> None:

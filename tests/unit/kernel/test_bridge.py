@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import pytest
 
 from smw._kernel.bridge import Portal, in_thread
-from smw._kernel.process import after_fork
+from smw._kernel.process import ForkLock, after_fork
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -92,6 +92,27 @@ def test_callbacks_run_in_the_child_only_and_each_of_them() -> None:
         os._exit(0 if counts.forks == 1 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert counts.forks == 0
+
+
+def test_a_lock_is_free_in_a_forked_child() -> None:
+    """A thread of the parent that holds a lock does not block the child for ever."""
+    lock, held, release = ForkLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            release.wait(5)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(5)
+    pid = os.fork()
+    if pid == 0:
+        with lock, lock:
+            os._exit(0)
+    release.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_portal_works_again_in_a_forked_child() -> None:
