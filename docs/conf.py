@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
+import smw  # noqa: E402 - found through the line above
+
 project = "smw"
 author = "smw contributors"
 project_copyright = "smw contributors"
-release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+release = smw.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "settings_table", "errors_table"]
 exclude_patterns = ["_build", "_ext"]

@@ -1,0 +1,54 @@
+"""What README and documentation name exists: files, settings, variables; the first screen stays a first screen."""
+
+from __future__ import annotations
+
+import re
+
+from smw.environment import variables
+from smw.settings import PARTS
+from tests.docs.snippets import ROOT, blocks
+from tests.docs.test_snippets import PAGES, SETTINGS, name_of
+
+OF_THE_CHECKS = {"SMW_SERVICES", "SMW_PORTS", "SMW_ALLOW_MISSING", "SMW_UPDATE_SNAPSHOTS", "SMW_RESULT"}
+README = ROOT / "README.md"
+
+
+def test_links_of_the_readme_lead_somewhere():
+    """Every relative link of the README is a file of the checkout, or a heading of the page."""
+    text = README.read_text(encoding="utf-8")
+    lines = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    headings = {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in lines}
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert targets
+    assert [t for t in targets if t.startswith("#") and t[1:] not in headings] == []
+    files = [t.partition("#")[0] for t in targets if not t.startswith(("#", "http"))]
+    assert [name for name in files if not (ROOT / name).exists()] == []
+
+
+def test_variables_that_the_pages_name_exist():
+    """A variable in a page is one that smw reads, in one of its two spellings."""
+    plain = {variable.name for variable in variables()}
+    known = plain | {f"SMW_{name}" for name in plain} | {"OTEL_SERVICE_NAME"} | OF_THE_CHECKS
+    named = [
+        (name_of(page), name)
+        for page in PAGES
+        for name in re.findall(r"`([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)`", page.read_text(encoding="utf-8"))
+        if SETTINGS.match(name)
+    ]
+    assert [(page, name) for page, name in named if name not in known] == []
+
+
+def test_the_settings_page_has_every_part():
+    """The reference is generated from the models, part by part, and leaves none out."""
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert re.findall(r"^```\{smw-settings\} (\w+)$", text, re.MULTILINE) == ["runtime", *PARTS]
+
+
+def test_the_first_screen_is_one_screen():
+    """The README opens with five bullets, one example of at most 12 lines, and the two commands."""
+    text = README.read_text(encoding="utf-8")
+    screen = text.partition("\n## ")[0]
+    assert len(re.findall(r"^- \*\*", screen, re.MULTILINE)) == 5
+    example, commands = blocks(README)[:2]
+    assert len(example.text.splitlines()) <= 12
+    assert re.findall(r"^python3 noxfile\.py (\w+)", commands.text, re.MULTILINE) == ["demo", "tests"]
