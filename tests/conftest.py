@@ -1,6 +1,10 @@
-"""What every test may use: the real servers, and the table that counts them."""
+"""What every test may use: the real servers, the table that counts them, and examples that do not race a clock."""
 
 from __future__ import annotations
+
+import os
+
+from hypothesis import settings
 
 from tests.services.plugin import (
     memcached_server,
@@ -13,6 +17,10 @@ from tests.services.plugin import (
     redis_server,
     service_factory,
 )
+
+# Machines are slow at times, so an example has no deadline; CI draws the same examples every time.
+settings.register_profile("smw", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.load_profile("smw")
 
 __all__ = [
     "memcached_server",

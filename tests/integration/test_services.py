@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pymemcache
 import pytest
 import redis
 
+from tests.services.locate import Found, locate
+from tests.services.server import launch
+from tests.services.specs import SPECS
+
 
 def alive(pid):
-    """Tell whether a process exists."""
+    """Tell whether a process runs; one that has ended and waits to be reaped does not."""
     try:
         os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
-    return True
+    except FileNotFoundError:
+        return sys.platform != "linux"
 
 
 def test_redis_is_real(redis_server):
@@ -86,6 +95,78 @@ def test_private_servers_are_apart(service_factory):
         a.set("k", "v")
         assert b.get("k") is None
         assert b.config_get("maxmemory")["maxmemory"] == str(8 * 1024 * 1024)
+
+
+ORPHAN = """
+import os, sys
+from tests.services.locate import locate
+from tests.services.server import launch
+from tests.services.specs import SPECS
+print(launch(SPECS["redis"], locate(SPECS["redis"], fetch=False)).pid, flush=True)
+os._exit(1)
+"""
+
+
+@pytest.mark.service("redis")
+def test_a_server_does_not_outlive_a_crashed_run(request):
+    """A run that dies without any clean-up takes its servers with it."""
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHAN], cwd=request.config.rootpath, stdout=subprocess.PIPE, check=False
+    )
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(pid)
+
+
+DOCKER = """#!/bin/sh
+# Stands in for docker compose: keeps the arguments, and runs the server that the container would run.
+echo "$SMW_REDIS_PORT $*" >> "$FAKE/calls"
+case "$*" in
+*" up "*) "$FAKE_SERVER" --port "$SMW_REDIS_PORT" --bind 127.0.0.1 --save "" --dir "$FAKE" \\
+    --daemonize yes --pidfile "$FAKE/pid" > /dev/null;;
+*" ps "*) echo box;;
+inspect*) cat "$FAKE/pid";;
+*" pause "*) kill -STOP "$(cat "$FAKE/pid")";;
+*" unpause "*) kill -CONT "$(cat "$FAKE/pid")";;
+*" stop "* | *" kill "* | *" down "*) [ ! -f "$FAKE/pid" ] || kill -KILL "$(cat "$FAKE/pid")"; rm -f "$FAKE/pid";;
+esac
+"""
+
+
+@pytest.mark.service("redis")
+def test_compose_is_driven_by_project_and_port(tmp_path, monkeypatch):
+    """The way by docker compose uses a project and a port of its own and removes both; docker is played here."""
+    real = locate(SPECS["redis"], fetch=False)
+    if not real.program:
+        pytest.skip("the stand-in for the container needs a redis-server of this machine")
+    monkeypatch.setenv("FAKE_SERVER", str(real.program))
+    for name, value in real.env.items():
+        monkeypatch.setenv(name, value)
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER, encoding="utf-8")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    monkeypatch.setenv("SMW_SERVICES", "compose")
+    found = locate(SPECS["redis"], fetch=False)
+    assert found == Found("compose")
+    server = launch(SPECS["redis"], found)
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            assert client.info("server")["process_id"] == server.pid
+        server.pause()
+        with pytest.raises(TimeoutError):
+            server._ask(b"PING\r\n", timeout_s=0.2)
+        server.resume()
+        pid = server.pid
+    finally:
+        server.close()
+    calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+    assert all(f"{server.port} compose -f " in call for call in calls if "up -d --wait redis" in call)
+    assert any(call.endswith("down -v -t 2") for call in calls)
+    assert not alive(pid)
 
 
 def test_an_uncounted_server_is_refused(service_factory):

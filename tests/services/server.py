@@ -38,6 +38,12 @@ def free_port() -> int:
     raise RuntimeError(f"no free port in SMW_PORTS={span}")
 
 
+def _watchdog(pid: int) -> subprocess.Popen[bytes]:
+    """Start a shell that ends a server once this process is gone, however it went (even by KILL)."""
+    script = f"read -r _; kill -KILL {pid}"  # its input closes when this process ends
+    return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
+
+
 class Server:
     """A running server: where it listens, and the ways to hurt it.
 
@@ -55,6 +61,7 @@ class Server:
         self._extra = extra
         self._home = Path(tempfile.mkdtemp(prefix=f"smw-{spec.name}-"))
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
         self.name = spec.name
         self.host = HOST
         self.port = free_port()
@@ -91,6 +98,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the tests first; they end the server
             )
+        self._watch = _watchdog(self._process.pid)
         self._await_ready()
 
     def stop(self) -> None:
@@ -121,6 +129,10 @@ class Server:
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.kill()  # before the server's id is free for others
+            watch.communicate()
         if process is None:
             return
         if process.poll() is None:
