@@ -134,6 +134,9 @@ class SecuritySettings(PartSettings):
     audit_level: Literal["LOW", "MEDIUM", "HIGH"] = _setting("HIGH", "SECURITY_AUDIT_LEVEL", "LOW, MEDIUM or HIGH")
     mode: Literal["enforce", "shadow"] | None = _setting(None, "SECURITY_MODE", "unset: production enforces")
     signing_key: str | None = _setting(None, "SECURITY_SIGNING_KEY", "file of the key that signs checkpoints")
+    digest_key: str | None = _setting(
+        None, "SECURITY_DIGEST_KEY", "secret of the pseudonyms in the audit log", secret=True, min_length=16
+    )
     threat_detection_enabled: bool = _setting(
         default=True, env="THREAT_DETECTION_ENABLED", about="threat detectors", used=False
     )
