@@ -128,3 +128,22 @@ def test_tools_are_pinned(door):
     """The versions of uv and nox come from the constraints file."""
     assert re.fullmatch(r"[\d.]+", door.pin("uv"))
     assert re.fullmatch(r"[\d.]+", door.pin("nox"))
+
+
+def test_uv_gets_the_index_that_pip_is_configured_for(door, monkeypatch):
+    """Where only pip knows the index of the house, uv is told it; where uv has its own, nothing is changed."""
+    listed = "global.cert='/etc/ca'\nglobal.index-url='https://index.example/simple'\n:env:.extra-index-url='https://a\\nhttps://b'"
+    monkeypatch.setattr(door, "answer", lambda *_command: listed)
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert door.uv_index() == {"UV_DEFAULT_INDEX": "https://index.example/simple", "UV_INDEX": "https://a https://b"}
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example")
+    assert door.uv_index() == {}
+
+
+def test_ci_calls_what_a_newcomer_types():
+    """CI runs the README's one command, with servers that the project's own files fetch."""
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == "exec python3 noxfile.py tests"
+    assert "export SMW_SERVICES=deb" in lines
+    assert "python3 noxfile.py tests" in (ROOT / "README.md").read_text(encoding="utf-8")
