@@ -1,0 +1,90 @@
+"""What the demo found out, and which of its promises that keeps or breaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from examples.music_agent import evidence
+from examples.music_agent.figures import Figures
+from examples.music_agent.replay import Replay
+from smw import security
+
+_AUDITED = {"playlist", "export", "payment"}
+
+
+@dataclass(slots=True)
+class Findings:
+    """Everything that the report shows.
+
+    Args:
+        source: Where the traffic comes from.
+        sent: Events sent.
+        poison: How many of them no handler can take.
+        phases: The service's metrics at the end of each of its lives.
+    """
+
+    source: str
+    sent: int
+    poison: int
+    phases: list[Figures] = field(default_factory=list)
+    replay: Replay = field(default_factory=Replay)
+    spans: Counter[str] | None = field(default_factory=Counter)
+    backends: dict[str, str] = field(default_factory=dict)
+    verification: security.Verification | None = None
+    records: Counter[str] = field(default_factory=Counter)
+    tamperings: list[evidence.Tampering] = field(default_factory=list)
+    denied: str = ""
+    allowed: bool = False
+    plays: int = 0
+    rows: int = 0
+    took_s: float = 0.0
+
+    @property
+    def figures(self) -> Figures:
+        """The metrics of all lives of the service together."""
+        return sum(self.phases, Figures())
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """What became of the records of the stream."""
+        return self.figures.by("smw_stream_records_total", "outcome")
+
+    def add(self, result: Replay, figures: Figures, last_words: dict[str, Any]) -> None:
+        """Take in one life of the service."""
+        self.replay.add(result)
+        self.phases.append(figures)
+        self.backends = last_words["backends"]
+        if last_words["spans"] is None:
+            self.spans = None
+        elif self.spans is not None:
+            self.spans.update(last_words["spans"])
+
+    def trail(self, path: Path, tamperings: list[evidence.Tampering]) -> None:
+        """Take in the audit log, once the service has stopped."""
+        self.verification = security.verify(path)
+        self.records = evidence.kinds(path)
+        self.tamperings = tamperings
+
+    def promises(self) -> dict[str, bool]:
+        """Return each promise with whether it was kept."""
+        calls = sum(sample.kind in _AUDITED for sample in self.replay.samples)
+        outcomes = self.outcomes
+        return {
+            "every answer was right": not self.replay.wrong,
+            "a write is seen by the next read": not any("lacks" in text for text in self.replay.wrong),
+            "caches answered": self.figures.hits("l1")[0] > 0,
+            "every audited call is recorded": self.records["outcome"] + self.records["denied"] >= calls,
+            "the audit log verifies": bool(self.verification),
+            "every tampering was found": all(tampering.found for tampering in self.tamperings),
+            "production denies what development reports": bool(self.denied) and self.allowed,
+            "no event was lost": self.plays == self.sent - self.poison,
+            "every poison event is a dead letter": outcomes.get("dead", 0) == self.poison,
+            "the job wrote a row for each play": self.rows == self.plays,
+        }
+
+    def broken(self) -> list[str]:
+        """Return the promises that were not kept."""
+        return [promise for promise, kept in self.promises().items() if not kept]

@@ -1,0 +1,87 @@
+"""What a reader would run first runs: every script, and the demo with and without real servers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+OURS = re.compile(r"(SMW_|CACHE_|PIPELINE_|SECURITY_|MONITOR_|OTEL_|JAEGER_|PROMETHEUS_).*")
+SCRIPTS = sorted(path.stem for path in (ROOT / "examples").glob("[!_]*.py"))
+QUICK = ("--requests", "240", "--events", "60", "--plain")
+SAID = {
+    "audit_and_compliance": ["denied by gdpr.purpose", "allowed: {'id': 'u1'", "ok; "],
+    "batch_of_files": ["10000", "first row:"],
+    "cached_function": ["first call", "after dropping the tag: [\"u1's favourites\", 'late night jazz']"],
+    "fastapi_app": ['http_requests_total{method="GET",route="/playlists/{user_id}",status="200"} 3.0'],
+    "stream_of_events": ["'So What': 2", "dead"],
+}
+
+
+def run(module, *arguments, **settings):
+    """Run an example in a process of its own, untouched by the settings of this machine, and return what it did."""
+    env = {name: value for name, value in os.environ.items() if not OURS.fullmatch(name)}
+    command = [sys.executable, "-W", "error::DeprecationWarning:examples", "-m", module, *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=env | settings, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def seconds(output):
+    """Return how long the demo says it took."""
+    return float(re.search(r"(\d+) s in all", output)[1])
+
+
+def tiers(output):
+    """Return the share of hits of each cache level that the demo printed."""
+    return {level: float(ratio) for level, ratio in re.findall(r"^(L\d) .*?([\d.]+)%", output, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_runs_and_says_what_it_promises(script):
+    """Each small example runs as it stands and prints what it is about."""
+    done = run(f"examples.{script}")
+    assert done.returncode == 0, done.stderr
+    assert [words for words in SAID[script] if words not in done.stdout] == [], done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_runs_without_any_server():
+    """The demo keeps all its promises on the embedded default, and its traffic generator needs no file."""
+    done = run("examples.music_agent.demo", *QUICK, SMW_ACCESS_LOG="no such file")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    assert "generated (Zipf)" in done.stdout
+    assert seconds(done.stdout) < 60
+    assert tiers(done.stdout).keys() == {"L1"}
+    assert done.stderr == ""
+
+
+def test_demo_replays_an_access_log(tmp_path):
+    """Visits are read from an access log where there is one, lines of another form are left out."""
+    lines = [
+        f'198.51.100.{number % 40} - - [17/May/2015:10:05:03 +0000] "GET /page/{number % 60}?n=1 HTTP/1.1" 200 20 "-" "x"\n'
+        for number in range(200)
+    ]
+    log = tmp_path / "access.log"
+    log.write_text("not a line of a log\n" + "".join(lines))
+    done = run("examples.music_agent.demo", *QUICK, SMW_ACCESS_LOG=str(log))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "access.log (real)" in done.stdout
+
+
+def test_demo_uses_the_servers_it_is_given(redis_server, memcached_server):
+    """With Redis and memcached named, their levels answer after a restart, when the memory of the service is empty."""
+    done = run(
+        "examples.music_agent.demo", *QUICK, CACHE_L2_URL=redis_server.url, CACHE_L3_SERVERS=memcached_server.address
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ratios = tiers(done.stdout)
+    assert ratios.keys() == {"L1", "L2", "L3"}
+    assert min(ratios.values()) > 0
+    assert redis_server.address in done.stdout
