@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 __all__ = ["Fact", "FactSource", "Facts"]
+
+_log = logging.getLogger("smw.facts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,11 @@ class Facts:
         return remove
 
     def __iter__(self) -> Iterator[Fact]:
-        """Yield every fact of every source."""
+        """Yield every fact of every source; one that fails is logged and passed over."""
         for source in self._sources:
-            yield from source()
+            try:
+                facts = tuple(source())
+            except Exception:  # noqa: BLE001 - one part's mistake must not hide the others' figures
+                _log.exception("a source of facts failed")
+                continue
+            yield from facts
