@@ -1,0 +1,167 @@
+"""The ASGI middleware that carries policies: merges with its neighbour, binds late; decides no policy."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+from smw._kernel import current
+from smw.errors import ConfigError
+from smw.web.asgi import Application, AsgiExchange, Receive, Scope, Send
+from smw.web.exchange import Link, Policy, Reply, compose
+from smw.web.lifespan import Lifespan
+from smw.web.route import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from smw.runtime import Runtime
+    from smw.web.source import PolicySource
+
+__all__ = ["Adapter"]
+
+_MONITORED = "smw.monitored"
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """The policies of one adapter under one runtime."""
+
+    chain: Link
+    again: Link
+    sockets: tuple[Policy, ...]
+    now: Callable[[], float]
+    routes: Routes
+
+
+class Adapter:
+    """One ASGI middleware with one or more policies.
+
+    When its application is an adapter too, it takes over that one's policies, and they all run here in the canonical
+    order: monitoring, security, pipeline, response cache. Another middleware between two keeps them apart.
+
+    Args:
+        app: The application below.
+        profile: Profile of this middleware's policy; None is the runtime's.
+        **overrides: Settings of this middleware's policy.
+
+    Raises:
+        ConfigError: A setting is wrong, or the same middleware stands twice in a row.
+    """
+
+    source: ClassVar[type[PolicySource]]
+    given: ClassVar[PolicySource | None] = None
+
+    def __init__(self, app: Any, profile: str | None = None, **overrides: Any) -> None:
+        own = self._own(profile, overrides)
+        sources: tuple[PolicySource, ...] = (own,)
+        if isinstance(app, Adapter):
+            inner: tuple[PolicySource, ...] = app.sources
+            if any(other.name == own.name for other in inner):
+                what = f"the {own.name} middleware was added twice"
+                raise ConfigError("SMW-W103", what, fix="add it once, or install the whole stack once")
+            sources, app = (own, *inner), app.app
+        self.app: Application = app
+        self.sources: tuple[PolicySource, ...] = tuple(sorted(sources, key=lambda source: source.rank))
+        self._bound: _Bound | None = None
+        self._lock = threading.RLock()
+        self._opened: Runtime | None = None
+        current.rebind(self)
+
+    @classmethod
+    def configured(cls, profile: str | None, overrides: dict[str, Any]) -> type[Self]:
+        """Return a class of the same name whose instances need nothing but an application."""
+        source = cls.source(profile, overrides)
+        members = {"given": source, "__module__": cls.__module__, "__doc__": cls.__doc__}
+        return cast("type[Self]", type(cls.__name__, (cls,), members))
+
+    def _own(self, profile: str | None, overrides: dict[str, Any]) -> PolicySource:
+        given = self.given
+        if given is None:
+            return self.source(profile, overrides)
+        if profile is None and not overrides:
+            return given
+        before = {name: value for part in given.overrides.values() for name, value in part.items()}
+        return self.source(profile or given.profile, before | overrides)
+
+    def __repr__(self) -> str:
+        """Name the policies in the order in which they run."""
+        return f"<smw {' > '.join(source.name for source in self.sources)}>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        kind = scope["type"]
+        if kind == "http":
+            bound = self._bound or self._bind(scope)
+            chain = bound.again if _MONITORED in scope else bound.chain
+            scope[_MONITORED] = True
+            exchange = AsgiExchange(scope, receive, send, bound.now, bound.routes)
+            reply = await chain(exchange)
+            if reply is not None:
+                await exchange.answer(reply)
+        elif kind == "websocket":
+            await self._socket(scope, receive, send)
+        elif kind == "lifespan":
+            life = Lifespan(receive, send, opening=functools.partial(self._open, scope), closing=self._close)
+            await life.run(self.app, scope)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _serve(self, exchange: Any) -> Reply | None:
+        send = exchange.observe if exchange.tap is None else exchange.observe_tapped
+        await self.app(exchange.scope, exchange.receive, send)
+        return None
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bound = self._bound or self._bind(scope)
+        link: Callable[[], Any] = functools.partial(self.app, scope, receive, send)
+        if _MONITORED not in scope:
+            scope[_MONITORED] = True
+            for policy in reversed(bound.sockets):
+                link = functools.partial(policy.around_socket, link)
+        await link()
+
+    def unbind(self) -> None:
+        """Forget the runtime; the next exchange looks it up again."""
+        self._bound = None
+
+    def _bind(self, scope: Scope) -> _Bound:
+        from smw.runtime import current as current_runtime
+
+        with self._lock:
+            if self._bound is None:
+                runtime = current_runtime()
+                made = [(source, source.bind(runtime)) for source in self.sources]
+                policies = [(source, policy) for source, policy in made if policy is not None]
+                self._bound = _Bound(
+                    chain=compose((policy for _, policy in policies), self._serve),
+                    again=compose((policy for source, policy in policies if not source.once), self._serve),
+                    sockets=_overriding(policy for _, policy in policies),
+                    now=runtime.host.clock.now,
+                    routes=Routes(scope.get("app", self.app)),
+                )
+            return self._bound
+
+    async def _open(self, scope: Scope) -> None:
+        from smw.runtime import current as current_runtime
+
+        runtime = current_runtime()
+        self._opened = runtime
+        self._bind(scope)
+        for source in self.sources:
+            await source.opened(runtime)
+
+    async def _close(self) -> None:
+        runtime, self._opened = self._opened, None
+        if runtime is None:
+            return
+        for source in reversed(self.sources):
+            await source.closing(runtime)
+        if not runtime.is_entered:  # whoever entered it as a context manager closes it
+            await runtime.aclose()
+
+
+def _overriding(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    return tuple(policy for policy in policies if type(policy).around_socket is not Policy.around_socket)

@@ -1,0 +1,192 @@
+"""One HTTP exchange over ASGI: passes every message on as it came and takes note; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from urllib.parse import quote
+
+from smw.web.exchange import Exchange, Fields, Reply
+
+if TYPE_CHECKING:
+    from smw.web.route import Routes
+
+__all__ = ["Application", "AsgiExchange", "Message", "Receive", "RequestTooLarge", "Scope", "Send"]
+
+T = TypeVar("T")
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger("smw.web")
+_BODILESS = (204, 304)
+
+
+class RequestTooLarge(Exception):
+    """The application asked for more of a request body than is allowed; the security policy turns it into 413."""
+
+
+class AsgiExchange(Exchange):
+    """An exchange over ASGI.
+
+    Args:
+        scope: As the server gave it.
+        receive: As the server gave it.
+        send: As the server gave it.
+        now: Monotonic clock.
+        routes: Finds the route template.
+    """
+
+    __slots__ = ("_now", "_receive", "_root_path", "_routes", "_send", "scope")
+    mode: ClassVar[Literal["sync", "async"]] = "async"
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, now: Callable[[], float], routes: Routes) -> None:
+        # Spelled out instead of super().__init__: this runs once a request.
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._now = now
+        self._routes = routes
+        self.method = scope["method"]
+        peer = scope.get("client")
+        self.client = peer[0] if peer else "local"
+        self._root_path: str = scope.get("root_path", "")
+        self.began_s = now()
+        self.ended_s = 0.0
+        self.status = self.received_bytes = self.sent_bytes = 0
+        self.body_limit = self.tap = self._fields = None
+        self.over_limit = self.disconnected = False
+
+    @property
+    def raw_fields(self) -> Iterable[tuple[Any, Any]]:
+        """The header fields of the request as bytes."""
+        fields: Iterable[tuple[Any, Any]] = self.scope["headers"]
+        return fields
+
+    def header(self, name: str) -> str | None:
+        """Return one header field by lower-case name, joined where it came in several lines."""
+        wanted = name.encode("latin-1")
+        found = [value for key, value in self.scope["headers"] if key == wanted]
+        if not found:
+            return None
+        return (found[0] if len(found) == 1 else b", ".join(found)).decode("latin-1")
+
+    def _read_fields(self) -> Fields:
+        return Fields((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"])
+
+    @property
+    def path(self) -> str:
+        """The decoded path, without the prefix under which the application is mounted."""
+        path: str = self.scope["path"]
+        root = self._root_path
+        if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
+            return path[len(root) :] or "/"
+        return path
+
+    @property
+    def target(self) -> str:
+        """The whole path and query as the client sent them."""
+        raw = self.scope.get("raw_path") or quote(self.scope["path"], safe="/%:@!$&'()*+,;=~").encode("ascii")
+        query = self.scope.get("query_string") or b""
+        return (raw + b"?" + query if query else raw).decode("latin-1")
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return str(self.scope.get("scheme", "http"))
+
+    @property
+    def route(self) -> str | None:
+        """The template of the route that served the exchange."""
+        try:
+            return self._routes.template(self.scope, self._root_path, self.status)
+        except Exception:  # noqa: BLE001 - a label is no reason to fail a request
+            _log.exception("the route of a request could not be told")
+            return None
+
+    @property
+    def traced_by_framework(self) -> bool:
+        """Whether FastAPI's own telemetry has the server span."""
+        native = self.scope.get("fastapi.telemetry")
+        return native is not None and getattr(native, "span", native) is not None
+
+    async def answer(self, reply: Reply) -> None:
+        """Send `reply` as the whole response."""
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+        if reply.status not in _BODILESS and not any(name == b"content-length" for name, _ in headers):
+            headers.append((b"content-length", str(len(reply.body)).encode("ascii")))
+        body = b"" if self.method == "HEAD" else reply.body
+        self.tap = None
+        self.over_limit = False
+        await self.observe({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await self.observe({"type": "http.response.body", "body": body})
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work` in a thread."""
+        return await asyncio.to_thread(work, *args)
+
+    async def receive(self) -> Message:
+        """Pass on what the server received; keeps count, and stops at the body limit."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.received_bytes += len(message.get("body", b""))
+            if self.body_limit is not None and self.received_bytes > self.body_limit:
+                self.over_limit = True
+                raise RequestTooLarge
+        elif not self.ended_s:
+            self.disconnected = True
+        return message
+
+    def observe(self, message: Message) -> Awaitable[None]:
+        """Note what goes out and hand it to the server; no coroutine of its own, because this runs for every chunk."""
+        kind = message["type"]
+        if kind == "http.response.body":
+            self.sent_bytes += len(message.get("body", b""))
+            if not message.get("more_body"):
+                self.ended_s = self._now()
+        elif kind == "http.response.start":
+            if self.over_limit:
+                return _nothing()
+            self.status = message["status"]
+        elif kind == "http.response.pathsend":
+            self.ended_s = self._now()
+        if self.over_limit and not self.status:
+            return _nothing()  # the application answers a body that it was not given; the policy's 413 follows
+        return self._send(message)
+
+    async def observe_tapped(self, message: Message) -> None:
+        """Do as `observe` does, and show the response to the tap. A tap that fails is cut off and logged."""
+        tap, kind = self.tap, message["type"]
+        if tap is None:
+            await self.observe(message)
+            return
+        try:
+            if kind == "http.response.start":
+                pairs = (
+                    (bytes(n).decode("latin-1"), bytes(v).decode("latin-1")) for n, v in message.get("headers", ())
+                )
+                await tap.starting(message["status"], Fields(pairs))
+            elif kind == "http.response.body":
+                tap.chunk(message.get("body", b""))
+            elif kind.startswith("http.response."):
+                self.tap = None  # trailers, files by path: nothing that can be kept as seen
+        except Exception:  # noqa: BLE001 - the response is not the tap's to fail
+            self._drop_tap()
+        await self.observe(message)
+        if kind == "http.response.body" and not message.get("more_body") and self.tap is not None:
+            try:
+                await self.tap.completed()
+            except Exception:  # noqa: BLE001 - the response is not the tap's to fail
+                self._drop_tap()
+
+    def _drop_tap(self) -> None:
+        self.tap = None
+        _log.exception("watching a response failed; the response itself is not touched")
+
+
+async def _nothing() -> None:
+    pass

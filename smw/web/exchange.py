@@ -1,0 +1,200 @@
+"""The facts of one HTTP exchange and the shape of a policy around it; knows no server protocol."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
+
+__all__ = ["Exchange", "Fields", "Link", "Policy", "Proceed", "Reply", "Tap", "compose"]
+
+T = TypeVar("T")
+
+
+class Fields(Mapping[str, str]):
+    """Header fields by lower-case name; several lines of one name are joined by commas, as HTTP reads them.
+
+    Args:
+        lines: Name and value of every line, in order.
+    """
+
+    __slots__ = ("_joined", "lines")
+
+    def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
+        self.lines = tuple(lines)
+        self._joined: dict[str, str] = {}
+        for name, value in self.lines:
+            folded = name.lower()
+            before = self._joined.get(folded)
+            self._joined[folded] = value if before is None else f"{before}, {value}"
+
+    def __getitem__(self, name: str) -> str:
+        """Return the joined value of `name`, which must be lower-case."""
+        return self._joined[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names, lower-case, in order of appearance."""
+        return iter(self._joined)
+
+    def __len__(self) -> int:
+        """Return the number of different names."""
+        return len(self._joined)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer given by a policy instead of the application.
+
+    Args:
+        status: HTTP status code.
+        body: The whole body.
+        headers: Name and value of each header field; Content-Length is added where it is missing and allowed.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Tap(ABC):
+    """What a policy sees of the application's response on its way out. It may wait, but it cannot change anything."""
+
+    @abstractmethod
+    async def starting(self, status: int, fields: Fields) -> None:
+        """See status and header fields; they are sent once this returns."""
+
+    def chunk(self, data: bytes) -> None:  # noqa: B027 - who needs only the head leaves it
+        """See a piece of the body that is about to be sent."""
+
+    async def completed(self) -> None:  # noqa: B027 - who needs only the head leaves it
+        """Learn that the last byte was handed to the server."""
+
+
+class Exchange(ABC):
+    """One HTTP exchange in flight.
+
+    Attributes:
+        method: As the client spelled it.
+        client: Who asks: the peer's address, ``local`` where the peer has none. A policy may correct it.
+        status: What was sent, 0 while nothing was.
+        began_s: Monotonic time of the start.
+        ended_s: Monotonic time of the last body byte, 0.0 while the response is incomplete.
+        received_bytes: Body bytes that the application has read.
+        sent_bytes: Body bytes handed to the server.
+        body_limit: Most body bytes that the application may read; None is no limit.
+        over_limit: The client has sent more than that.
+        disconnected: The client was seen to leave before the response was complete.
+        tap: Where the response is shown on its way out.
+    """
+
+    __slots__ = (
+        "_fields", "began_s", "body_limit", "client", "disconnected", "ended_s", "method", "over_limit",
+        "received_bytes", "sent_bytes", "status", "tap",
+    )  # fmt: skip
+    mode: ClassVar[Literal["sync", "async"]]
+    client: str
+    method: str
+
+    def __init__(self, began_s: float) -> None:
+        self.began_s = began_s
+        self.ended_s = 0.0
+        self.status = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.body_limit: int | None = None
+        self.over_limit = False
+        self.disconnected = False
+        self.tap: Tap | None = None
+        self._fields: Fields | None = None
+
+    @property
+    def fields(self) -> Fields:
+        """Every header field of the request; decoded on first use."""
+        if self._fields is None:
+            self._fields = self._read_fields()
+        return self._fields
+
+    @property
+    @abstractmethod
+    def raw_fields(self) -> Iterable[tuple[Any, Any]]:
+        """The header fields of the request as the protocol below has them, text or bytes."""
+
+    @abstractmethod
+    def header(self, name: str) -> str | None:
+        """Return one header field of the request by lower-case name, joined where it came in several lines."""
+
+    @abstractmethod
+    def _read_fields(self) -> Fields: ...
+
+    @property
+    @abstractmethod
+    def path(self) -> str:
+        """The decoded path, without the prefix under which the application is mounted."""
+
+    @property
+    @abstractmethod
+    def target(self) -> str:
+        """The whole path and query as the client sent them, percent-encoding untouched."""
+
+    @property
+    @abstractmethod
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+
+    @property
+    @abstractmethod
+    def route(self) -> str | None:
+        """The template of the route that served the exchange, None where none did; known once the application ran."""
+
+    @property
+    @abstractmethod
+    def traced_by_framework(self) -> bool:
+        """Whether the framework's own telemetry has already opened the server span of this exchange."""
+
+    @abstractmethod
+    async def answer(self, reply: Reply) -> None:
+        """Send `reply` instead of what the application would say; nothing must have been sent before."""
+
+    @abstractmethod
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Run blocking `work` where it holds up nobody else."""
+
+
+Proceed = Callable[[], Awaitable[Reply | None]]
+Link = Callable[[Exchange], Awaitable[Reply | None]]
+
+
+class Policy(ABC):
+    """What one middleware adds to every exchange, bound to a runtime. It has the shape of an advice."""
+
+    @abstractmethod
+    async def around(self, exchange: Exchange, proceed: Proceed) -> Reply | None:
+        """Act around the rest of the chain.
+
+        Args:
+            exchange: The exchange in flight.
+            proceed: Runs the further policies and the application.
+
+        Returns:
+            An answer to send, or None when an answer is already on its way.
+        """
+
+    async def around_socket(self, proceed: Callable[[], Awaitable[None]]) -> None:
+        """Act around a WebSocket, from its handshake to its end."""
+        await proceed()
+
+
+def compose(policies: Iterable[Policy], base: Link) -> Link:
+    """Put `policies`, outermost first, around `base`."""
+    link = base
+    for policy in reversed(tuple(policies)):
+        link = functools.partial(_step, policy.around, link)
+    return link
+
+
+def _step(
+    around: Callable[[Exchange, Proceed], Awaitable[Reply | None]], link: Link, exchange: Exchange
+) -> Awaitable[Reply | None]:
+    return around(exchange, functools.partial(link, exchange))

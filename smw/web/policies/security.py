@@ -1,0 +1,122 @@
+"""What is refused instead of answered: size, rate, denials; how to check it is known to `smw.security`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from smw._kernel.signals import RequestBlocked
+from smw.errors import AuditUnavailable, Denied
+from smw.web.exchange import Exchange, Policy, Proceed, Reply
+from smw.web.problem import problem
+from smw.web.source import PolicySource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smw._kernel.signals import Bus
+    from smw.runtime import Runtime
+    from smw.security.client import Proxies
+    from smw.security.limit import Limiter
+
+__all__ = ["Security", "SecuritySource"]
+
+_NAME = "security"
+
+
+class SecuritySource(PolicySource):
+    """Makes the security policy."""
+
+    name: ClassVar[str] = _NAME
+    rank: ClassVar[int] = 20
+    takes: ClassVar[Mapping[str, str]] = dict.fromkeys(("rate_limit", "trusted_proxies", "max_body_bytes"), "security")
+
+    def __init__(self, profile: str | None = None, overrides: Mapping[str, Any] | None = None) -> None:
+        super().__init__(profile, overrides)
+        given = self.overrides.get("security", {})
+        if given.get("rate_limit") is not None:
+            from smw.security.limit import Rate
+
+            Rate.parse(given["rate_limit"])
+
+    def bind(self, runtime: Runtime) -> Policy:
+        """Return the policy."""
+        from smw.security.client import Proxies
+        from smw.security.limit import Limiter, Rate
+        from smw.settings import SecuritySettings
+
+        told = self.effective(runtime.settings, SecuritySettings)
+        limiter = None if told.rate_limit is None else Limiter(Rate.parse(told.rate_limit), runtime.host.clock)
+        proxies = Proxies(told.trusted_proxies)
+        return Security(proxies, limiter, runtime.host.bus, max_body_bytes=told.max_body_bytes)
+
+
+class Security(Policy):
+    """Size cap, then client address, then limit, then the application; its denials become answers.
+
+    Args:
+        proxies: Tell the client from those who speak for it.
+        limiter: Counts by client; None is no limit.
+        bus: Hears of every refusal.
+        max_body_bytes: Largest request body.
+    """
+
+    def __init__(self, proxies: Proxies, limiter: Limiter | None, bus: Bus, *, max_body_bytes: int) -> None:
+        from smw.security.client import limit_key
+
+        self._proxies = proxies
+        self._limiter = limiter
+        self._limit_key = limit_key
+        self._bus = bus
+        self._max_body_bytes = max_body_bytes
+
+    async def around(self, exchange: Exchange, proceed: Proceed) -> Reply | None:
+        """Refuse, or let the application answer within its bounds."""
+        declared = exchange.header("content-length")
+        if declared is not None and self._too_large(declared):
+            return self._refuse_body()
+        if exchange.body_limit is None or exchange.body_limit > self._max_body_bytes:
+            exchange.body_limit = self._max_body_bytes
+        if self._proxies.trusts(exchange.client):
+            found = exchange.header("x-forwarded-for"), exchange.header("forwarded")
+            exchange.client = self._proxies.client(exchange.client, *found)
+        if self._limiter is not None:
+            decision = self._limiter.hit(self._limit_key(exchange.client))
+            if not decision.allowed:
+                wait = str(max(1, math.ceil(decision.retry_after_s)))
+                return self._refuse(429, "rate_limited", "too many requests", ("retry-after", wait))
+        try:
+            reply = await proceed()
+        except Exception as error:
+            refusal = self._refusal(exchange, error)
+            if refusal is None:
+                raise
+            return refusal
+        if exchange.over_limit and not exchange.status:
+            return self._refuse_body()
+        return reply
+
+    def _refusal(self, exchange: Exchange, error: Exception) -> Reply | None:
+        """Return the answer to an exception of the application, or None where it is to go on."""
+        if exchange.status:
+            return None
+        if exchange.over_limit:
+            return self._refuse_body()
+        if isinstance(error, Denied):
+            return self._refuse(403, "denied", "a compliance control does not permit this request")
+        if isinstance(error, AuditUnavailable):
+            return self._refuse(503, "audit_unavailable", "the audit log cannot record this request")
+        return None
+
+    def _too_large(self, declared: str) -> bool:
+        # What is no number is the server's to refuse; the body is counted in any case.
+        if not declared.isascii() or not declared.isdecimal():
+            return False
+        return len(declared) > 18 or int(declared) > self._max_body_bytes
+
+    def _refuse_body(self) -> Reply:
+        return self._refuse(413, "body_too_large", "the request body is too large")
+
+    def _refuse(self, status: int, reason: str, detail: str, *headers: tuple[str, str]) -> Reply:
+        self._bus.send(RequestBlocked(_NAME, reason))
+        return problem(status, detail, code=f"SMW-W{status}", headers=headers)
