@@ -91,6 +91,6 @@ def test_the_fixtures_work_in_a_users_suite(tmp_path: Path) -> None:
         "    assert smw_signals.all == []\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "smw.pytest_plugin", "-p", "no:cacheprovider", str(tmp_path)]
-    env = {"PYTHONPATH": ":".join(sys.path)}
+    env = {"PYTHONPATH": ":".join(sys.path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
     assert "1 passed" in result.stdout, result.stdout + result.stderr
