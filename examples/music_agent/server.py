@@ -65,17 +65,18 @@ def main(home: Path) -> None:
     """
     spans = count_spans()
     app = create_app(home)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            say(port=listener.getsockname()[1])
+            say(port=self.servers[0].sockets[0].getsockname()[1])
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            say(spans=spans, backends=backends)
 
     backends = what_is_on()
-    config = uvicorn.Config(app, log_level="warning", access_log=False, proxy_headers=False)
-    Server(config).run(sockets=[listener])
-    say(spans=spans, backends=backends)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, proxy_headers=False)
+    Server(config).run()
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_demo_runs_without_any_server():
 def test_demo_replays_an_access_log(tmp_path):
     """Visits are read from an access log where there is one, lines of another form are left out."""
     lines = [
-        f'198.51.100.{number % 40} - - [17/May/2015:10:05:03 +0000] "GET /page/{number % 60}?n=1 HTTP/1.1" 200 20 "-" "x"\n'
+        f'198.51.100.{number % 40} - - [17/May/2015:10:05:03 +0000] "GET /p/{number % 60}?n=1 HTTP/1.1" 200 20 "-" "x"\n'
         for number in range(200)
     ]
     log = tmp_path / "access.log"
