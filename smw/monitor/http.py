@@ -13,6 +13,7 @@ from smw.monitor.instruments import (
     HTTP_DURATION,
     HTTP_REQUESTS,
     HTTP_SIZE,
+    METHODS,
     OTHER,
     OVERFLOW,
     UNMATCHED,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpMeter"]
 
-_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 _STATUSES = range(100, 600)
 _BOUNDS = HTTP_DURATION.buckets
 _SLOTS = len(_BOUNDS) + 1
@@ -86,7 +86,7 @@ class HttpMeter:
     def _row(self, method: str, route: str | None, status: int) -> list[float]:
         """Find or make a row. Only normalised labels become keys, so that nobody outside can fill the table."""
         key: _Key = (
-            method if method in _METHODS else OTHER,
+            method if method in METHODS else OTHER,
             UNMATCHED if route is None else clean(route),
             status if status in _STATUSES else OTHER,
         )

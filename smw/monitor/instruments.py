@@ -80,6 +80,7 @@ DECLARED: tuple[Instrument, ...] = (
 
 BUSINESS_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")
 LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,99}")
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 OUTCOMES = ("success", "error", "cancelled")
 
 

@@ -15,6 +15,7 @@ from smw._kernel.call import Call, Kind, Target
 from smw._kernel.chain import Bound, Proceed
 from smw.errors import ConfigError, MissingExtra, nearest
 from smw.monitor.decorators import KINDS, Trace
+from smw.monitor.instruments import METHODS
 from smw.monitor.propagation import extract
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import TracerProvider as AnyProvider
 
     from smw.monitor.otel import Recording
     from smw.settings import MonitorSettings
@@ -86,7 +88,9 @@ class Spans:
         self._service = service
         self._lock = threading.Lock()
         self._own: TracerProvider | None = None
+        self._tracer: tuple[AnyProvider | None, Tracer | None] = (None, None)
         self._closed = False
+        self._named = "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
         if self._endpoint is not None:
             from smw.monitor import otel
 
@@ -101,20 +105,26 @@ class Spans:
 
     def tracer(self) -> Tracer | None:
         """Return what makes spans, or None where nobody would see them."""
-        loaded = "opentelemetry.trace" in sys.modules or "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
-        if not loaded and self._endpoint is None:
+        if self._endpoint is None and not self._named and "opentelemetry.trace" not in sys.modules:
             return None
         from smw.monitor import otel
 
-        provider = otel.global_provider()
-        if provider is not None:
-            return otel.tracer_of(provider)
+        provider = otel.global_provider() or self._own_provider()
+        known, tracer = self._tracer
+        if known is not provider:
+            tracer = None if provider is None else otel.tracer_of(provider)
+            self._tracer = provider, tracer
+        return tracer
+
+    def _own_provider(self) -> TracerProvider | None:
+        if self._endpoint is None or self._closed:
+            return None
         with self._lock:
-            if self._endpoint is None or self._closed:
-                return None
-            if self._own is None:
+            if self._own is None and not self._closed:
+                from smw.monitor import otel
+
                 self._own = otel.exporting_provider(self._endpoint, self._service)
-            return otel.tracer_of(self._own)
+            return self._own
 
     def bind(self, advice: Trace, target: Target) -> Bound | None:
         """Return the step that records a span around each call of `target`; None where nobody would see it."""
@@ -183,8 +193,9 @@ class Spans:
 
         if otel.recording_server_span():
             return None
-        known = {"http.request.method": method, **(attributes or {})}
-        return ServerSpan(otel.Recording(tracer, method, "server", known, extract(headers)), method)
+        name = method if method in METHODS else "HTTP"
+        known = {"http.request.method": method if method in METHODS else "_OTHER", **(attributes or {})}
+        return ServerSpan(otel.Recording(tracer, name, "server", known, extract(headers)), name)
 
     def close(self) -> None:
         """Send what is left within two seconds; the application's own provider is not touched. Idempotent."""
