@@ -41,11 +41,9 @@ class AsgiExchange(Exchange):
         routes: Finds the route template.
     """
 
-    __slots__ = ("_now", "_receive", "_root_path", "_routes", "_send", "scope")
     mode: ClassVar[Literal["sync", "async"]] = "async"
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, now: Callable[[], float], routes: Routes) -> None:
-        # Spelled out instead of super().__init__: this runs once a request.
         self.scope = scope
         self._receive = receive
         self._send = send
@@ -54,12 +52,11 @@ class AsgiExchange(Exchange):
         self.method = scope["method"]
         peer = scope.get("client")
         self.client = peer[0] if peer else "local"
-        self._root_path: str = scope.get("root_path", "")
+        self.path = path = scope["path"]
+        self._root_path = root = scope.get("root_path", "")
+        if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
+            self.path = path[len(root) :] or "/"
         self.began_s = now()
-        self.ended_s = 0.0
-        self.status = self.received_bytes = self.sent_bytes = 0
-        self.body_limit = self.tap = self._fields = None
-        self.over_limit = self.disconnected = False
 
     @property
     def raw_fields(self) -> Iterable[tuple[Any, Any]]:
@@ -77,15 +74,6 @@ class AsgiExchange(Exchange):
 
     def _read_fields(self) -> Fields:
         return Fields((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"])
-
-    @property
-    def path(self) -> str:
-        """The decoded path, without the prefix under which the application is mounted."""
-        path: str = self.scope["path"]
-        root = self._root_path
-        if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
-            return path[len(root) :] or "/"
-        return path
 
     @property
     def target(self) -> str:

@@ -77,6 +77,7 @@ class Exchange(ABC):
 
     Attributes:
         method: As the client spelled it.
+        path: The decoded path, without the prefix under which the application is mounted.
         client: Who asks: the peer's address, ``local`` where the peer has none. A policy may correct it.
         status: What was sent, 0 while nothing was.
         began_s: Monotonic time of the start.
@@ -89,25 +90,21 @@ class Exchange(ABC):
         tap: Where the response is shown on its way out.
     """
 
-    __slots__ = (
-        "_fields", "began_s", "body_limit", "client", "disconnected", "ended_s", "method", "over_limit",
-        "received_bytes", "sent_bytes", "status", "tap",
-    )  # fmt: skip
     mode: ClassVar[Literal["sync", "async"]]
-    client: str
+    # Defaults live in the class: one object is made for every request, and most of these never change.
     method: str
-
-    def __init__(self, began_s: float) -> None:
-        self.began_s = began_s
-        self.ended_s = 0.0
-        self.status = 0
-        self.received_bytes = 0
-        self.sent_bytes = 0
-        self.body_limit: int | None = None
-        self.over_limit = False
-        self.disconnected = False
-        self.tap: Tap | None = None
-        self._fields: Fields | None = None
+    path: str
+    client: str
+    began_s: float
+    ended_s: float = 0.0
+    status: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    body_limit: int | None = None
+    over_limit: bool = False
+    disconnected: bool = False
+    tap: Tap | None = None
+    _fields: Fields | None = None
 
     @property
     def fields(self) -> Fields:
@@ -127,11 +124,6 @@ class Exchange(ABC):
 
     @abstractmethod
     def _read_fields(self) -> Fields: ...
-
-    @property
-    @abstractmethod
-    def path(self) -> str:
-        """The decoded path, without the prefix under which the application is mounted."""
 
     @property
     @abstractmethod

@@ -108,4 +108,4 @@ ENTERPRISE_MIDDLEWARE_STACK: list[tuple[type[Adapter], dict[str, Any]]] = [
     (PipelineMiddleware, {}),
     (CacheMiddleware, {}),
 ]
-"""All four, set as the runtime is: ``for cls, config in ENTERPRISE_MIDDLEWARE_STACK: app.add_middleware(cls, **config)``."""
+"""All four, set as the runtime is; each pair is given to ``app.add_middleware(middleware_class, **config)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 from smw.web.endpoints import Endpoints
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Monitoring", "MonitoringSource"]
 
 _CLIENT_LEFT = 499
+_LOOK_AGAIN_S = 1.0
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"})
 
 
@@ -56,27 +58,34 @@ class Monitoring(Policy):
         self._spans = monitor.spans
         self._endpoints = endpoints
         self._now = now
+        # Asking whether somebody wants spans costs more than counting does, so it is not asked for every request.
+        self._traces = False
+        self._look_again_s = -math.inf
 
     async def around(self, exchange: Exchange, proceed: Proceed) -> Reply | None:
         """Watch one exchange from its start to its last byte."""
         serve = self._endpoints.get(exchange.path)
         if serve is not None:
             return await serve(exchange)
+        if exchange.began_s >= self._look_again_s:
+            self._look_again_s = exchange.began_s + _LOOK_AGAIN_S
+            self._traces = self._spans.tracer() is not None
+        span = self._server_span(exchange) if self._traces else None
         self._meter.started()
-        span = self._server_span(exchange)
         error: BaseException | None = None
         try:
             reply = await proceed()
-            if reply is not None:
+            if isinstance(reply, Reply):
                 await exchange.answer(reply)
         except BaseException as raised:
             error = raised
             raise
         finally:
-            status = _outcome(exchange, error)
-            route = exchange.route
-            seconds = (exchange.ended_s or self._now()) - exchange.began_s
-            self._meter.finished(exchange.method, route, status, seconds, _body_bytes(exchange))
+            ended_s = exchange.ended_s
+            status = exchange.status if ended_s else _outcome(exchange, error)
+            route, method = exchange.route, exchange.method
+            body_bytes = exchange.received_bytes if method in _BODILESS else _body_bytes(exchange)
+            self._meter.finished(method, route, status, (ended_s or self._now()) - exchange.began_s, body_bytes)
             if span is not None:
                 span.end(route=route, status=status, error=error)
         return None
@@ -90,16 +99,14 @@ class Monitoring(Policy):
             self._meter.ended()
 
     def _server_span(self, exchange: Exchange) -> ServerSpan | None:
-        if self._spans.tracer() is None or exchange.traced_by_framework:
+        if exchange.traced_by_framework:
             return None
         known = {"url.path": exchange.path, "url.scheme": exchange.scheme}
         return self._spans.server(exchange.method, exchange.raw_fields, known)
 
 
 def _outcome(exchange: Exchange, error: BaseException | None) -> int:
-    """Return the status to count: what was sent, 499 where the client did not wait for it, 500 where nothing was."""
-    if exchange.ended_s:
-        return exchange.status
+    """Return the status of an incomplete exchange: 499 where the client left, else what was sent, else 500."""
     if exchange.disconnected or isinstance(error, asyncio.CancelledError):
         return _CLIENT_LEFT
     return exchange.status or 500
@@ -107,8 +114,6 @@ def _outcome(exchange: Exchange, error: BaseException | None) -> int:
 
 def _body_bytes(exchange: Exchange) -> int:
     """Return the size of the request body: as declared, else as received."""
-    if exchange.method in _BODILESS:
-        return exchange.received_bytes
     declared = exchange.header("content-length")
     if declared is not None and declared.isascii() and declared.isdecimal() and len(declared) < 16:
         return int(declared)

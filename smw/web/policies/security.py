@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from smw._kernel.process import after_fork
 from smw._kernel.signals import RequestBlocked
 from smw.errors import AuditUnavailable, Denied
 from smw.web.exchange import Exchange, Policy, Proceed, Reply
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
     from smw._kernel.signals import Bus
     from smw.runtime import Runtime
-    from smw.security.client import Proxies
-    from smw.security.limit import Limiter
+    from smw.security.client import TrustedProxies
+    from smw.security.limit import Limiter, Rate
 
 __all__ = ["Security", "SecuritySource"]
 
@@ -35,39 +37,50 @@ class SecuritySource(PolicySource):
         super().__init__(profile, overrides)
         given = self.overrides.get("security", {})
         if given.get("rate_limit") is not None:
-            from smw.security.limit import Rate
+            from smw.security.limit import parse_rate
 
-            Rate.parse(given["rate_limit"])
+            parse_rate(given["rate_limit"])
 
     def bind(self, runtime: Runtime) -> Policy:
         """Return the policy."""
-        from smw.security.client import Proxies
-        from smw.security.limit import Limiter, Rate
+        from smw.security.client import TrustedProxies
+        from smw.security.limit import Limiter, parse_rate
         from smw.settings import SecuritySettings
 
         told = self.effective(runtime.settings, SecuritySettings)
-        limiter = None if told.rate_limit is None else Limiter(Rate.parse(told.rate_limit), runtime.host.clock)
-        proxies = Proxies(told.trusted_proxies)
-        return Security(proxies, limiter, runtime.host.bus, max_body_bytes=told.max_body_bytes)
+        limiter = Limiter(runtime.host.clock)
+        after_fork(limiter.after_fork)
+        return Security(
+            TrustedProxies(told.trusted_proxies) if told.trusted_proxies else None,
+            limiter,
+            runtime.host.bus,
+            rate=None if told.rate_limit is None else parse_rate(told.rate_limit),
+            max_body_bytes=told.max_body_bytes,
+        )
 
 
 class Security(Policy):
     """Size cap, then client address, then limit, then the application; its denials become answers.
 
     Args:
-        proxies: Tell the client from those who speak for it.
-        limiter: Counts by client; None is no limit.
+        proxies: Tell the client from those who speak for it; None where nobody does.
+        limiter: Counts by client.
         bus: Hears of every refusal.
+        rate: How often a client may come; None is no limit.
         max_body_bytes: Largest request body.
     """
 
-    def __init__(self, proxies: Proxies, limiter: Limiter | None, bus: Bus, *, max_body_bytes: int) -> None:
-        from smw.security.client import limit_key
+    def __init__(
+        self, proxies: TrustedProxies | None, limiter: Limiter, bus: Bus, *, rate: Rate | None, max_body_bytes: int
+    ) -> None:
+        from smw.security.client import TrustedProxies, network_key
 
         self._proxies = proxies
+        self._peer = functools.lru_cache(maxsize=4096)(lambda peer: TrustedProxies().client(peer, ()))
         self._limiter = limiter
-        self._limit_key = limit_key
+        self._limit_key = functools.lru_cache(maxsize=4096)(network_key)
         self._bus = bus
+        self._rate = rate
         self._max_body_bytes = max_body_bytes
 
     async def around(self, exchange: Exchange, proceed: Proceed) -> Reply | None:
@@ -77,11 +90,12 @@ class Security(Policy):
             return self._refuse_body()
         if exchange.body_limit is None or exchange.body_limit > self._max_body_bytes:
             exchange.body_limit = self._max_body_bytes
-        if self._proxies.trusts(exchange.client):
-            found = exchange.header("x-forwarded-for"), exchange.header("forwarded")
-            exchange.client = self._proxies.client(exchange.client, *found)
-        if self._limiter is not None:
-            decision = self._limiter.hit(self._limit_key(exchange.client))
+        if self._proxies is None:
+            exchange.client = self._peer(exchange.client)
+        else:
+            exchange.client = self._proxies.client(exchange.client, exchange.raw_fields)
+        if self._rate is not None:
+            decision = self._limiter.hit(self._limit_key(exchange.client), self._rate)
             if not decision.allowed:
                 wait = str(max(1, math.ceil(decision.retry_after_s)))
                 return self._refuse(429, "rate_limited", "too many requests", ("retry-after", wait))
