@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Response
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel
 from starlette.datastructures import Headers
 
@@ -160,7 +161,8 @@ def create_app(home: Path | None = None) -> FastAPI:
         },
     )
     # One server span a request is enough: smw makes it, so FastAPI need not.
-    app = FastAPI(title="Music agent", lifespan=_lifespan, telemetry={"tracing": False, "metrics": False, "logs": False})
+    native: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+    app = FastAPI(title="Music agent", lifespan=_lifespan, telemetry=native)
     app.include_router(router)
     app.add_middleware(Visitor)
     for middleware_class, config in ENTERPRISE_MIDDLEWARE_STACK:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -58,6 +59,16 @@ def _visits() -> tuple[str, Iterable[traffic.Visit]]:
     return "generated (Zipf)", traffic.generated()
 
 
+def _settings(signing_key: Path | None) -> dict[str, str]:
+    """Return what the service is told besides what the environment says: names of its own, keys, a Redis for events."""
+    settings = {"CACHE_NAMESPACE": f"music-agent-{secrets.token_hex(4)}", "SECURITY_DIGEST_KEY": secrets.token_hex(32)}
+    if signing_key is not None:
+        settings["SECURITY_SIGNING_KEY"] = str(signing_key)
+    if redis := os.environ.get("SMW_CACHE_L2_URL", os.environ.get("CACHE_L2_URL")):
+        settings["PIPELINE_REDIS_URL"] = os.environ.get("PIPELINE_REDIS_URL", redis)
+    return settings
+
+
 def _run(home: Path, options: argparse.Namespace) -> Findings:
     started = time.monotonic()
     source, visits = _visits()
@@ -67,9 +78,11 @@ def _run(home: Path, options: argparse.Namespace) -> Findings:
     cut = len(requests) * 3 // 5
     trail = home / "service" / "audit"
     (home / "service").mkdir()
+    private, public = evidence.make_keys(home)
+    settings = _settings(private)
     found = Findings(source, sent=len(events), poison=poison)
     for phase, (part, stream) in enumerate(((requests[:cut], events), (requests[cut:], []))):
-        with Service(home / "service") as service:
+        with Service(home / "service", settings) as service:
             title = "requests, caches cold" if phase == 0 else "requests, service restarted"
             with bar(title, len(part) + len(stream), plain=options.plain) as step:
                 result = asyncio.run(_load(service.url, part, stream, step))
@@ -77,7 +90,7 @@ def _run(home: Path, options: argparse.Namespace) -> Findings:
         found.add(result, figures, service.last_words)
         if phase == 0:
             shutil.copytree(trail, home / "earlier")
-    found.trail(trail, evidence.tamper(trail, home / "earlier", home))
+    found.audit(trail, home / "earlier", home, public)
     found.denied, found.allowed = asyncio.run(enforce(home / "production"))
     found.plays, found.rows = analyse(home)
     found.took_s = time.monotonic() - started

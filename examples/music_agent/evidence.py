@@ -25,31 +25,47 @@ class Tampering:
     found: str
 
 
+def make_keys(home: Path) -> tuple[Path | None, Path | None]:
+    """Write a key that signs checkpoints and one that checks them; none without the extra `crypto`."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError:
+        return None, None
+    key = Ed25519PrivateKey.generate()
+    pem, pkcs8, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    private, public = home / "audit.key", home / "audit.pub"
+    private.write_bytes(key.private_bytes(pem, pkcs8, plain))
+    public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
 def kinds(trail: Path) -> Counter[str]:
     """Count the records of a log by kind."""
     return Counter(json.loads(line)["kind"] for segment in _segments(trail) for line in segment.open("rb"))
 
 
-def tamper(trail: Path, earlier: Path, scratch: Path) -> list[Tampering]:
+def tamper(trail: Path, earlier: Path, scratch: Path, key: Path | None) -> list[Tampering]:
     """Change copies of a log in three ways and verify each.
 
     Args:
         trail: The log; it stays untouched.
         earlier: A copy of the log and its checkpoint, taken earlier.
-        scratch: Empty folder for the copies.
+        scratch: Folder for the copies.
+        key: Public key of the checkpoints, if they are signed.
     """
     kept = "".join(path.read_text() for path in trail.glob("*/checkpoint"))
     return [
-        Tampering("one bit flipped", _changed(trail, scratch / "flipped", _flip)),
-        Tampering("last record dropped", _changed(trail, scratch / "dropped", _drop_last)),
-        Tampering("log and checkpoint rolled back", _said(security.verify(earlier, since=kept))),
+        Tampering("one bit flipped", _changed(trail, scratch / "flipped", key, _flip)),
+        Tampering("last record dropped", _changed(trail, scratch / "dropped", key, _drop_last)),
+        Tampering("log and checkpoint rolled back", _said(security.verify(earlier, key=key, since=kept))),
     ]
 
 
-def _changed(trail: Path, copy: Path, change: Callable[[Path], None]) -> str:
+def _changed(trail: Path, copy: Path, key: Path | None, change: Callable[[Path], None]) -> str:
     shutil.copytree(trail, copy)
     change(_segments(copy)[-1])
-    return _said(security.verify(copy))
+    return _said(security.verify(copy, key=key))
 
 
 def _said(verification: security.Verification) -> str:

@@ -62,11 +62,11 @@ class Findings:
         elif self.spans is not None:
             self.spans.update(last_words["spans"])
 
-    def trail(self, path: Path, tamperings: list[evidence.Tampering]) -> None:
-        """Take in the audit log, once the service has stopped."""
-        self.verification = security.verify(path)
-        self.records = evidence.kinds(path)
-        self.tamperings = tamperings
+    def audit(self, trail: Path, earlier: Path, scratch: Path, key: Path | None) -> None:
+        """Take in the audit log, once the service has stopped; see `evidence.tamper`."""
+        self.verification = security.verify(trail, key=key)
+        self.records = evidence.kinds(trail)
+        self.tamperings = evidence.tamper(trail, earlier, scratch, key)
 
     def promises(self) -> dict[str, bool]:
         """Return each promise with whether it was kept."""

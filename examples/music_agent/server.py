@@ -65,6 +65,7 @@ def main(home: Path) -> None:
     """
     spans = count_spans()
     app = create_app(home)
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,13 +18,18 @@ _STOP_S = 20
 class Service:
     """The service in a process of its own, from entering the block to its end.
 
+    Args:
+        home: Folder for its database and its audit log.
+        settings: Environment variables that it gets besides those of this process.
+
     Attributes:
         url: Where it listens.
         last_words: What it said on stopping, such as how many spans it has recorded.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
         self._home = home
+        self._env = {**os.environ, **settings}
         self.url = ""
         self.last_words: dict[str, Any] = {}
 
@@ -30,7 +37,7 @@ class Service:
         """Start it and wait until it listens."""
         command = [sys.executable, "-m", "examples.music_agent.server", str(self._home)]
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with words of our own
-            command, cwd=ROOT, stdout=subprocess.PIPE, text=True
+            command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
