@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["awaiting", "blocking", "kind_of_failure", "shown"]
 
 
-def _options(timeout_s: float, connect_s: float | None, most: int, retry: Any) -> dict[str, Any]:
+def _options(timeout_s: float | None, connect_s: float | None, most: int, retry: Any) -> dict[str, Any]:
     import redis
 
     nameless = {"driver_info": None} if hasattr(redis, "DriverInfo") else {"lib_name": None, "lib_version": None}
@@ -59,13 +59,14 @@ def blocking(url: str, *, timeout_s: float, connect_s: float | None = None, max_
 
 
 def awaiting(
-    url: str, *, timeout_s: float, connect_s: float | None = None, max_connections: int = 64
+    url: str, *, timeout_s: float | None, connect_s: float | None = None, max_connections: int = 64
 ) -> redis.asyncio.Redis:
     """Return a client for coroutines; it belongs to the running event loop and opens no connection yet.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, with options as redis-py takes them.
-        timeout_s: Most that one read, one write or the wait for a free connection may take.
+        timeout_s: Most that one read, one write or the wait for a free connection may take; None leaves deadlines to
+            the caller (``asyncio.timeout``), which is cheaper and cuts the connection off just the same.
         connect_s: Most that connecting may take; `timeout_s` when not given.
         max_connections: Connections at a time; a caller beyond waits `timeout_s`, then fails.
 
