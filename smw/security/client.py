@@ -1,10 +1,10 @@
-"""Which address a request comes from when proxies stand in between; knows header values, not where they were read."""
+"""The address of the client behind trusted proxies; it decides nothing about what that client may do."""
 
 from __future__ import annotations
 
 import functools
+import ipaddress
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from smw.errors import ConfigError
@@ -12,125 +12,108 @@ from smw.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LOCAL", "Proxies", "limit_key"]
+__all__ = ["LOCAL", "TrustedProxies", "network_key"]
 
 LOCAL = "local"
-"""The client where the peer has no IP address: a Unix socket, a test client."""
-_HOPS_MOST = 32
-_IPV6_SITE_BITS = 64
-_FOR = re.compile(r"(?:^|;)\s*for\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
-
-Address = IPv4Address | IPv6Address
+_HOPS_MAX = 32
+_HEADER_MAX = 8_192
+_FOR = re.compile(r'(?:^|[;,])\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^;,\s]*)', re.IGNORECASE)
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@functools.lru_cache(maxsize=4096)
-def _address(text: str) -> Address | None:
-    """Read an address, with or without brackets and port; an IPv4 address inside IPv6 counts as IPv4."""
-    text = text.strip()
+class TrustedProxies:
+    """Networks whose forwarding headers count.
+
+    Args:
+        networks: Addresses or networks in CIDR form; empty: no header is believed.
+
+    Raises:
+        ConfigError: One of them is neither.
+    """
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks = tuple(_network(text) for text in networks)
+        self._is_trusted = functools.lru_cache(maxsize=1024)(self._contains)
+
+    def client(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return the address of the client: the last hop, seen from here, that is no trusted proxy.
+
+        `X-Forwarded-For` and `Forwarded` are both read; where both are sent and disagree, one of them may be the
+        client's own invention, so neither is believed.
+
+        Args:
+            peer: Address of the socket's other end; None, or no IP address, is a local client.
+            headers: Names in lower case and values, as ASGI has them.
+        """
+        address = _parse(peer) if peer else None
+        if address is None:
+            return LOCAL
+        if not self._networks or not self._is_trusted(address):
+            return str(address)
+        plain: list[bytes] = []
+        standard: list[bytes] = []
+        for name, value in headers:
+            if name == b"x-forwarded-for":
+                plain.append(value)
+            elif name == b"forwarded":
+                standard.append(value)
+        found = {
+            self._walk(address, hops)
+            for hops in (_plain_hops(plain) if plain else None, _standard_hops(standard) if standard else None)
+            if hops is not None
+        }
+        return str(found.pop() if len(found) == 1 else address)
+
+    def _walk(self, peer: _Address, hops: list[str]) -> _Address:
+        address = peer
+        for hop in reversed(hops[-_HOPS_MAX:]):
+            before = _parse(hop)
+            if before is None:  # `unknown`, an obfuscated name, garbage: the chain of trust ends here
+                return address
+            address = before
+            if not self._is_trusted(address):
+                return address
+        return address
+
+    def _contains(self, address: _Address) -> bool:
+        return any(address.version == network.version and address in network for network in self._networks)
+
+
+def network_key(address: str) -> str:
+    """Return what limits are counted by: an IPv4 address, or the /64 of an IPv6 address, whose rest is the client's."""
+    parsed = _parse(address)
+    if parsed is None or parsed.version == 4:
+        return address
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        fix = "addresses or networks such as 10.0.0.0/8, fd00::/8"
+        raise ConfigError("SMW-A116", "security.trusted_proxies has no network", seen=text, fix=fix) from None
+
+
+def _parse(text: str) -> _Address | None:
+    """Read an address as headers carry it: with port, in brackets, quoted, with a zone, mapped from IPv4."""
+    text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        address = ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
 
 
-def limit_key(client: str) -> str:
-    """Return what a limit counts by: the address, or the /64 of an IPv6 address, because one client owns all of it."""
-    address = _address(client)
-    if address is None:
-        return LOCAL
-    return str(address) if isinstance(address, IPv4Address) else _site(address)
+def _plain_hops(values: list[bytes]) -> list[str]:
+    return b",".join(values)[-_HEADER_MAX:].decode("latin-1").rsplit(",", _HOPS_MAX)
 
 
-@functools.lru_cache(maxsize=4096)
-def _site(address: IPv6Address) -> str:
-    return str(IPv6Network((address, _IPV6_SITE_BITS), strict=False))
-
-
-class Proxies:
-    """The proxies whose word about the client counts.
-
-    The client is the rightmost hop that is not one of them; whatever stands further left was written by strangers.
-
-    Args:
-        trusted: Networks (``10.0.0.0/8``), addresses, or ``local`` for a proxy on a Unix socket.
-
-    Raises:
-        ConfigError: One of them is no network.
-    """
-
-    def __init__(self, trusted: Iterable[str]) -> None:
-        networks: list[IPv4Network | IPv6Network] = []
-        self._trusts_local = False
-        for text in trusted:
-            if text == LOCAL:
-                self._trusts_local = True
-                continue
-            try:
-                networks.append(ip_network(text, strict=False))
-            except ValueError:
-                what = "security setting 'trusted_proxies' names something that is no network"
-                raise ConfigError(
-                    "SMW-A120", what, seen=text, fix="10.0.0.0/8, 2001:db8::/32, 192.0.2.7 or local"
-                ) from None
-        self._networks = tuple(networks)
-
-    def client(self, peer: str, forwarded_for: str | None, forwarded: str | None) -> str:
-        """Return the client's address, or `LOCAL`.
-
-        Args:
-            peer: Who opened the connection, as the server tells it.
-            forwarded_for: Value of X-Forwarded-For.
-            forwarded: Value of Forwarded. Where both are present and disagree, a proxy has passed on what the client
-                wrote, nobody can tell which, and the peer it is.
-        """
-        known = _address(peer)
-        if not self._trusted(known):
-            return LOCAL if known is None else str(known)
-        found = {
-            self._rightmost(known, hops)
-            for hops in (_split(forwarded_for), _for_values(forwarded))
-            if hops
-        }  # fmt: skip
-        address = found.pop() if len(found) == 1 else known
-        return LOCAL if address is None else str(address)
-
-    def trusts(self, peer: str) -> bool:
-        """Tell whether the peer is a trusted proxy, so that its header fields are worth reading."""
-        return bool(self._networks or self._trusts_local) and self._trusted(_address(peer))
-
-    def _trusted(self, address: Address | None) -> bool:
-        if address is None:
-            return self._trusts_local
-        return any(address.version == network.version and address in network for network in self._networks)
-
-    def _rightmost(self, peer: Address | None, hops: list[str]) -> Address | None:
-        """Walk from the nearest hop outwards; what cannot be read ends the walk at the last proxy that can be named."""
-        reached = peer
-        for hop in reversed(hops[-_HOPS_MOST:]):
-            address = _address(hop)
-            if address is None:
-                return reached
-            if not self._trusted(address):
-                return address
-            reached = address
-        return reached
-
-
-def _split(value: str | None) -> list[str]:
-    return [] if value is None else value.split(",")
-
-
-def _for_values(value: str | None) -> list[str]:
-    if value is None:
-        return []
-    hops = []
-    for element in value.split(","):
-        match = _FOR.search(element)
-        hops.append("" if match is None else match.group(1) or match.group(2))
-    return hops
+def _standard_hops(values: list[bytes]) -> list[str]:
+    return _FOR.findall(b",".join(values)[-_HEADER_MAX:].decode("latin-1"))

@@ -1,60 +1,53 @@
-"""How often a key may act: the generic cell rate algorithm in memory, one number a key; knows nothing of requests."""
+"""How often something may happen: a rate limiter in memory with one number a key; it knows no request."""
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple
 
-from smw.errors import ConfigError, nearest
+from smw.errors import ConfigError
 
 if TYPE_CHECKING:
     from smw._kernel.clock import Clock
 
-__all__ = ["Decision", "Limiter", "Rate"]
+__all__ = ["Decision", "Limiter", "Rate", "parse_rate"]
 
-_UNITS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
-_RATE = re.compile(r"\s*(\d{1,9})\s*(?:/|per)\s*(\d{0,6})\s*([a-z]+?)s?\s*", re.IGNORECASE)
-_OVERFLOW = ""
+_RATE = re.compile(r"\s*(\d{1,9})\s*(?:/|per)\s*(\d{1,9})?\s*([a-z]+)\s*", re.IGNORECASE)
+_UNITS = {
+    **dict.fromkeys(("s", "sec", "second"), 1),
+    **dict.fromkeys(("m", "min", "minute"), 60),
+    **dict.fromkeys(("h", "hour"), 3_600),
+    **dict.fromkeys(("d", "day"), 86_400),
+}
+_OVERFLOW = "\x00overflow"
+_SWEEP_S = 1.0
+_ROUNDING = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """So many in so long.
 
     Args:
-        limit: How many, at least 1; all of them may come at once.
+        events: How many.
         period_s: In how many seconds.
     """
 
-    limit: int
-    period_s: float
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``100/minute``, ``5 per 10 seconds`` and the like.
-
-        Raises:
-            ConfigError: It is none of these.
-        """
-        match = _RATE.fullmatch(text)
-        unit = match.group(3).lower() if match else ""
-        limit, units = (int(match.group(1)), int(match.group(2) or 1)) if match else (0, 0)
-        if unit not in _UNITS or limit < 1 or units < 1:
-            what = f"a rate limit is a number and a unit of time.{nearest(unit, _UNITS) if unit else ''}"
-            raise ConfigError("SMW-A121", what, seen=text, fix="100/minute, 10/second, 5/10 seconds")
-        return cls(limit, _UNITS[unit] * units)
+    events: int
+    period_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a limiter says.
+_Slot = tuple[str, Rate]
+
+
+class Decision(NamedTuple):
+    """Whether something may happen now.
 
     Args:
-        allowed: Whether to go on.
-        remaining: How many more would be allowed now.
-        retry_after_s: When it would be allowed; 0.0 when it is.
+        allowed: It may.
+        remaining: How many more may follow at once.
+        retry_after_s: Seconds until it may; 0 where it may now.
     """
 
     allowed: bool
@@ -62,51 +55,76 @@ class Decision:
     retry_after_s: float
 
 
-class Limiter:
-    """Limits in the memory of one process; with several workers each has its own.
+@functools.lru_cache(maxsize=256)
+def parse_rate(text: str) -> Rate:
+    """Read `100/minute`, `5 per second`, `10/15 minutes`.
 
-    A refused attempt costs nothing, so a client that keeps knocking is let in as soon as its time has come.
+    Raises:
+        ConfigError: It is no rate.
+    """
+    match = _RATE.fullmatch(text)
+    unit = match[3].lower() if match else ""
+    seconds = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
+    if match is None or seconds is None or not int(match[1]) or match[2] == "0":
+        fix = "a count and a time, such as 100/minute or 10/15 seconds"
+        raise ConfigError("SMW-A117", "this is no rate", seen=text, fix=fix)
+    return Rate(int(match[1]), int(match[2] or 1) * seconds)
+
+
+class Limiter:
+    """Counts by GCRA: one number for each key, which says when the key will have used up nothing again.
+
+    Limits hold per process. Keys beyond `max_keys` that are all in use share one bucket, so that memory stays
+    bounded and a flood of keys limits itself.
 
     Args:
-        rate: The limit of every key.
-        clock: Where time comes from.
-        most_keys: Keys remembered. When that many are active at once, all further ones share one.
+        clock: Monotonic time.
+        max_keys: Keys remembered at once.
     """
 
-    def __init__(self, rate: Rate, clock: Clock, *, most_keys: int = 100_000) -> None:
-        self.rate = rate
+    def __init__(self, clock: Clock, *, max_keys: int = 65_536) -> None:
         self._now = clock.now
-        self._step_s = rate.period_s / rate.limit
-        self._most = most_keys
-        self._due: dict[str, float] = {}
-        self._swept_at = clock.now()
+        self._max_keys = max_keys
+        self._due: dict[_Slot, float] = {}
+        self._next_sweep = 0.0
         self._lock = threading.Lock()
 
-    def hit(self, key: str, *, cost: int = 1) -> Decision:
-        """Count one attempt of `key`.
+    def hit(self, key: str, rate: str | Rate, cost: int = 1) -> Decision:
+        """Count one event, unless it is refused: refusals cost nothing.
 
         Args:
-            key: Who.
-            cost: How many it counts for.
-        """
-        now, period_s = self._now(), self.rate.period_s
-        with self._lock:
-            before = self._due.get(key)
-            if before is None and len(self._due) >= self._most:
-                key = self._make_room(key, now)
-                before = self._due.get(key)
-            due = (now if before is None or before < now else before) + self._step_s * cost
-            wait_s = due - now - period_s
-            # Sums of steps miss the period by a rounding error; an attempt must not fail for that.
-            if wait_s > period_s * 1e-9:
-                left = max(0.0, now + period_s - (before or now))
-                return Decision(allowed=False, remaining=int(left / self._step_s + 1e-6), retry_after_s=wait_s)
-            self._due[key] = due
-        return Decision(allowed=True, remaining=int(max(0.0, -wait_s) / self._step_s + 1e-6), retry_after_s=0.0)
+            key: Who or what is limited.
+            rate: How many in how long; each pair of key and rate counts apart.
+            cost: How many events this one stands for.
 
-    def _make_room(self, key: str, now: float) -> str:
-        """Forget keys that are not limited any more, at most once a second; without room `key` joins the overflow."""
-        if now - self._swept_at >= 1.0:
-            self._swept_at = now
-            self._due = {name: due for name, due in self._due.items() if due > now}
-        return key if len(self._due) < self._most else _OVERFLOW
+        Raises:
+            ConfigError: `rate` is no rate.
+        """
+        parsed = parse_rate(rate) if isinstance(rate, str) else rate
+        each_s = parsed.period_s / parsed.events
+        slot = (key, parsed)
+        now = self._now()
+        with self._lock:
+            due = self._due.get(slot)
+            if due is None and len(self._due) >= self._max_keys:
+                slot = self._make_room(slot, now)
+                due = self._due.get(slot)
+            if due is None or due < now:
+                due = now
+            due += each_s * cost
+            spare_s = now + parsed.period_s - due
+            if spare_s < -_ROUNDING * parsed.period_s:
+                return Decision(allowed=False, remaining=0, retry_after_s=-spare_s)
+            self._due[slot] = due
+        return Decision(True, int(spare_s / each_s + _ROUNDING), 0.0)  # noqa: FBT003 - keywords cost a third of the call
+
+    def after_fork(self) -> None:
+        """Drop a lock that another thread of the parent may have held."""
+        self._lock = threading.Lock()
+
+    def _make_room(self, slot: _Slot, now: float) -> _Slot:
+        """Forget keys that used nothing lately; where all did, name the bucket that the others share."""
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_S  # a flood of keys must not make every hit walk the table
+            self._due = {known: due for known, due in self._due.items() if due > now}
+        return slot if len(self._due) < self._max_keys else (_OVERFLOW, slot[1])

@@ -30,7 +30,7 @@ def written(*, signed: bool, records: int = 9) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         trail = Trail(
-            lambda: open_store(base, lambda: os.urandom(6), segment_bytes=500), host=Host("svc"), signer=signer
+            lambda: open_store(base, lambda: os.urandom(6), segment_bytes=500), host=Host("svc"), signer=lambda: signer
         )
         for number in range(records):
             trail.put({"kind": "outcome", "action": "read", "n": number})

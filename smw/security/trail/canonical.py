@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from hashlib import blake2b, sha512
 from typing import Any
 
 __all__ = ["Digests", "encode", "plain"]
@@ -16,6 +16,8 @@ _TEXT_MAX = 1024
 _ITEMS_MAX = 256
 _DEPTH_MAX = 8
 _INT_BITS = 64
+_DIGEST_BYTES = 16
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _digest_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=lambda value: _shape(value)).encode  # noqa: PLW0108 - defined below
@@ -37,6 +39,8 @@ def plain(value: object, depth: int = _DEPTH_MAX) -> Any:
         value: Whatever a caller handed over.
         depth: How many levels of containers are looked into.
     """
+    if value.__class__ is str or value.__class__ is int:
+        return _scalar(value)
     if isinstance(value, Enum):
         value = value.value
     if depth and isinstance(value, Mapping):
@@ -79,25 +83,33 @@ def _shape(value: object) -> Any:
 
 
 class Digests:
-    """Keyed digests: equal values are recognisable, and nobody without the key can guess one.
+    """Keyed digests (BLAKE2b): equal values are recognisable, and nobody without the key can guess one.
 
     Args:
-        key: The secret; at least 16 bytes.
+        key: The secret.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_arguments", "_subject")
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        short = sha512(key).digest()  # BLAKE2b takes at most 64 bytes of key
+        self._subject = blake2b(key=short, digest_size=_DIGEST_BYTES, person=b"smw subject")
+        self._arguments = blake2b(key=short, digest_size=_DIGEST_BYTES, person=b"smw arguments")
 
     def pseudonym(self, subject: str) -> str:
         """Return what stands for a subject in the log."""
-        return hmac.digest(self._key, b"subject\x00" + subject.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
+        digest = self._subject.copy()
+        digest.update(subject.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def of(self, values: Mapping[str, object]) -> str | None:
         """Return the digest of several arguments; None when they have no finite form (a cycle, endless nesting)."""
-        try:
-            text = _digest_encode(values)
-        except (ValueError, TypeError, RecursionError):
-            return None
-        return hmac.digest(self._key, b"arguments\x00" + text.encode("ascii"), "sha256").hex()[:32]
+        digest = self._arguments.copy()
+        if all(value.__class__ in _SCALARS for value in values.values()):
+            digest.update(b"a" + ascii(values).encode("ascii"))
+        else:
+            try:
+                digest.update(b"j" + _digest_encode(values).encode("ascii"))
+            except (ValueError, TypeError, RecursionError):
+                return None
+        return digest.hexdigest()

@@ -53,9 +53,7 @@ class FileStore:
             (directory / TEMPORARY).unlink(missing_ok=True)
             state = scan(directory)
             self.tree = state.tree
-            self.found = {
-                name: count for name in ("cut_bytes", "adopted") if (count := int(getattr(state, name)))
-            }
+            self.found = {name: count for name in ("cut_bytes", "adopted") if (count := int(getattr(state, name)))}
             if state.last is not None:
                 self._continue(state.last, state.offset)
         except BaseException:
@@ -165,9 +163,7 @@ class FileStore:
             raise Damaged("somebody else changed the audit log while it was written")
 
 
-def open_store(
-    trail_dir: Path, new_id: Callable[[], bytes], *, segment_bytes: int = SEGMENT_BYTES
-) -> FileStore:
+def open_store(trail_dir: Path, new_id: Callable[[], bytes], *, segment_bytes: int = SEGMENT_BYTES) -> FileStore:
     """Continue the first log of `trail_dir` that nobody writes, or begin a new one.
 
     A log that is not as its writer left it is reported and left alone.

@@ -40,7 +40,7 @@ class Trail:
     Args:
         opener: Opens the store; called once a process.
         host: Clock, bus and service name.
-        signer: Signs checkpoints; None leaves them unsigned.
+        signer: Loads what signs checkpoints; None leaves them unsigned.
         about: Facts for the first record of the log.
         timeout_s: How long a record may take to become durable.
         spool: Records that may wait while the store fails.
@@ -51,17 +51,19 @@ class Trail:
         opener: Callable[[], AuditStore],
         *,
         host: Host,
-        signer: note.Signer | None = None,
+        signer: Callable[[], note.Signer | None] = lambda: None,
         about: Mapping[str, str] | None = None,
         timeout_s: float = 5.0,
         spool: int = 10_000,
     ) -> None:
         self._opener = opener
         self._host = host
-        self._signer = signer
+        self._load_signer = signer
+        self._signer: note.Signer | None = None
         self._about = dict(about or {})
         self._timeout_s = timeout_s
         self._spool = spool
+        self.added = 0
         self._closed = False
         self._writer: Writer | None = None
         self._opening = threading.Lock()
@@ -174,6 +176,7 @@ class Trail:
         if self._closed:
             raise AuditUnavailable("SMW-A120", "the audit log is closed")
         try:
+            self._signer = self._load_signer()
             store = self._opener()
         except OSError as error:
             raise AuditUnavailable("SMW-A125", "the audit log cannot be opened", seen=error) from error
@@ -212,6 +215,7 @@ class Trail:
             if refusal is not None:
                 raise refusal
             seq = record["seq"] = self._next
+            self.added += 1
             record["ts_us"] = int(clock.wall() * 1e6)
             record["mono_us"] = int(clock.now() * 1e6)
             line = encode(record)

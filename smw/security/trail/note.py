@@ -142,9 +142,7 @@ def _read(match: re.Match[str]) -> Checkpoint:
         msg = "the size is not written in its shortest form"
         raise ValueError(msg)
     frontier = tuple(_decode(node) for node in match["frontier"].split())
-    return Checkpoint(
-        match["origin"], int(match["size"]), _decode(match["root"]), frontier, signature, match["body"]
-    )
+    return Checkpoint(match["origin"], int(match["size"]), _decode(match["root"]), frontier, signature, match["body"])
 
 
 def _encode(data: bytes) -> str:

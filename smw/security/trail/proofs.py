@@ -90,9 +90,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     return not last and node == root
 
 
-def verify_consistency(
-    old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]
-) -> bool:
+def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> bool:
     """Tell whether `proof` shows the tree of `old_size` to be a prefix of that of `new_size` (RFC 9162, 2.1.4.2)."""
     if not 0 < old_size <= new_size:
         return False

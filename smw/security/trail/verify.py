@@ -98,9 +98,7 @@ class Verification:
         return " ".join(lines)
 
 
-def verify(
-    path: str | Path, *, key: str | Path | bytes | None = None, since: str | Path | None = None
-) -> Verification:
+def verify(path: str | Path, *, key: str | Path | bytes | None = None, since: str | Path | None = None) -> Verification:
     """Check every byte of a folder of audit logs, or of one log.
 
     A rollback of log *and* checkpoint together leaves nothing to see in the folder itself: it is found only
@@ -282,9 +280,7 @@ class _Reading:
         return record.get("log") == self._verdict.log
 
 
-def _check_signature(
-    checkpoint: note.Checkpoint, public: bytes | None, recorded: str, verdict: LogVerdict
-) -> None:
+def _check_signature(checkpoint: note.Checkpoint, public: bytes | None, recorded: str, verdict: LogVerdict) -> None:
     """Check who signed: the given key, else the one that the log itself names in its first records."""
     if public is None and checkpoint.signature is None:
         if recorded:

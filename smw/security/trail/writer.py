@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Writer"]
 
 _log = logging.getLogger("smw.security")
-_GROUP = 256
+_GROUP = 1024
 _LINGER_S = 0.02
+_CHECKPOINT_LINES = 256
 _CHECKPOINT_S = 1.0
 _RETRY_S = (0.1, 5.0)
 
@@ -217,7 +218,7 @@ class Writer:
 
     def _is_checkpoint_due(self, batch: Batch) -> bool:
         idle = not batch.lines
-        return idle or self._uncovered >= _GROUP or self._host.clock.now() - self._sealed_at >= _CHECKPOINT_S
+        return idle or self._uncovered >= _CHECKPOINT_LINES or self._host.clock.now() - self._sealed_at >= _CHECKPOINT_S
 
     def _checkpoint(self) -> None:
         text = self._seal_text()
