@@ -48,7 +48,8 @@ class JsonFormatter(logging.Formatter):
             "metadata": self._metadata(record),
         }
         text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+        # Pure ASCII, because standard error may have any encoding; half of a surrogate pair is replaced.
+        return text if text.isascii() else json.dumps(json.loads(text.encode("utf-8", "replace")))
 
     def _metadata(self, record: logging.LogRecord) -> dict[str, Any]:
         metadata: dict[str, Any] = {}

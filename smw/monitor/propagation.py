@@ -54,10 +54,10 @@ def extract(carrier: Any) -> Context:
 
 
 def _pairs(carrier: Any) -> Iterable[tuple[Any, Any]]:
-    if carrier is None:
-        return ()
     if isinstance(carrier, Mapping):
         return carrier.items()
+    if not isinstance(carrier, Iterable):
+        return ()
     return [(pair[0], pair[1]) for pair in carrier if isinstance(pair, tuple | list) and len(pair) == 2]
 
 

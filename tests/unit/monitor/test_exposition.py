@@ -26,7 +26,9 @@ NAMES = (
 def filled():
     host = Host()
     host.facts.add(
-        lambda: [Fact("smw_cache_requests_total", "counter", "x", (("fn", "m:f"), ("level", "l1"), ("outcome", "hit")), 5)]
+        lambda: [
+            Fact("smw_cache_requests_total", "counter", "x", (("fn", "m:f"), ("level", "l1"), ("outcome", "hit")), 5)
+        ]
     )
     monitor = Monitor(host=host)
     monitor.http.finished("GET", "/a", 200, 0.2, 3)
@@ -45,7 +47,10 @@ def test_classic_by_default_openmetrics_when_asked_for():
     def figures(families):
         skip = ("memory_usage_bytes", "cpu_usage_percent")
         return {
-            (s.name, tuple(sorted(s.labels.items()))): s.value for f in families for s in f.samples if s.name not in skip
+            (s.name, tuple(sorted(s.labels.items()))): s.value
+            for f in families
+            for s in f.samples
+            if s.name not in skip
         }
 
     assert figures(parse_classic(classic.decode())) == figures(parse_openmetrics(openmetrics.decode()))
