@@ -9,7 +9,8 @@ An HTML comment in front of a fenced block says what is special about it:
 - ``<!-- snippet: exit N -->``          every ``smw`` command of the block exits with N
 
 Python blocks may ``await`` at top level. In shell blocks ``smw ...`` runs, ``python3 noxfile.py SESSION`` and
-``pip install "smw[EXTRA]"`` must name what exists, and other lines are only counted.
+``pip install "smw[EXTRA]"`` must name what exists, ``export`` holds for the rest of the block, and other lines are only
+counted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import contextlib
 import doctest
 import inspect
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -136,12 +138,15 @@ class Page:
         expected = int(block.note.removeprefix("exit")) if block.note.startswith("exit") else 0
         program = f"{shlex.quote(sys.executable)} -m smw "
         self.printed = ""
+        env = dict(os.environ)
         for line in block.text.replace("\\\n", " ").splitlines():
             command = line.strip().removeprefix("$ ").partition("  #")[0].strip()
-            if found := re.match(r"(?P<set>(?:[A-Z0-9_]+=\S+ )*)smw (?P<words>.+)", command):
+            if command.startswith("export "):
+                env |= dict(word.split("=", 1) for word in shlex.split(command)[1:])
+            elif found := re.match(r"(?P<set>(?:[A-Z0-9_]+=\S+ )*)smw (?P<words>.+)", command):
                 self.counts["shell"] += 1
                 whole = found["set"] + program + found["words"]
-                done = subprocess.run(whole, shell=True, capture_output=True, text=True, check=False)
+                done = subprocess.run(whole, shell=True, env=env, capture_output=True, text=True, check=False)
                 self.printed += done.stdout + done.stderr
                 assert done.returncode == expected, f"{command}: exit {done.returncode}, not {expected}"
             elif command and not command.startswith("#"):
