@@ -151,8 +151,9 @@ if __name__ not in ("__main__", "front_door"):
     def examples(session: nox.Session) -> None:
         """Run what a reader would copy: the example service in small, the snippets of README and docs."""
         prepare(session, "all", groups=("test",))
+        servers(session)
         step(session, "music agent", "python", "-m", "examples.music_agent.demo", "--requests", "300")
-        pytest(session, *[path for path in ("tests/docs", "tests/examples") if (ROOT / path).is_dir()])
+        pytest(session, "tests/docs", "tests/integration/examples")
 
     @nox.session
     def docs(session: nox.Session) -> None:
