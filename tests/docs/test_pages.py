@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 from smw.environment import variables
 from smw.settings import PARTS
@@ -52,3 +53,30 @@ def test_the_first_screen_is_one_screen():
     example, commands = blocks(README)[:2]
     assert len(example.text.splitlines()) <= 12
     assert re.findall(r"^python3 noxfile\.py (\w+)", commands.text, re.MULTILINE) == ["demo", "tests"]
+
+
+def test_the_version_matrix_is_that_of_the_project():
+    """The oldest versions are those of pyproject.toml, the tested ones those of constraints.txt and the matrix."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    oldest = dict(line.split(">=") for line in wanted if ">=" in line)
+    tested = dict(
+        re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    matrix = README.read_text(encoding="utf-8").partition("\n## Versions\n")[2].partition("\n## ")[0]
+    rows = {cells[0]: cells[1:] for cells in re.findall(r"^\| (\S.*?) \| (.+?) \| (.+?) \|$", matrix, re.MULTILINE)}
+    packages = {
+        "FastAPI": ["fastapi"],
+        "redis-py": ["redis"],
+        "aiomcache, pymemcache": ["aiomcache", "pymemcache"],
+        "cryptography": ["cryptography"],
+        "OpenTelemetry API and SDK": ["opentelemetry-sdk"],
+        "pydantic": ["pydantic"],
+    }
+    for title, names in packages.items():
+        assert rows[title] == (", ".join(oldest[n] for n in names), ", ".join(tested[n] for n in names)), title
+    minors = re.findall(r'"(3\.\d+)"', re.search(r"^MATRIX = .*$", (ROOT / "noxfile.py").read_text(), re.MULTILINE)[0])
+    assert rows["Python"] == (project["requires-python"].removeprefix(">="), ", ".join(minors))
