@@ -62,20 +62,27 @@ class Business:
         total = self._total(metric.metric)
         values = None if metric.value is None else self._value(metric.metric)
         labelled = self._labelled(metric, target)
+        fixed = None if labelled else tuple((name, str(text)) for name, text in metric.labels.items())
+        success = None if fixed is None else total.handle((("outcome", "success"), *fixed))
         losses, measure = self._losses, metric.value
+
+        def labels_of(call: Call) -> Labels:
+            return labelled(call) if labelled is not None else fixed or ()
 
         async def around(call: Call, proceed: Proceed) -> Any:
             try:
                 result = await proceed()
             except BaseException as error:
                 outcome = "cancelled" if isinstance(error, _CANCELLED) else "error"
-                total.add((("outcome", outcome), *labelled(call)))
+                total.add((("outcome", outcome), *labels_of(call)))
                 raise
-            labels = labelled(call)
-            total.add((("outcome", "success"), *labels))
+            if success is not None:
+                total.tick(success)
+            else:
+                total.add((("outcome", "success"), *labels_of(call)))
             if values is not None and measure is not None:
                 try:
-                    values.observe(labels, float(measure(result)))
+                    values.observe(labels_of(call), float(measure(result)))
                 except Exception as error:  # noqa: BLE001 - the call has succeeded; its value is only watched
                     why = "@track_business_metric(%r) on %s: value failed with %s"
                     losses.lost("value", why, metric.metric, target.name, type(error).__name__)
@@ -83,12 +90,11 @@ class Business:
 
         return Bound(around)
 
-    def _labelled(self, metric: BusinessMetric, target: Target) -> Labelled:
-        """Return the function from a call to its labels."""
+    def _labelled(self, metric: BusinessMetric, target: Target) -> Labelled | None:
+        """Return the function from a call to its labels; None where they are the same for all calls."""
         sources = tuple(metric.labels.items())
-        fixed = tuple((name, source) for name, source in sources if isinstance(source, str))
-        if len(fixed) == len(sources):
-            return lambda _call: fixed
+        if all(isinstance(source, str) for _, source in sources):
+            return None
         losses = self._losses
 
         def labelled(call: Call) -> Labels:

@@ -110,6 +110,10 @@ class _Cells:
             self._losses.lost("series", why, self.instrument.name, self._limit, OVERFLOW)
         return cell
 
+    def handle(self, labels: Labels) -> list[float]:
+        """Return the cell of `labels`, for `tick`; it stays the same, in forked children too."""
+        return self._cell(labels)
+
     def declare(self, *labels: tuple[str, str]) -> None:
         """Let the series of `labels` start at zero, so that its first increase can be seen."""
         self._cell(labels)
@@ -136,6 +140,11 @@ class Series(_Cells):
         cell = self._cells.get(labels) or self._cell(labels)
         with self._lock:
             cell[0] += amount
+
+    def tick(self, cell: list[float]) -> None:
+        """Add 1 to a cell that `handle` returned."""
+        with self._lock:
+            cell[0] += 1.0
 
     def put(self, labels: Labels, value: float) -> None:
         """Set the series of `labels` to `value`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as contexts
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_SPAN",
+    "Recorder",
     "Recording",
     "Step",
     "current_ids",
@@ -130,42 +131,58 @@ def _attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): _plain(value) for name, value in attributes.items() if value is not None}
 
 
-class Recording:
-    """One span in flight and the context in which it is current.
-
-    It never raises: a telemetry SDK that fails must not fail the call that it watches.
+class Recorder:
+    """Starts the spans of one place in the code.
 
     Args:
-        tracer: Makes the span.
-        name: Its name.
+        tracer: Makes them.
+        name: Their name.
         kind: ``internal``, ``server``, ``client``, ``producer`` or ``consumer``.
-        attributes: Its attributes; values of other types than OpenTelemetry's become text.
-        parent: Context it continues; the current one by default.
+        attributes: What all of them have; values of other types than OpenTelemetry's become text.
     """
 
-    __slots__ = ("_previous", "context", "span")
+    __slots__ = ("_attributes", "_kind", "_name", "_tracer")
 
-    def __init__(
-        self,
-        tracer: trace.Tracer,
-        name: str,
-        kind: str,
-        attributes: Mapping[str, Any] | None,
-        parent: Context | None = None,
-    ) -> None:
-        self.span: trace.Span = trace.INVALID_SPAN
-        base = contexts.get_current() if parent is None else parent
-        self.context = self._previous = base
+    def __init__(self, tracer: trace.Tracer, name: str, kind: str, attributes: Mapping[str, Any] | None) -> None:
+        self._tracer = tracer
+        self._name = name
+        self._kind = trace.SpanKind[kind.upper()]
+        self._attributes = _attributes(attributes or {})
+
+    def start(self, parent: Context | None = None) -> Recording:
+        """Start a span.
+
+        Args:
+            parent: Context it continues; the current one by default.
+        """
+        current = contexts.get_current()
+        base = current if parent is None else parent
         try:
-            given = _attributes(attributes) if attributes else None
-            self.span = tracer.start_span(name, context=base, kind=trace.SpanKind[kind.upper()], attributes=given)
-            self.context = trace.set_span_in_context(self.span, base)
+            span = self._tracer.start_span(self._name, context=base, kind=self._kind, attributes=self._attributes)
+            return Recording(span, trace.set_span_in_context(span, base), current)
         except Exception:  # noqa: BLE001 - telemetry must not fail the call
             _log.exception("a span could not be started")
+            return Recording(NO_SPAN, base, current)
+
+
+class Recording:
+    """One span in flight. A telemetry SDK that fails here is logged and never reaches the call it watches.
+
+    Args:
+        span: The span.
+        context: The context in which it is current.
+        before: The context in which it was started.
+    """
+
+    __slots__ = ("_before", "context", "span")
+
+    def __init__(self, span: trace.Span, context: Context, before: Context) -> None:
+        self.span = span
+        self.context = context
+        self._before = before
 
     def enter(self) -> None:
         """Make the span current in the running context."""
-        self._previous = contexts.get_current()
         contexts.attach(self.context)
 
     def leave(self, *, abandoned: bool = False) -> None:
@@ -178,42 +195,39 @@ class Recording:
             abandoned: The coroutine is being closed, maybe elsewhere; then a foreign context is left alone.
         """
         if not abandoned or contexts.get_current() is self.context:
-            contexts.attach(self._previous)
+            contexts.attach(self._before)
 
     def add(self, attributes: Mapping[str, Any]) -> None:
         """Set further attributes."""
-        try:
-            self.span.set_attributes(_attributes(attributes))
-        except Exception:  # noqa: BLE001 - telemetry must not fail the call
-            _log.exception("attributes could not be set on a span")
+        _quietly(lambda: self.span.set_attributes(_attributes(attributes)))
 
     def rename(self, name: str) -> None:
         """Set the name, once it is known."""
-        self.span.update_name(name)
+        _quietly(lambda: self.span.update_name(name))
 
     def failed(self, error: BaseException) -> None:
         """Record an exception and set the status to error."""
-        try:
-            kind = type(error).__name__
-            self.span.record_exception(error)
-            self.span.set_status(trace.Status(trace.StatusCode.ERROR, f"{kind}: {error}"))
-        except Exception:  # noqa: BLE001 - telemetry must not fail the call
-            _log.exception("an exception could not be recorded on a span")
+        self.wrong(type(error).__name__)
+        _quietly(lambda: self.span.record_exception(error))
 
     def wrong(self, why: str) -> None:
-        """Set the status to error without an exception."""
-        self.span.set_status(trace.Status(trace.StatusCode.ERROR, why))
+        """Set the status to error."""
+        _quietly(lambda: self.span.set_status(trace.Status(trace.StatusCode.ERROR, why)))
 
     def event(self, name: str) -> None:
         """Note that something happened."""
-        self.span.add_event(name)
+        _quietly(lambda: self.span.add_event(name))
 
     def end(self) -> None:
         """End the span."""
-        try:
-            self.span.end()
-        except Exception:  # noqa: BLE001 - telemetry must not fail the call
-            _log.exception("a span could not be ended")
+        _quietly(self.span.end)
+
+
+def _quietly(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except Exception:  # noqa: BLE001 - telemetry must not fail the call
+        _log.exception("a span could not be completed")
 
 
 class Step:

@@ -131,15 +131,16 @@ class Spans:
         tracer = self.tracer()
         if tracer is None:
             return None
-        from smw.monitor.otel import Recording, Step
+        from smw.monitor.otel import Recorder, Step
 
         name = advice.span_name or target.name.replace(":", ".")
-        kind, given = advice.kind, advice.attributes
+        given = advice.attributes
         fixed = {"code.function.name": target.name.replace(":", "."), **(given if isinstance(given, Mapping) else {})}
+        recorder = Recorder(tracer, name, advice.kind, fixed)
         asked = given if callable(given) else None
 
         def begin(call: Call) -> Recording:
-            recording = Recording(tracer, name, kind, fixed)
+            recording = recorder.start()
             if asked is not None and recording.span.is_recording():
                 try:
                     recording.add(asked(call.arguments))
@@ -195,7 +196,7 @@ class Spans:
             return None
         name = method if method in METHODS else "HTTP"
         known = {"http.request.method": method if method in METHODS else "_OTHER", **(attributes or {})}
-        return ServerSpan(otel.Recording(tracer, name, "server", known, extract(headers)), name)
+        return ServerSpan(otel.Recorder(tracer, name, "server", known).start(extract(headers)), name)
 
     def close(self) -> None:
         """Send what is left within two seconds; the application's own provider is not touched. Idempotent."""
@@ -285,13 +286,13 @@ class SpanBlock:
 
     def __enter__(self) -> Span:
         """Start the span and make it current."""
-        from smw.monitor.otel import NO_SPAN, Recording
+        from smw.monitor.otel import NO_SPAN, Recorder
 
         tracer = self._spans.tracer()
         if tracer is None:
             return NO_SPAN
         name, kind, attributes, context = self._given
-        self._recording = Recording(tracer, name, kind, attributes, context)
+        self._recording = Recorder(tracer, name, kind, attributes).start(context)
         self._recording.enter()
         return self._recording.span
 

@@ -1,4 +1,4 @@
-"""Spans over the wire: a receiver that speaks OTLP/HTTP gets them, and one that does not answer costs nobody anything."""
+"""Spans over the wire: a receiver of OTLP/HTTP gets them, and one that does not answer costs nobody anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the monitor share: a runtime of their own, a configured SDK that keeps its spans, parsed metrics."""
+"""What the tests of the monitor share: a runtime of their own, an SDK that keeps its spans, parsed metrics."""
 
 from __future__ import annotations
 

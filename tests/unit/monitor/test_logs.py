@@ -51,11 +51,11 @@ def test_ids_of_the_current_span_are_there(exporter):
 def test_an_exception_is_in_the_metadata():
     """Type and traceback go to the metadata, on the same line."""
     try:
-        raise ValueError("odd")
+        int("odd")
     except ValueError as error:
         metadata = line(exc_info=(ValueError, error, error.__traceback__))["metadata"]
     assert metadata["exception"] == "ValueError"
-    assert "ValueError: odd" in metadata["traceback"]
+    assert "ValueError: invalid literal" in metadata["traceback"]
 
 
 class Hostile:
@@ -77,7 +77,7 @@ CYCLE.append(CYCLE)
         (Hostile(), "<Hostile>"),
         (b"raw", "b'raw'"),
         (10**40, str(10**40)),
-        ({1: {2, 2}, None: (1,)}, {"1": [2], "None": [1]}),
+        ({1: {2}, None: (1,)}, {"1": [2], "None": [1]}),
         ("\ud800 ü 😀", "? ü 😀"),
         (True, True),
     ],
