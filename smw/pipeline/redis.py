@@ -280,7 +280,7 @@ class RedisStream:
         except (Unavailable, ConfigError) as error:
             _log.warning("stream %s: left without goodbye: %s", self.name, error.what)
         finally:
-            await self._client.aclose()
+            await self._client.aclose(close_connection_pool=True)
 
     async def _hand_over(self) -> None:
         start = "-"

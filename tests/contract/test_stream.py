@@ -1,0 +1,268 @@
+"""What every stream promises the delivery core, on every implementation."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from smw._kernel.clock import SystemClock
+from smw.pipeline.deadletter import DeadLetter
+from smw.pipeline.memory import MemoryHub
+from smw.pipeline.ports import Entry, Stream
+
+IDLE_S = 0.05
+numbers = itertools.count()
+
+
+class MemoryKit:
+    """Readers of one in-memory stream; a reader that dies is closed, since nothing outlives its process."""
+
+    def __init__(self, capacity=1000):
+        self.hub = MemoryHub(SystemClock(), capacity)
+        self.readers = []
+
+    def reader(self, name="s"):
+        self.readers.append(self.hub.stream(name))
+        return self.readers[-1]
+
+    async def kill(self, reader):
+        await reader.close()
+
+    async def end(self):
+        for reader in self.readers:
+            await reader.close()
+
+
+class RedisKit:
+    """Readers of one Redis Stream with names of their own; a reader that dies just disconnects."""
+
+    def __init__(self, url):
+        self.url = url
+        self.prefix = f"contract{next(numbers)}"
+        self.readers = []
+
+    def reader(self, name="s"):
+        from smw.pipeline.redis import RedisStream
+
+        stream = RedisStream(
+            self.url,
+            f"{self.prefix}.{name}",
+            group="g",
+            consumer=f"c{next(numbers)}",
+            clock=SystemClock(),
+            claim_idle_s=IDLE_S,
+        )
+        self.readers.append(stream)
+        return stream
+
+    async def kill(self, reader):
+        self.readers.remove(reader)
+        await reader._client.aclose(close_connection_pool=True)
+        await asyncio.sleep(IDLE_S * 2)
+
+    async def end(self):
+        for reader in self.readers:
+            await reader.close()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.service("redis"))])
+async def kit(request):
+    """Make readers of one implementation."""
+    if request.param == "memory":
+        made = MemoryKit()
+    else:
+        made = RedisKit(request.getfixturevalue("redis_server").url)
+    yield made
+    await made.end()
+
+
+def entries(*values, key=None):
+    return [Entry(value.encode(), key) for value in values]
+
+
+async def polled(reader, wanted, wait_s=0.2, most=100):
+    """Poll until so many records came, or a poll brings nothing."""
+    got = []
+    while len(got) < wanted:
+        batch = await reader.poll(most, wait_s)
+        if not batch:
+            break
+        got.extend(batch)
+    return got
+
+
+def values(records):
+    return [record.value.decode() for record in records]
+
+
+async def test_it_is_a_stream(kit):
+    """Every implementation has the methods of the port."""
+    assert isinstance(kit.reader(), Stream)
+
+
+async def test_records_come_back_as_they_were_appended(kit):
+    """Value, key, headers and order survive; every record is fresh, dated and has a place of its own."""
+    reader = kit.reader()
+    positions = await reader.append([Entry(b"a", "k", {"traceparent": "00-1"}), Entry(b"\xff\x00", None)])
+    first, second = await polled(reader, 2)
+    assert (first.value, first.key, dict(first.headers)) == (b"a", "k", {"traceparent": "00-1"})
+    assert (second.value, second.key, dict(second.headers)) == (b"\xff\x00", None, {})
+    assert [first.position, second.position] == list(positions)
+    assert first.attempt == second.attempt == 1
+    assert abs(first.at - SystemClock().wall()) < 60
+
+
+async def test_a_poll_brings_at_most_what_was_asked_for(kit):
+    """The bound of a poll holds, and nothing is skipped."""
+    reader = kit.reader()
+    await reader.append(entries("a", "b", "c"))
+    assert values(await reader.poll(2, 0.2)) == ["a", "b"]
+    assert values(await reader.poll(2, 0.2)) == ["c"]
+
+
+async def test_an_empty_stream_is_polled_in_vain(kit):
+    """A poll of an empty stream returns nothing, at once or after its wait."""
+    reader = kit.reader()
+    assert list(await reader.poll(10, 0.0)) == []
+    assert list(await reader.poll(10, 0.01)) == []
+
+
+async def test_a_waiting_poll_wakes_for_a_new_record(kit):
+    """A record appended while polls wait ends the wait."""
+    reader, writer = kit.reader(), kit.reader()
+
+    async def first():
+        while not (records := await reader.poll(10, 5.0)):
+            pass
+        return records
+
+    waiting = asyncio.create_task(first())
+    await asyncio.sleep(0.03)
+    await writer.append(entries("late"))
+    assert values(await asyncio.wait_for(waiting, 2)) == ["late"]
+
+
+async def test_two_readers_share_the_records(kit):
+    """In one group each record goes to exactly one reader."""
+    one, two, writer = kit.reader(), kit.reader(), kit.reader()
+    await writer.append(entries(*"abcdef"))
+    first = values(await one.poll(3, 0.2))
+    second = values(await two.poll(10, 0.2))
+    assert sorted(first + second) == list("abcdef")
+    assert len(first) == 3
+
+
+async def test_settled_records_never_come_back(kit):
+    """What was settled, even twice, is gone for all readers, whatever happens to the one that settled."""
+    one = kit.reader()
+    await one.append(entries("a", "b"))
+    got = await polled(one, 2)
+    await one.settle([record.position for record in got])
+    await one.settle([got[0].position])
+    await kit.kill(one)
+    assert list(await kit.reader().poll(10, 0.05)) == []
+
+
+async def test_unsettled_records_of_a_dead_reader_come_to_another(kit):
+    """A reader that dies loses nothing: the next one gets what was unsettled, as a further attempt, in order."""
+    one = kit.reader()
+    await one.append(entries("a", "b", "c"))
+    got = await polled(one, 3)
+    await one.settle([got[1].position])
+    await kit.kill(one)
+    again = await polled(kit.reader(), 2)
+    assert values(again) == ["a", "c"]
+    assert [record.attempt for record in again] == [2, 2]
+    assert again[0].position == got[0].position
+
+
+async def test_a_mere_redelivery_is_not_an_attempt_after_another(kit):
+    """A record that is handed on and on without being tried does not use up its attempts."""
+    reader = kit.reader()
+    await reader.append(entries("a"))
+    for _ in range(4):
+        (record,) = await polled(reader, 1)
+        assert record.attempt <= 2
+        await kit.kill(reader)
+        reader = kit.reader()
+
+
+async def test_the_number_of_attempts_outlives_the_reader(kit):
+    """What `defer` noted is counted on by the next reader."""
+    one = kit.reader()
+    await one.append(entries("a"))
+    (record,) = await polled(one, 1)
+    await one.defer(record.position, 4)
+    await kit.kill(one)
+    (again,) = await polled(kit.reader(), 1)
+    assert again.attempt == 5
+
+
+async def test_a_reader_that_leaves_hands_back_at_once(kit):
+    """After `close` the next reader does not have to wait until the one before counts as dead."""
+    one = kit.reader()
+    await one.append(entries("a", "b"))
+    await polled(one, 2)
+    await one.close()
+    assert values(await polled(kit.reader(), 2)) == ["a", "b"]
+
+
+async def test_a_dead_letter_replaces_the_record(kit):
+    """`dead` stores the whole letter and settles the record."""
+    reader = kit.reader()
+    await reader.append([Entry(b"\xff\x00bad", "k", {"h": "1"})])
+    (record,) = await polled(reader, 1)
+    letter = DeadLetter(
+        stream=reader.name, position=record.position, value=record.value, reason="failed", error="ValueError: no",
+        attempts=6, at=12.5, key="k", headers={"h": "1"},
+    )  # fmt: skip
+    await reader.dead(record, letter)
+    assert list(await reader.letters(10)) == [letter]
+    await kit.kill(reader)
+    assert list(await kit.reader().poll(10, 0.05)) == []
+
+
+async def test_dead_letters_are_a_stream_of_their_own(kit):
+    """The letters can be read like any stream, under the name with `.dlq`."""
+    reader = kit.reader()
+    await reader.append(entries("x"))
+    (record,) = await polled(reader, 1)
+    letter = DeadLetter(
+        stream=reader.name, position=record.position, value=b"x", reason="failed", error="E: e", attempts=1, at=1.0
+    )
+    await reader.dead(record, letter)
+    (found,) = await polled(kit.reader("s.dlq"), 1)
+    assert DeadLetter.from_bytes(found.value) == letter
+
+
+async def test_tending_keeps_what_is_held(kit):
+    """A reader that is slow but alive keeps its records."""
+    one, two = kit.reader(), kit.reader()
+    await one.append(entries("slow"))
+    await polled(one, 1)
+    for _ in range(4):
+        await asyncio.sleep(IDLE_S / 2)
+        await one.tend()
+        assert list(await two.poll(10, 0.0)) == []
+
+
+async def test_the_lag_counts_what_nobody_has_settled(kit):
+    """After tending, the lag is what waits and what is in work."""
+    reader = kit.reader()
+    await reader.append(entries("a", "b", "c"))
+    got = await reader.poll(2, 0.2)
+    await reader.settle([got[0].position])
+    await reader.tend()
+    assert reader.lag == 2
+
+
+async def test_closing_twice_is_harmless(kit):
+    """`close` never raises, not even the second time."""
+    reader = kit.reader()
+    await reader.poll(1, 0.0)
+    await reader.close()
+    await reader.close()
+    kit.readers.remove(reader)
+    assert list(await kit.reader().poll(1, 0.0)) == []
