@@ -50,13 +50,17 @@ class AsgiExchange(Exchange):
         self._now = now
         self._routes = routes
         self.method = scope["method"]
-        peer = scope.get("client")
-        self.client = peer[0] if peer else "local"
         self.path = path = scope["path"]
         self._root_path = root = scope.get("root_path", "")
         if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
             self.path = path[len(root) :] or "/"
         self.began_s = now()
+
+    @property
+    def peer(self) -> str | None:
+        """Who opened the connection."""
+        peer = self.scope.get("client")
+        return peer[0] if peer else None
 
     @property
     def raw_fields(self) -> Iterable[tuple[Any, Any]]:
@@ -133,7 +137,6 @@ class AsgiExchange(Exchange):
         """Note what goes out and hand it to the server; no coroutine of its own, because this runs for every chunk."""
         kind = message["type"]
         if kind == "http.response.body":
-            self.sent_bytes += len(message.get("body", b""))
             if not message.get("more_body"):
                 self.ended_s = self._now()
         elif kind == "http.response.start":

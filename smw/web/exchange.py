@@ -78,12 +78,10 @@ class Exchange(ABC):
     Attributes:
         method: As the client spelled it.
         path: The decoded path, without the prefix under which the application is mounted.
-        client: Who asks: the peer's address, ``local`` where the peer has none. A policy may correct it.
         status: What was sent, 0 while nothing was.
         began_s: Monotonic time of the start.
         ended_s: Monotonic time of the last body byte, 0.0 while the response is incomplete.
         received_bytes: Body bytes that the application has read.
-        sent_bytes: Body bytes handed to the server.
         body_limit: Most body bytes that the application may read; None is no limit.
         over_limit: The client has sent more than that.
         disconnected: The client was seen to leave before the response was complete.
@@ -94,17 +92,30 @@ class Exchange(ABC):
     # Defaults live in the class: one object is made for every request, and most of these never change.
     method: str
     path: str
-    client: str
     began_s: float
     ended_s: float = 0.0
     status: int = 0
     received_bytes: int = 0
-    sent_bytes: int = 0
     body_limit: int | None = None
     over_limit: bool = False
     disconnected: bool = False
     tap: Tap | None = None
     _fields: Fields | None = None
+    _client: str | None = None
+
+    @property
+    def client(self) -> str:
+        """Who asks: an address, or ``local``; the security policy finds it out, until then it is the peer."""
+        return self._client or self.peer or "local"
+
+    @client.setter
+    def client(self, address: str) -> None:
+        self._client = address
+
+    @property
+    @abstractmethod
+    def peer(self) -> str | None:
+        """Who opened the connection, as the server tells it; None where that has no address."""
 
     @property
     def fields(self) -> Fields:

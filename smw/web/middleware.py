@@ -81,7 +81,8 @@ def create_pipeline_middleware(profile: str | None = None, **overrides: Any) -> 
 
     Args:
         profile: ``development``, ``testing`` or ``production``; None is the runtime's.
-        **overrides: None so far.
+        **overrides: ``in_app``: streams to serve in this process while the application lives, such as
+            ``("user_events",)``. In-memory streams need it, others may have workers of their own.
 
     Raises:
         ConfigError: The profile or a setting is wrong; names the nearest valid one.

@@ -40,7 +40,7 @@ class PolicySource(ABC):
     once: ClassVar[bool] = False
     """Whether an exchange that an outer adapter has handled already passes this policy by."""
     takes: ClassVar[Mapping[str, str]]
-    """Name of each override → part of the settings that it belongs to."""
+    """Name of each override → part of the settings that it belongs to, "" for an option of the policy itself."""
 
     def __init__(self, profile: str | None = None, overrides: Mapping[str, Any] | None = None) -> None:
         from smw import settings
@@ -58,7 +58,8 @@ class PolicySource(ABC):
                 raise ConfigError("SMW-W102", what, fix=f"it takes: {', '.join(self.takes) or 'none'}")
             self.overrides.setdefault(self.takes[name], {})[name] = value
         for part, given in self.overrides.items():
-            settings.build(settings.PARTS[part], given)
+            if part:
+                settings.build(settings.PARTS[part], given)
 
     @abstractmethod
     def bind(self, runtime: Runtime) -> Policy | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from smw.errors import ConfigError
 from smw.web.source import PolicySource
 
 if TYPE_CHECKING:
@@ -13,13 +16,69 @@ if TYPE_CHECKING:
 
 __all__ = ["PipelineSource"]
 
+_log = logging.getLogger("smw.web")
+
 
 class PipelineSource(PolicySource):
-    """Opens the pipeline with the application; it is flushed and closed with the runtime."""
+    """Serves streams in the application's process; what it emits is flushed and closed with the runtime.
+
+    Args:
+        profile: As for every policy.
+        overrides: ``in_app``: names of the streams to serve.
+
+    Raises:
+        ConfigError: As for every policy, or `in_app` is no list of names.
+    """
 
     name: ClassVar[str] = "pipeline"
     rank: ClassVar[int] = 30
-    takes: ClassVar[Mapping[str, str]] = {}
+    takes: ClassVar[Mapping[str, str]] = {"in_app": ""}
+
+    def __init__(self, profile: str | None = None, overrides: Mapping[str, Any] | None = None) -> None:
+        super().__init__(profile, overrides)
+        given = self.overrides.get("", {}).get("in_app", ())
+        if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in given):
+            fix = 'in_app=("user_events",)'
+            raise ConfigError("SMW-W106", "in_app takes the names of streams", seen=repr(given), fix=fix)
+        self._in_app: tuple[str, ...] = tuple(given)
+        self._workers: dict[str, asyncio.Task[None]] = {}
 
     def bind(self, runtime: Runtime) -> None:
         """Return None: an exchange passes untouched."""
+
+    async def opened(self, runtime: Runtime) -> None:
+        """Start serving; a stream that nobody handles stops the startup."""
+        for name in self._in_app:
+            worker = asyncio.create_task(runtime.pipeline.serve(name), name=f"smw-stream-{name}")
+            worker.add_done_callback(_report)
+            self._workers[name] = worker
+        if self._workers:
+            done, _ = await asyncio.wait(self._workers.values(), timeout=0)
+            for worker in done:
+                worker.result()
+
+    async def closing(self, runtime: Runtime) -> None:
+        """Let every worker finish what it has in hand; what waits in memory alone is handled before it is gone."""
+        workers, self._workers = self._workers, {}
+        await _stop(runtime, workers)
+        settings = runtime.pipeline.settings
+        if workers and settings.redis_url is None:
+            rest = {
+                name: asyncio.create_task(runtime.pipeline.serve(name, until_empty=True), name=worker.get_name())
+                for name, worker in workers.items()
+            }
+            await asyncio.wait(rest.values(), timeout=settings.drain_s)
+            await _stop(runtime, rest)
+
+
+async def _stop(runtime: Runtime, workers: Mapping[str, asyncio.Task[None]]) -> None:
+    for name in workers:
+        runtime.pipeline.stop(name)
+    if workers:
+        await asyncio.wait(workers.values())
+
+
+def _report(worker: asyncio.Task[None]) -> None:
+    error = None if worker.cancelled() else worker.exception()
+    if error is not None:
+        _log.error("%s has ended: %s", worker.get_name(), error)

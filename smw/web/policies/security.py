@@ -91,9 +91,9 @@ class Security(Policy):
         if exchange.body_limit is None or exchange.body_limit > self._max_body_bytes:
             exchange.body_limit = self._max_body_bytes
         if self._proxies is None:
-            exchange.client = self._peer(exchange.client)
+            exchange.client = self._peer(exchange.peer)
         else:
-            exchange.client = self._proxies.client(exchange.client, exchange.raw_fields)
+            exchange.client = self._proxies.client(exchange.peer, exchange.raw_fields)
         if self._rate is not None:
             decision = self._limiter.hit(self._limit_key(exchange.client), self._rate)
             if not decision.allowed:
