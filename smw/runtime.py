@@ -32,7 +32,7 @@ class Runtime:
     """Settings, clock, bus and the four parts.
 
     Inside ``with Runtime(...)`` (or ``async with``) it is the current one, which decorated functions use.
-    The parts open when they are first needed.
+    The monitor opens with it, the other parts when they are first needed.
 
     Args:
         profile: ``development``, ``testing`` or ``production``; None takes ``SMW_PROFILE``, else development.
@@ -118,9 +118,11 @@ class Runtime:
             self._resolved = resolved = settings, host
             for name, near in settings.suspicious.items():
                 _log.warning("environment variable %s is not known to smw; did you mean %s?", name, near)
-            monitor = settings.monitor
-            if monitor.prometheus_port or monitor.jaeger_endpoint or monitor.logs != "off":
-                self.part("monitor")
+            try:
+                self.part("monitor")  # before all others, so that it misses none of their signals
+            except BaseException:
+                self._resolved = None
+                raise
             return resolved
 
     def part(self, name: str) -> Any:

@@ -1,13 +1,11 @@
-"""Spans over the wire: a receiver of OTLP/HTTP gets them, and one that does not answer costs nobody anything."""
+"""Spans over the wire: a receiver that speaks OTLP/HTTP gets them, whoever names it."""
 
 from __future__ import annotations
 
 import gzip
 import http.server
 import logging
-import socket
 import threading
-import time
 
 import pytest
 from opentelemetry import trace as api
@@ -139,28 +137,6 @@ def test_a_configured_provider_wins(receiver, monkeypatch):
     call()
     assert len(kept.get_finished_spans()) == 2
     assert receiver.kept == []
-
-
-@pytest.mark.timed
-@pytest.mark.parametrize("kind", ["hangs", "refuses"])
-def test_a_collector_that_is_away_costs_calls_nothing_and_closing_two_seconds(kind, caplog):
-    """Calls never wait for the collector, and closing gives up after its bound."""
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        if kind == "hangs":
-            deaf.listen(8)
-        monitor = Monitor(jaeger_endpoint=f"http://127.0.0.1:{deaf.getsockname()[1]}")
-        call = monitor.trace("a")(lambda: 1)
-        with caplog.at_level(logging.CRITICAL, "opentelemetry"):
-            started = time.monotonic()
-            for _ in range(3000):
-                assert call() == 1
-            called_s = time.monotonic() - started
-            started = time.monotonic()
-            monitor.close()
-            closed_s = time.monotonic() - started
-    assert called_s < 3.0
-    assert closed_s < 3.0
 
 
 def test_without_the_extra_a_setting_is_an_error_and_the_platforms_variable_a_warning(monkeypatch, caplog):

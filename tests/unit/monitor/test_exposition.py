@@ -8,6 +8,8 @@ import urllib.request
 
 import prometheus_client
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
@@ -99,6 +101,18 @@ def test_hostile_label_values_stay_values(value, accept):
     assert len(found) == 1
     assert len(found[0].encode()) <= 256
     assert not any(family.name.startswith("evil") for family in families)
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_any_text_is_a_label_in_both_formats(value):
+    """Whatever text a label holds, both formats carry its first 256 bytes unchanged."""
+    monitor = Monitor()
+    monitor.http.finished("GET", value, 200, 0.1)
+    expected = value.encode("utf-8", "replace")[:256].decode("utf-8", "ignore")
+    for accept, parse in (("", parse_classic), (OPENMETRICS, parse_openmetrics)):
+        families = parse(monitor.exposition(accept)[1].decode())
+        found = [s.labels["route"] for f in families for s in f.samples if s.name == "http_requests_total"]
+        assert found == [expected]
 
 
 def test_facts_of_other_parts_are_shown_and_added_up(samples):

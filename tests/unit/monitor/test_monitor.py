@@ -68,6 +68,22 @@ def test_the_runtime_opens_and_closes_it(unused_port):
     assert monitor._listener is None
 
 
+def test_signals_from_before_anybody_asked_for_the_monitor_count(samples):
+    """The monitor opens with the runtime: what another part signals first is not missed."""
+    with smw.testing.isolated() as runtime:
+        runtime.host.bus.send(BackendDown("redis", "timeout"))
+        assert samples(runtime.monitor)["smw_backend_up", "backend", "redis"] == 0
+
+
+def test_a_wrong_endpoint_keeps_the_runtime_from_opening():
+    """A setting that is wrong is an error on opening, every time, never a runtime half open."""
+    runtime = smw.Runtime("testing", monitor={"jaeger_endpoint": "collector"}, environ={})
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="jaeger_endpoint"):
+            runtime.open()
+        assert not runtime.is_open
+
+
 def child_says(work):
     """Fork, run `work` in the child, and return what it returned."""
     read, write = os.pipe()
