@@ -16,10 +16,10 @@ __all__ = ["Decision", "Limiter", "Rate", "parse_rate"]
 
 _RATE = re.compile(r"\s*(\d{1,9})\s*(?:/|per)\s*(\d{1,9})?\s*([a-z]+)\s*", re.IGNORECASE)
 _UNITS = {
-    **dict.fromkeys(("s", "sec", "second"), 1),
-    **dict.fromkeys(("m", "min", "minute"), 60),
-    **dict.fromkeys(("h", "hour"), 3_600),
-    **dict.fromkeys(("d", "day"), 86_400),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
 }
 _OVERFLOW = "\x00overflow"
 _SWEEP_S = 1.0
@@ -63,8 +63,7 @@ def parse_rate(text: str) -> Rate:
         ConfigError: It is no rate.
     """
     match = _RATE.fullmatch(text)
-    unit = match[3].lower() if match else ""
-    seconds = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
+    seconds = _UNITS.get(match[3].lower()) if match else None
     if match is None or seconds is None or not int(match[1]) or match[2] == "0":
         fix = "a count and a time, such as 100/minute or 10/15 seconds"
         raise ConfigError("SMW-A117", "this is no rate", seen=text, fix=fix)

@@ -197,9 +197,8 @@ class Security:
         ).around
 
     def _recorder(self, *, deny: bool) -> Recorder:
-        trail = self.trail  # production without a folder fails here, at the first call, not in its middle
         return Recorder(
-            lambda: trail,
+            self.trail,  # production without a folder fails here, at the first call, not in its middle
             self._digests,
             level=self.settings.audit_level,
             deny=deny,

@@ -32,7 +32,7 @@ class Recorder:
     """Writes the records of one security part.
 
     Args:
-        trail: Opens the audit log on first use.
+        trail: The audit log.
         digests: Stands for subjects and for arguments that are not kept.
         level: LOW records outcomes, buffered; MEDIUM also intents, and waits until the outcome is durable; HIGH
             waits for the intent before the call as well.
@@ -43,7 +43,7 @@ class Recorder:
 
     def __init__(
         self,
-        trail: Callable[[], Trail],
+        trail: Trail,
         digests: Digests,
         *,
         level: Level,
@@ -155,7 +155,7 @@ class Entry:
         """
         recorder = self._recorder
         try:
-            trail = recorder.trail()
+            trail = recorder.trail
             self._begun = self._facts()  # now, for the call may change its arguments
             if recorder.level == "HIGH":
                 self._intent = {"kind": "intent", **self._begun}
@@ -185,7 +185,7 @@ class Entry:
         """
         recorder = self._recorder
         try:
-            trail = recorder.trail()
+            trail = recorder.trail
             record = self._outcome(result, reason)
             if recorder.level == "LOW":
                 trail.put(record)
@@ -200,7 +200,7 @@ class Entry:
     def end_now(self, result: str, reason: str) -> None:
         """Record the outcome without waiting: the call is being torn down."""
         try:
-            self._recorder.trail().put(self._outcome(result, reason))
+            self._recorder.trail.put(self._outcome(result, reason))
         except AuditUnavailable as error:
             self._recorder.failed(error)
 
@@ -211,7 +211,7 @@ class Entry:
             record = {"kind": "outcome", "action": self._plan.action, "fn": self._plan.fn}
             record["intent_seq"], record["intent_log"] = intent["seq"], intent["log"]
         else:
-            record = dict(self._facts() if self._begun is None else self._begun)
+            record = self._facts() if self._begun is None else self._begun
             record["kind"] = "denied" if result == "denied" else "outcome"
         record["result"] = result
         if reason:

@@ -103,13 +103,13 @@ class Digests:
         return digest.hexdigest()
 
     def of(self, values: Mapping[str, object]) -> str | None:
-        """Return the digest of several arguments; None when they have no finite form (a cycle, endless nesting)."""
+        """Return the digest of several arguments; None when they have no bounded form (a cycle, a huge number)."""
         digest = self._arguments.copy()
-        if all(value.__class__ in _SCALARS for value in values.values()):
-            digest.update(b"a" + ascii(values).encode("ascii"))
-        else:
-            try:
+        try:
+            if all(value.__class__ in _SCALARS for value in values.values()):
+                digest.update(b"a" + ascii(values).encode("ascii"))
+            else:
                 digest.update(b"j" + _digest_encode(values).encode("ascii"))
-            except (ValueError, TypeError, RecursionError):
-                return None
+        except (ValueError, TypeError, RecursionError):
+            return None
         return digest.hexdigest()

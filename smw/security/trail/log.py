@@ -94,7 +94,7 @@ class Trail:
         Raises:
             AuditUnavailable: It cannot be opened, or its store fails, hangs or lags.
         """
-        writer = self._opened()
+        writer = self._writer or self._opened()
         if writer.failure is not None:
             raise AuditUnavailable("SMW-A122", "the audit log cannot be written", seen=writer.failure)
         if writer.busy_s() > self._timeout_s:

@@ -193,7 +193,7 @@ def _checkpoint(directory: Path, verdict: LogVerdict) -> note.Checkpoint | None:
     except FileNotFoundError:
         verdict.tampered.append("its checkpoint is gone")
         return None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         verdict.tampered.append(f"its checkpoint was changed ({error})")
         return None
     verdict.covered, verdict.root = checkpoint.size, checkpoint.root.hex()
