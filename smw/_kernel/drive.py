@@ -149,6 +149,10 @@ def _stepping_async(call: Call, awaitable: Awaitable[Any]) -> Generator[Any, Any
             error = thrown
 
 
+def _taking(call: Call, step: Awaitable[Any]) -> Awaitable[Any]:
+    return _stepping_async(call, step) if call.steps else step
+
+
 def _next_of(steps: Any) -> Callable[[Any], Any]:
     return lambda _got: next(steps)
 
@@ -162,11 +166,11 @@ async def _drive_async_generator(chain: Chain, call: Call) -> AsyncGenerator[Any
         step = inner.__anext__()
         try:
             while True:
-                item = await (_stepping_async(call, step) if call.steps else step)
+                item = await _taking(call, step)
                 try:
                     sent = yield item
                 except GeneratorExit:
-                    await inner.aclose()
+                    await _taking(call, inner.aclose())
                     raise
                 except BaseException as error:  # noqa: BLE001 - whatever was thrown in belongs to the generator
                     step = inner.athrow(error)

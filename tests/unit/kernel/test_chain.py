@@ -136,13 +136,22 @@ async def test_step_contexts_cover_async_generators() -> None:
         finally:
             inside.reset(token)
 
+    cleaned: list[str] = []
+
     @advise(_Stepping(step))
     async def gen() -> AsyncGenerator[str, None]:
-        await asyncio.sleep(0)
-        yield inside.get()
-        await asyncio.sleep(0)
-        yield inside.get()
-        await asyncio.sleep(30)
+        try:
+            await asyncio.sleep(0)
+            yield inside.get()
+            await asyncio.sleep(0)
+            yield inside.get()
+            await asyncio.sleep(30)
+        finally:
+            cleaned.append(inside.get())
+
+    early = gen()
+    await early.__anext__()
+    await early.aclose()
 
     seen: list[tuple[str, str]] = []
 
@@ -156,6 +165,7 @@ async def test_step_contexts_cover_async_generators() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert seen == [("yes", "no"), ("yes", "no")]
+    assert cleaned == ["yes", "yes"], "closed early and cancelled: the cleanup runs inside a step too"
 
 
 def test_the_fast_gear_answers_without_the_chain() -> None:
