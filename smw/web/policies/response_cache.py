@@ -142,13 +142,14 @@ class _Recording(Tap):
         clock = self._cache.host.clock
         self._stored = rules.storable(self._wish, status, fields, now=clock.wall())
         self._length = fields.get("content-length")
-        if self._stored is not None and (self._length is None or self._length_s_fits()):
+        if self._stored is not None and (self._length is None or self._length_fits()):
             self._cache.declined.remove(self._key)
             return
-        self._cache.declined.add(self._key, clock.now())
+        if not self._wish.has_cookie:  # what is not kept for one with cookies may be kept for others
+            self._cache.declined.add(self._key, clock.now())
         self._exchange.tap = None
 
-    def _length_s_fits(self) -> bool:
+    def _length_fits(self) -> bool:
         text = self._length or ""
         return text.isascii() and text.isdecimal() and len(text) < 19 and int(text) <= self._cache.most_bytes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import pytest
 from fastapi import Body, FastAPI
@@ -74,7 +75,7 @@ async def test_an_application_that_swallows_the_stop_cannot_hide_it(runtime):
     app = FastAPI()
 
     @app.post("/")
-    async def _post(data: dict = Body()):  # noqa: B008 - FastAPI's way
+    async def _post(data: Annotated[dict, Body()]):
         return data
 
     app.add_middleware(create_security_middleware(max_body_bytes=10))
