@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Response
 from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel
 from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import smw
 from examples.music_agent import domain, events, store
 from smw import ENTERPRISE_MIDDLEWARE_STACK, pipeline, security
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from smw.web import PipelineMiddleware
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
+# What this service wants besides: its event stream is handled in its own process.
+MORE: dict[type, dict[str, Any]] = {PipelineMiddleware: {"in_app": [events.STREAM]}}
 router = APIRouter()
 
 
@@ -138,13 +136,6 @@ class Visitor:
             await self.app(scope, receive, send_with_count)
 
 
-@asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    worker = asyncio.create_task(pipeline.serve(events.STREAM))
-    yield
-    worker.cancel()
-
-
 def create_app(home: Path | None = None) -> FastAPI:
     """Build the service.
 
@@ -162,9 +153,9 @@ def create_app(home: Path | None = None) -> FastAPI:
     )
     # One server span a request is enough: smw makes it, so FastAPI need not.
     native: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
-    app = FastAPI(title="Music agent", lifespan=_lifespan, telemetry=native)
+    app = FastAPI(title="Music agent", telemetry=native)
     app.include_router(router)
     app.add_middleware(Visitor)
     for middleware_class, config in ENTERPRISE_MIDDLEWARE_STACK:
-        app.add_middleware(middleware_class, **config)
+        app.add_middleware(middleware_class, **config, **MORE.get(middleware_class, {}))
     return app

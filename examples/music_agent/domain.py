@@ -9,7 +9,7 @@ from smw import cache, monitor, security
 
 
 @monitor.trace("get_playlist")
-@security.audit_log("playlist_read")
+@security.audit_log("playlist_read", resource="playlist:{playlist_id}", subject="user_id")
 @security.require_compliance(["GDPR"])
 @cache.cached(ttl=120, tags=["user:{user_id}"])
 async def get_playlist(user_id: str, playlist_id: str) -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ async def search(words: str) -> list[dict[str, Any]]:
 
 
 @monitor.trace("export_user_data")
-@security.audit_log("user_data_access")
+@security.audit_log("user_data_access", subject="user_id")
 @security.require_compliance(["GDPR"])
 async def export_user_data(user_id: str) -> dict[str, Any] | None:
     """Return everything kept about a user."""
@@ -57,7 +57,7 @@ async def export_user_data(user_id: str) -> dict[str, Any] | None:
 
 @monitor.trace("record_payment")
 @monitor.track_business_metric("payment")
-@security.audit_log("payment")
+@security.audit_log("payment", subject="user_id", keep=["cents"])
 @security.require_compliance(["PCI-DSS"])
 async def record_payment(user_id: str, cents: int, card_token: str) -> int:
     """Book a payment with a token in place of the card number."""
