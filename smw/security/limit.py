@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import threading
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,9 +37,6 @@ class Rate(NamedTuple):
     period_s: int
 
 
-_Slot = tuple[str, Rate]
-
-
 class Decision(NamedTuple):
     """Whether something may happen now.
 
@@ -55,7 +51,6 @@ class Decision(NamedTuple):
     retry_after_s: float
 
 
-@functools.lru_cache(maxsize=256)
 def parse_rate(text: str) -> Rate:
     """Read `100/minute`, `5 per second`, `10/15 minutes`.
 
@@ -70,22 +65,40 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(match[1]), int(match[2] or 1) * seconds)
 
 
-class Limiter:
-    """Counts by GCRA: one number for each key, which says when the key will have used up nothing again.
+class _Bucket:
+    """The keys of one rate: for each the time at which it will have used up nothing again."""
 
-    Limits hold per process. Keys beyond `max_keys` that are all in use share one bucket, so that memory stays
+    __slots__ = ("due", "each_s", "next_sweep", "period_s")
+
+    def __init__(self, rate: Rate) -> None:
+        self.period_s = rate.period_s
+        self.each_s = rate.period_s / rate.events
+        self.due: dict[str, float] = {}
+        self.next_sweep = 0.0
+
+    def room_for(self, key: str, now: float, max_keys: int) -> str:
+        """Forget keys that used nothing lately; where all did, name the one that the others share."""
+        if now >= self.next_sweep:
+            self.next_sweep = now + _SWEEP_S  # a flood of keys must not make every hit walk the table
+            self.due = {known: due for known, due in self.due.items() if due > now}
+        return key if len(self.due) < max_keys else _OVERFLOW
+
+
+class Limiter:
+    """Counts by GCRA: one number for each key and rate.
+
+    Limits hold per process. Keys beyond `max_keys` that are all in use share one count, so that memory stays
     bounded and a flood of keys limits itself.
 
     Args:
         clock: Monotonic time.
-        max_keys: Keys remembered at once.
+        max_keys: Keys remembered at once for each rate.
     """
 
     def __init__(self, clock: Clock, *, max_keys: int = 65_536) -> None:
         self._now = clock.now
         self._max_keys = max_keys
-        self._due: dict[_Slot, float] = {}
-        self._next_sweep = 0.0
+        self._buckets: dict[str | Rate, _Bucket] = {}
         self._lock = threading.Lock()
 
     def hit(self, key: str, rate: str | Rate, cost: int = 1) -> Decision:
@@ -93,37 +106,32 @@ class Limiter:
 
         Args:
             key: Who or what is limited.
-            rate: How many in how long; each pair of key and rate counts apart.
+            rate: How many in how long; each rate counts apart.
             cost: How many events this one stands for.
 
         Raises:
             ConfigError: `rate` is no rate.
         """
-        parsed = parse_rate(rate) if isinstance(rate, str) else rate
-        each_s = parsed.period_s / parsed.events
-        slot = (key, parsed)
+        bucket = self._buckets.get(rate) or self._bucket(rate)
         now = self._now()
         with self._lock:
-            due = self._due.get(slot)
-            if due is None and len(self._due) >= self._max_keys:
-                slot = self._make_room(slot, now)
-                due = self._due.get(slot)
-            if due is None or due < now:
-                due = now
-            due += each_s * cost
-            spare_s = now + parsed.period_s - due
-            if spare_s < -_ROUNDING * parsed.period_s:
+            due = bucket.due.get(key)
+            if due is None and len(bucket.due) >= self._max_keys:
+                key = bucket.room_for(key, now, self._max_keys)
+                due = bucket.due.get(key)
+            due = (now if due is None or due < now else due) + bucket.each_s * cost
+            spare_s = now + bucket.period_s - due
+            if spare_s < -_ROUNDING * bucket.period_s:
                 return Decision(allowed=False, remaining=0, retry_after_s=-spare_s)
-            self._due[slot] = due
-        return Decision(True, int(spare_s / each_s + _ROUNDING), 0.0)  # noqa: FBT003 - keywords cost a third of the call
+            bucket.due[key] = due
+        return Decision(True, int(spare_s / bucket.each_s + _ROUNDING), 0.0)  # noqa: FBT003 - keywords take a third longer
 
     def after_fork(self) -> None:
         """Drop a lock that another thread of the parent may have held."""
         self._lock = threading.Lock()
 
-    def _make_room(self, slot: _Slot, now: float) -> _Slot:
-        """Forget keys that used nothing lately; where all did, name the bucket that the others share."""
-        if now >= self._next_sweep:
-            self._next_sweep = now + _SWEEP_S  # a flood of keys must not make every hit walk the table
-            self._due = {known: due for known, due in self._due.items() if due > now}
-        return slot if len(self._due) < self._max_keys else (_OVERFLOW, slot[1])
+    def _bucket(self, rate: str | Rate) -> _Bucket:
+        parsed = parse_rate(rate) if isinstance(rate, str) else rate
+        with self._lock:
+            bucket = self._buckets[rate] = self._buckets.setdefault(parsed, _Bucket(parsed))
+        return bucket

@@ -244,8 +244,11 @@ class Entry:
         resource = plan.resource_of(arguments)
         if resource is not None:
             facts["resource"] = resource
-        if subjects:
-            facts |= self._subjects(subjects)
+        if len(subjects) > _SUBJECTS_MAX:
+            facts["subjects_count"] = len(subjects)
+            facts["subjects_digest"] = self._recorder.digests.of({"subjects": sorted(subjects)})
+        elif subjects:
+            facts["subjects"] = [self._recorder.digests.pseudonym(subject) for subject in subjects]
         if plan.keep:
             facts["args"] = plan.kept_of(arguments)
         rest = plan.rest_of(arguments)
@@ -255,9 +258,3 @@ class Entry:
             facts["controls"], facts["evidence"] = self.judgement.results, self.judgement.evidence
             facts["mode"], facts["policy"] = self.rules
         return facts
-
-    def _subjects(self, subjects: list[str]) -> dict[str, Any]:
-        digests = self._recorder.digests
-        if len(subjects) <= _SUBJECTS_MAX:
-            return {"subjects": [digests.pseudonym(subject) for subject in subjects]}
-        return {"subjects_count": len(subjects), "subjects_digest": digests.of({"subjects": sorted(subjects)})}

@@ -15,7 +15,7 @@ __all__ = ["Digests", "encode", "plain"]
 _TEXT_MAX = 1024
 _ITEMS_MAX = 256
 _DEPTH_MAX = 8
-_INT_BITS = 64
+_INT_MAX = 2**63
 _DIGEST_BYTES = 16
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
@@ -39,8 +39,9 @@ def plain(value: object, depth: int = _DEPTH_MAX) -> Any:
         value: Whatever a caller handed over.
         depth: How many levels of containers are looked into.
     """
-    if value.__class__ is str or value.__class__ is int:
-        return _scalar(value)
+    kind = value.__class__  # most arguments are plain texts and numbers, which need no further question
+    if (kind is str and len(value) <= _TEXT_MAX) or (kind is int and -_INT_MAX < value < _INT_MAX):  # type: ignore[arg-type, operator]
+        return value
     if isinstance(value, Enum):
         value = value.value
     if depth and isinstance(value, Mapping):
@@ -56,7 +57,7 @@ def _scalar(value: object) -> str | int | bool | None:
     if isinstance(value, str):
         return value if len(value) <= _TEXT_MAX else f"{value[:_TEXT_MAX]}[+{len(value) - _TEXT_MAX}]"
     if isinstance(value, int):
-        return int(value) if value.bit_length() < _INT_BITS else hex(value)
+        return int(value) if -_INT_MAX < value < _INT_MAX else hex(value)
     return repr(float(value)) if isinstance(value, float) else _odd(value)
 
 
@@ -106,7 +107,7 @@ class Digests:
         """Return the digest of several arguments; None when they have no bounded form (a cycle, a huge number)."""
         digest = self._arguments.copy()
         try:
-            if all(value.__class__ in _SCALARS for value in values.values()):
+            if {*map(type, values.values())} <= _SCALARS:
                 digest.update(b"a" + ascii(values).encode("ascii"))
             else:
                 digest.update(b"j" + _digest_encode(values).encode("ascii"))

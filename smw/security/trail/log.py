@@ -99,8 +99,7 @@ class Trail:
             raise AuditUnavailable("SMW-A122", "the audit log cannot be written", seen=writer.failure)
         if writer.busy_s() > self._timeout_s:
             raise AuditUnavailable("SMW-A124", f"the audit log has not answered for {writer.busy_s():.0f} s")
-        with writer.changed:
-            refusal = writer.refusal()
+        refusal = writer.refusal()  # without the lock: what may be taken is asked again when it is added
         if refusal is not None:
             raise refusal
 

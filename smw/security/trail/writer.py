@@ -99,7 +99,7 @@ class Writer:
         return batch
 
     def refusal(self) -> AuditUnavailable | None:
-        """Return why no further line can be taken, if so; the caller holds `changed`."""
+        """Return why no further line can be taken, if so."""
         if self._closing:
             return AuditUnavailable("SMW-A120", "the audit log is closed")
         if len(self._open.lines) + len(self._unsaved) >= self._spool:
