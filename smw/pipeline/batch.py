@@ -208,7 +208,6 @@ def _prepare(job: Job, to: Any, size: int, call: Call, host: Host) -> _Run:
     rows: MutableSequence[Any] = [] if to is None else to
     quarantine = RejectList(job.name, _MOST_REJECTS)
     prepared = _Run(job, ListSink(rows), quarantine, size, call)
-    prepared.result.rejects = quarantine.rejects
     if to is None:
         prepared.result.rows = rows if isinstance(rows, list) else list(rows)
     return prepared
@@ -219,6 +218,8 @@ def _finish(run: _Run, tally: RowTally, host: Host) -> BatchResult:
     tally.read += result.rows_in
     tally.written += result.rows_out
     tally.rejected += result.rejected
+    if isinstance(run.quarantine, RejectList):
+        result.rejects = run.quarantine.rejects
     path = getattr(run.quarantine, "path", None)
     result.rejected_path = path if result.rejected else None
     if result.rejected:

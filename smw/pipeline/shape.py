@@ -149,7 +149,8 @@ def _validated(item: Any, qualname: str) -> Callable[[Any], Any]:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(item)
     except PydanticUserError as error:
-        message = f"records cannot be converted to what {qualname} is annotated with"
+        why = str(error).partition("\n")[0]
+        message = f"records cannot be converted to what {qualname} is annotated with: {why}"
         raise ConfigError(
             "SMW-P106", message, seen=item, fix="a dict, a pydantic model, a dataclass, or a list of those"
         ) from error

@@ -123,7 +123,7 @@ class Workers:
     async def _attempt(self, lane: Lane, record: Record) -> bool:
         """Try a record once; True when it is done with, False when its lane waits."""
         doomed = lane.condemned
-        if doomed is None and not self._policy.retry.allows(record.attempt):
+        if doomed is None and self._policy.dead_letter and not self._policy.retry.allows(record.attempt):
             doomed = Condemned("crashed", "its worker died", record.attempt - 1)
         if doomed is not None:
             return await self._bury(lane, record, doomed)
