@@ -41,7 +41,6 @@ def square(x: int) -> int:
 
 assert_type(square(2), int)
 denied: type[PermissionError] = errors.Denied
-smw.explain(3)  # error
 smw.configure("testing", services="music")  # error
 cache.cached()  # error
 cache.cached(ttl=1, levels="l1", unknown=2)  # error
