@@ -109,6 +109,12 @@ class CacheSettings(PartSettings):
     encryption_keys: Keys = _setting({}, "CACHE_ENCRYPTION_KEYS", "id:base64,...; the first one seals", secret=True)
     namespace: str | None = _setting(None, "CACHE_NAMESPACE", "prefix that keeps services apart; unset: service name")
     budget_ms: int = _setting(100, "CACHE_BUDGET_MS", "most that all remote levels may add to one call", ge=1)
+    l1_ttl: float | None = _setting(None, "CACHE_L1_TTL", "longest that memory keeps an entry, seconds", gt=0)
+    l2_ttl: float | None = _setting(None, "CACHE_L2_TTL", "longest that Redis keeps an entry, seconds", gt=0)
+    l3_ttl: float | None = _setting(None, "CACHE_L3_TTL", "longest that memcached keeps an entry, seconds", gt=0)
+    l1_trust_ms: int = _setting(
+        1000, "CACHE_L1_TRUST_MS", "how long memory answers before L2 is asked what other processes invalidated", ge=0
+    )
     allow_pickle: bool = _setting(
         default=False, env="CACHE_ALLOW_PICKLE", about="allow sealed pickles for values no other codec takes"
     )

@@ -1,0 +1,121 @@
+"""The functions and decorators of `smw.cache` that use the current runtime's cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from smw._kernel import current
+from smw._kernel.chain import advise, stack_of
+from smw.cache.advice import Cached, Invalidate
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
+    from smw.cache.function import CachedFunction
+    from smw.cache.part import Cache
+    from smw.cache.stats import CacheInfo
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+__all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for"]
+
+
+def cached(
+    ttl: float | timedelta,
+    *,
+    tags: Sequence[str] = (),
+    key: Callable[..., object] | None = None,
+    version: str = "1",
+    levels: Sequence[str] = ("l1", "l2", "l3"),
+    copy: str = "auto",
+) -> Callable[[F], F]:
+    """Keep the results of a function, sync or async, in memory and on the configured servers.
+
+    Concurrent calls with the same arguments run the function once. A failing server never fails the call. The only
+    errors are those of the function itself.
+
+    Args:
+        ttl: Seconds or a timedelta; 0 stores nothing.
+        tags: Names under which results can be dropped, with fields filled from arguments: ``"user:{user_id}"``.
+        key: Function of the same arguments that returns what identifies the call.
+        version: Part of every key; change it when the meaning of the results changes.
+        levels: Which levels may keep results: ``l1`` memory, ``l2`` Redis, ``l3`` memcached.
+        copy: ``auto`` copies what could be changed, ``share`` hands out one object, ``deep`` copies deeply, ``decode``
+            keeps bytes.
+
+    Raises:
+        DecorationError: An argument is of the wrong kind, or the function has no result to keep.
+        ConfigError: `ttl` is negative.
+    """
+    advice = Cached(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy, owner=None)
+    return advise(advice)
+
+
+def invalidate(*, tags: Sequence[str]) -> Callable[[F], F]:
+    """Drop everything under `tags` after the function has succeeded.
+
+    When the call returns, this process hands out nothing older, whatever the servers do.
+
+    Args:
+        tags: As for `cached`.
+
+    Raises:
+        DecorationError: A tag is malformed or names no parameter.
+    """
+    return advise(Invalidate(tags, owner=None))
+
+
+def _part() -> Cache:
+    part: Cache = current.part("cache")
+    return part
+
+
+def _function(fn: Any) -> CachedFunction:
+    stack = stack_of(fn)
+    if stack is not None:
+        for advice in stack.advices:
+            if isinstance(advice, Cached):
+                return advice.function(stack.target)
+    name = getattr(fn, "__qualname__", repr(fn))
+    raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
+
+
+def key_for(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+    """Return the full key under which the result of ``fn(*args, **kwargs)`` is kept.
+
+    Args:
+        fn: A function decorated with `cached`.
+        args: The call's positional arguments; the instance first for methods.
+        kwargs: The call's keyword arguments.
+
+    Raises:
+        ConfigError: `fn` is not cached, or this call has no key.
+    """
+    return _function(fn).key_for(args, kwargs)
+
+
+def info(fn: Callable[..., Any], /) -> CacheInfo:
+    """Return what a cached function is set to and has done in this process.
+
+    Raises:
+        ConfigError: `fn` is not cached.
+    """
+    return _function(fn).info()
+
+
+async def drop(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+    """Drop everything under `tags`, and the results under `keys` (see `key_for`).
+
+    When it returns, this process hands out nothing older; a server that did not answer is told later.
+
+    Raises:
+        ConfigError: A tag is no text or a key is none.
+    """
+    await _part().drop(tags=tags, keys=keys)
+
+
+def drop_sync(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+    """Drop as `drop` does, from blocking code."""
+    _part().drop_sync(tags=tags, keys=keys)

@@ -1,0 +1,173 @@
+"""Decides how a value is kept so that no caller can change what the next one gets; knows no store.
+
+Immutable values are shared, flat containers copied by their own ``copy``, nested containers of plain values kept as
+bytes and rebuilt, everything else copied deeply. What cannot be copied is refused.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import marshal
+import sys
+import types
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["COPIES", "FLAT_COPIES", "Held", "Survey", "UncopyableError", "hold", "survey"]
+
+COPIES = ("auto", "share", "deep", "decode")
+MOST_NODES = 500_000
+_DEEPEST = 200
+_PLAIN = frozenset({int, str, bytes, float, bool, type(None), complex})
+_IMMUTABLE = _PLAIN | {
+    Decimal, Fraction, UUID, dt.date, dt.datetime, dt.time, dt.timedelta, dt.timezone, range, type(Ellipsis), type,
+    types.FunctionType, types.BuiltinFunctionType,
+}  # fmt: skip
+FLAT_COPIES: dict[type, Callable[[Any], Any]] = {dict: dict.copy, list: list.copy, set: set.copy}
+_ONE_SHOT = ("__next__", "__anext__", "__await__")
+
+
+class UncopyableError(Exception):
+    """A result cannot be kept.
+
+    Args:
+        reason: Short constant for counters and logs.
+        what: Name of the offending type.
+    """
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(reason, what)
+        self.reason = reason
+        self.what = what
+
+
+class Held(NamedTuple):
+    """A value as memory keeps it: `thaw` (None: share) makes a caller's own of `value`; `size` is an estimate."""
+
+    value: Any
+    thaw: Callable[[Any], Any] | None
+    size: int
+
+
+class Survey:
+    """What one walk through a value found.
+
+    Attributes:
+        mutable: Some container could be changed.
+        nested: A changeable container lies inside another.
+        plain: Only exact built-ins that marshal knows.
+        foreign: Objects that the walk did not enter.
+        size: Estimated bytes.
+        types: Types other than plain scalars and built-in containers.
+    """
+
+    __slots__ = ("foreign", "mutable", "nested", "nodes", "plain", "size", "types")
+
+    def __init__(self) -> None:
+        self.mutable = self.nested = self.foreign = False
+        self.plain = True
+        self.size = self.nodes = 0
+        self.types: set[type] = set()
+
+    def walk(self, value: Any, depth: int) -> None:
+        """Take note of `value` and of what it contains."""
+        kind = value.__class__
+        self.nodes += 1
+        if kind in _PLAIN:
+            self.size += sys.getsizeof(value)
+            return
+        if depth > _DEEPEST or self.nodes > MOST_NODES:
+            self.foreign = True
+            return
+        if kind is dict:
+            self._changeable(depth)
+            for key, item in value.items():
+                self.walk(key, depth + 1)
+                self.walk(item, depth + 1)
+        elif kind is list or kind is set:
+            self._changeable(depth)
+            for item in value:
+                self.walk(item, depth + 1)
+        elif kind is tuple or kind is frozenset:
+            for item in value:
+                self.walk(item, depth + 1)
+        else:
+            self._object(kind, value, depth)
+        self.size += _sizeof(value)
+
+    def _changeable(self, depth: int) -> None:
+        self.mutable = True
+        self.nested = self.nested or depth > 0
+
+    def _object(self, kind: Any, value: Any, depth: int) -> None:
+        self.plain = False
+        self.types.add(kind)
+        if kind in _IMMUTABLE or issubclass(kind, Enum) or isinstance(value, type):
+            return
+        parameters = getattr(kind, "__dataclass_params__", None)
+        if parameters is not None and parameters.frozen and kind.__bases__ == (object,):
+            for name in kind.__dataclass_fields__:
+                self.walk(getattr(value, name, None), depth + 1)
+            return
+        self.foreign = True
+
+
+def _sizeof(value: Any) -> int:
+    try:
+        return sys.getsizeof(value)
+    except Exception:  # noqa: BLE001 - an object may lie about its size
+        return 64
+
+
+def survey(value: Any) -> Survey:
+    """Walk through `value` once, however deep or cyclic."""
+    found = Survey()
+    try:
+        found.walk(value, 0)
+    except RecursionError:
+        found.foreign = True
+    return found
+
+
+def _deep(value: Any, size: int) -> Held:
+    try:
+        return Held(copy.deepcopy(value), copy.deepcopy, size)
+    except Exception as error:
+        raise UncopyableError("uncopyable-result", type(value).__name__) from error
+
+
+def hold(value: Any, how: str, found: Survey) -> Held:
+    """Return what memory keeps for `value`, sharing nothing changeable with it unless `how` says so.
+
+    Args:
+        value: The result of a function.
+        how: ``auto``, ``share`` or ``deep``.
+        found: Its survey.
+
+    Raises:
+        UncopyableError: It is used up by reading it, or has no copy.
+    """
+    if found.foreign and any(hasattr(type(value), name) for name in _ONE_SHOT):
+        raise UncopyableError("one-shot-result", type(value).__name__)
+    if how == "share" or (not found.mutable and not found.foreign and how == "auto"):
+        return Held(value, None, found.size)
+    if how == "deep":
+        return _deep(value, found.size)
+    flat = FLAT_COPIES.get(value.__class__)
+    if flat is not None and not found.nested and not found.foreign:
+        return Held(flat(value), flat, found.size)
+    if found.plain and not found.foreign:
+        try:
+            packed = marshal.dumps(value)
+        except ValueError:  # nested more deeply than marshal goes
+            return _deep(value, found.size)
+        # These bytes never leave the process that made them.
+        return Held(packed, marshal.loads, sys.getsizeof(packed))
+    return _deep(value, found.size)

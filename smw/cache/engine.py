@@ -1,0 +1,216 @@
+"""Finds a value in the levels or loads it, keeps it in them, and drops; the same for functions and regions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from smw._kernel.guard import Budget
+from smw.cache.codec import CorruptError
+from smw.cache.envelope import Letter
+from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
+from smw.cache.memory import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
+
+    from smw._kernel.call import Mode
+    from smw._kernel.host import Host
+    from smw.cache.copies import Held
+    from smw.cache.fence import Fence
+    from smw.cache.memory import Memory, Table
+    from smw.cache.ports import Versions
+    from smw.cache.remote import Remote, Sight
+
+__all__ = ["Engine", "Place"]
+
+
+class Place(NamedTuple):
+    """Where one value belongs.
+
+    Attributes:
+        home: Table in memory.
+        key: Key within it.
+        text: Full key for servers and for dropping; None keeps it off the servers.
+        tags: Names of the counters of its tags, that of everything first.
+        scopes: All under which it can be dropped.
+    """
+
+    home: Table
+    key: Hashable
+    text: str | None
+    tags: tuple[str, ...]
+    scopes: tuple[str, ...]
+
+
+class Engine:
+    """The levels of one cache and what they share.
+
+    Args:
+        host: Clock and bus.
+        memory: The first level.
+        remote: The levels behind it.
+        fence: What this process invalidated.
+        budget_s: What the servers may add to one call.
+        trust_s: How long memory answers before the servers are asked what others invalidated.
+        l1_ttl_s: The longest that memory keeps anything.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        memory: Memory,
+        remote: Remote,
+        fence: Fence,
+        budget_s: float,
+        trust_s: float,
+        l1_ttl_s: float,
+    ) -> None:
+        self.host = host
+        self.memory = memory
+        self.remote = remote
+        self.fence = fence
+        self._now = host.clock.now
+        self._wall = host.clock.wall
+        self._budget_s = budget_s
+        self._trust_s = trust_s
+        self._l1_ttl_s = l1_ttl_s
+
+    def budget(self) -> Budget:
+        """Return what one call may spend on servers from now on."""
+        return Budget(self.host.clock, self._budget_s)
+
+    def fresh(self, place: Place) -> Entry | None:
+        """Return the entry of `place` if memory may hand it out without looking further."""
+        entry = place.home.get(place.key)
+        if entry is None or entry.deadline <= self._now():
+            return None
+        entry.touched = 1
+        return entry
+
+    async def obtain(self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]], mode: Mode) -> Finding:
+        """Return the value of `place` from the first level that has it, else from `load`, keeping it.
+
+        Raises:
+            BaseException: What `load` raises, and nothing else.
+        """
+        epoch = self.fence.epoch
+        entry = self.fresh(place)
+        if entry is not None:
+            return Finding("l1", copy=entry.copy)
+        if place.text is None or not policy.names:
+            value = await load()
+            forms = forms_of(value, policy, for_servers=False)
+            return self._loaded(place, policy, value, forms, epoch=epoch)
+        budget = self.budget()
+        sight = await self.remote.look(place.text, place.tags, policy.names, budget=budget, mode=mode)
+        found = self.confirmed(place, sight)
+        if found is None:
+            found = await self._unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
+        if found is not None:
+            return found
+        await self.remote.prepare(sight, place.text, place.tags, policy.ttl_s, budget=budget, mode=mode)
+        left_s = budget.left_s()
+        value = await load()
+        rest = Budget(self.host.clock, left_s)  # the time of the function itself is not on the budget
+        return await self.keep(place, policy, value, sight, epoch=epoch, budget=rest, mode=mode)
+
+    def confirmed(self, place: Place, sight: Sight) -> Finding | None:
+        """Return what memory has beyond its trust, unless the servers contradict it."""
+        entry = place.home.get(place.key)
+        now = self._now()
+        if entry is None or entry.expires <= now or sight.versions not in (None, entry.ticket):
+            return None
+        entry.deadline = min(entry.expires, now + self._trust_s)
+        entry.touched = 1
+        return Finding("l1", copy=entry.copy)
+
+    async def _unpacked(
+        self, place: Place, policy: Policy, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
+    ) -> Finding | None:
+        """Return what a server has, filling the levels before it."""
+        letter, codec = sight.letter, policy.codec
+        if letter is None or place.text is None:
+            return None
+        try:
+            value = codec.unpack(letter.encoding, letter.payload)
+        except CorruptError:
+            self.remote.corrupt[sight.level] += 1
+            sight.missed.append(sight.level)
+            return None
+        if sight.missed:
+            await self.remote.fill_up(sight, place.text, place.tags, budget=budget, mode=mode)
+        self.remember(place, policy, value, sight, epoch=epoch)
+        copy = letter.encoding, letter.payload
+        return Finding(sight.level, copy=lambda: codec.unpack(*copy), first=(value,), missed=tuple(sight.missed))
+
+    def remember(self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int) -> None:
+        """Keep in memory what a server had, for the time that it still has."""
+        if policy.in_memory and sight.letter is not None:
+            held = held_of(value, sight.letter, policy)
+            self._put(place, held, sight.letter.remaining_s(self._wall()), epoch, sight.versions)
+
+    async def keep(
+        self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
+    ) -> Finding:
+        """Keep a loaded value in the levels; never fails.
+
+        Args:
+            place: Where it belongs.
+            policy: How it is kept.
+            value: The value.
+            sight: What the servers showed before it was loaded.
+            epoch: The fence's epoch before it was loaded.
+            budget: What may still be spent.
+            mode: The caller's mode.
+        """
+        forms = forms_of(value, policy, for_servers=bool(sight.missed))
+        stands = True
+        if forms.packed is not None and place.text is not None and self.fence.stands(place.scopes, epoch):
+            fence, generations = sight.versions or (0, ())
+            now_ms, ttl_ms = int(self._wall() * 1000), max(1, int(policy.ttl_s * 1000))
+            opened = tuple([number or 0 for number in generations])
+            letter = Letter(*forms.packed, now_ms, ttl_ms, fence, opened, forms.shape)
+            stands = await self.remote.write(sight, place.text, place.tags, letter, budget=budget, mode=mode)
+        if not stands:  # invalidated elsewhere while it was loaded: good for this caller, but not to be kept
+            forms = forms._replace(held=None, refused=None)
+        return self._loaded(place, policy, value, forms, epoch=epoch, sight=sight)
+
+    def _loaded(
+        self, place: Place, policy: Policy, value: Any, forms: Forms, *, epoch: int, sight: Sight | None = None
+    ) -> Finding:
+        held, copy = forms.held, None
+        missed = tuple(sight.missed) if sight is not None else ()
+        if held is not None:
+            kept, thaw = held.value, held.thaw
+            copy = (lambda: kept) if thaw is None else (lambda: thaw(kept))
+            if policy.in_memory:
+                self._put(place, held, policy.ttl_s, epoch, sight.versions if sight is not None else None)
+        return Finding("", copy=copy, first=(value,), missed=missed, refused=forms.refused)
+
+    def _put(self, place: Place, held: Held, ttl_s: float, epoch: int, versions: Versions | None) -> None:
+        """Store in memory what nothing has invalidated since `epoch`."""
+        now = self._now()
+        expires = now + min(ttl_s, self._l1_ttl_s)
+        shared = place.text is not None and bool(self.remote.tiers)
+        entry = Entry(
+            held.value,
+            held.thaw,
+            expires=expires,
+            deadline=min(expires, now + self._trust_s) if shared else expires,
+            size=held.size,
+            scopes=place.scopes,
+            ticket=versions,
+        )
+        self.memory.put(entry, place.home, place.key, lambda: self.fence.stands(place.scopes, epoch))
+
+    def drop_here(self, scopes: Sequence[str]) -> None:
+        """Invalidate in this process; cannot fail."""
+        with self.memory.lock:
+            self.fence.lift(scopes)
+            self.memory.drop(scopes)
+
+    async def drop(self, tags: Sequence[str], keys: Sequence[str], mode: Mode) -> None:
+        """Invalidate everywhere: here at once, at each server now or, if it does not answer, once it does."""
+        self.drop_here((*tags, *keys))
+        await self.remote.drop(tags, keys, budget=self.budget(), mode=mode)

@@ -1,0 +1,135 @@
+"""The format of stored bytes: what a value carries beside itself, how it is checked; knows no store and no function.
+
+``magic(2) version(1) encoding(1) flags(1) generations(1) created_ms(8) ttl_ms(8) fence(8)``, eight bytes for each
+generation, then either ``crc32(4) payload`` or ``length(1) key-id nonce(12) ciphertext``. The check covers the full key
+and the header, so an entry moved to another key or edited in any bit does not open.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from smw.cache.codec import CorruptError
+
+if TYPE_CHECKING:
+    from smw.cache.seal import Seal
+
+__all__ = ["FLAT", "MOST_BYTES", "MOST_GENERATIONS", "NESTED", "SHARED", "Envelope", "Letter"]
+
+MAGIC, VERSION = b"\xa5m", 1
+MOST_GENERATIONS = 200
+MOST_BYTES = 64 * 2**20
+"""The largest value that is stored remotely or unpacked; a small forged input must not grow beyond it."""
+_COMPRESSED, _SEALED = 1, 2
+_FIXED = struct.Struct(">2sBBBBQQQ")
+_CRC = struct.Struct(">I")
+
+
+SHARED, FLAT, NESTED = 0, 1, 2
+_SHAPE_SHIFT = 2
+
+
+class Letter(NamedTuple):
+    """A payload with what readers must know to trust it.
+
+    Attributes:
+        encoding: How the payload is encoded (see `smw.cache.codec`).
+        payload: The encoded value.
+        created_ms: Wall clock of the writer when it was stored.
+        ttl_ms: How long it was to live.
+        fence: Version of the key that was seen before the value was loaded.
+        generations: Generations of its tags that were seen before the value was loaded.
+        shape: What a copy of the value takes: `SHARED`, `FLAT` or `NESTED`.
+    """
+
+    encoding: int
+    payload: bytes
+    created_ms: int
+    ttl_ms: int
+    fence: int
+    generations: tuple[int, ...]
+    shape: int = NESTED
+
+    def remaining_s(self, wall: float) -> float:
+        """Return how many seconds it may still live, at most what it was given."""
+        return min(self.ttl_ms, self.created_ms + self.ttl_ms - wall * 1000) / 1000
+
+
+class Envelope:
+    """Packs and opens letters as the settings of one cache say; what a stored entry claims about itself never decides.
+
+    Args:
+        compress_from: Compress payloads of at least so many bytes where that makes them smaller; None never.
+        seal: Encrypt everything with it, and accept nothing else.
+    """
+
+    def __init__(self, *, compress_from: int | None, seal: Seal | None) -> None:
+        self._compress_from = compress_from
+        self._seal = seal
+
+    def close(self, letter: Letter, key: bytes) -> bytes:
+        """Return the bytes to store under `key`."""
+        payload, flags = letter.payload, letter.shape << _SHAPE_SHIFT
+        if self._compress_from is not None and len(payload) >= self._compress_from:
+            smaller = zlib.compress(payload, 1)
+            if len(smaller) < len(payload):
+                payload, flags = smaller, flags | _COMPRESSED
+        if self._seal is not None:
+            flags |= _SEALED
+        generations = letter.generations
+        head = _FIXED.pack(
+            MAGIC, VERSION, letter.encoding, flags, len(generations), letter.created_ms, letter.ttl_ms, letter.fence
+        )
+        if generations:
+            head += struct.pack(f">{len(generations)}Q", *generations)
+        if self._seal is None:
+            return b"".join((head, _CRC.pack(zlib.crc32(payload, zlib.crc32(head, zlib.crc32(key)))), payload))
+        head += bytes((len(self._seal.key_id),)) + self._seal.key_id
+        return head + self._seal.seal(payload, key + b"\0" + head)
+
+    def open(self, stored: bytes, key: bytes) -> Letter:
+        """Return what was stored under `key`.
+
+        Raises:
+            CorruptError: The bytes are not ours, were changed, belong to another key, or are not sealed as they must.
+        """
+        try:
+            magic, version, encoding, flags, count, created_ms, ttl_ms, fence = _FIXED.unpack_from(stored)
+            if magic != MAGIC or version != VERSION or bool(flags & _SEALED) != (self._seal is not None):
+                raise CorruptError("header")
+            end = _FIXED.size + 8 * count
+            generations = struct.unpack_from(f">{count}Q", stored, _FIXED.size) if count else ()
+            payload = self._opened(stored, end, key) if self._seal is not None else _checked(stored, end, key)
+        except (struct.error, IndexError) as error:
+            raise CorruptError("length") from error
+        if flags & _COMPRESSED:
+            payload = _decompressed(payload)
+        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, flags >> _SHAPE_SHIFT)
+
+    def _opened(self, stored: bytes, end: int, key: bytes) -> bytes:
+        start = end + 1 + stored[end]
+        head = stored[:start]
+        plain = self._seal.open(stored[end + 1 : start], stored[start:], key + b"\0" + head) if self._seal else None
+        if plain is None:
+            raise CorruptError("seal")
+        return plain
+
+
+def _checked(stored: bytes, end: int, key: bytes) -> bytes:
+    payload = stored[end + 4 :]
+    if _CRC.unpack_from(stored, end)[0] != zlib.crc32(payload, zlib.crc32(stored[:end], zlib.crc32(key))):
+        raise CorruptError("checksum")
+    return payload
+
+
+def _decompressed(payload: bytes) -> bytes:
+    machine = zlib.decompressobj()
+    try:
+        plain = machine.decompress(payload, MOST_BYTES)
+    except zlib.error as error:
+        raise CorruptError("compression") from error
+    if not machine.eof:
+        raise CorruptError("compression")
+    return plain

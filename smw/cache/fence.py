@@ -1,0 +1,62 @@
+"""Remembers what this process has invalidated, so that nothing loaded before can be handed out after; does no I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from smw._kernel.clock import Clock
+
+__all__ = ["Fence"]
+
+MOST_SCOPES = 10_000
+
+
+class Fence:
+    """Epochs of scopes (tags and keys): each invalidation starts a new one.
+
+    Changes are made holding the lock of the memory level; reading takes none.
+
+    Args:
+        clock: Where time comes from.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.epoch = 0
+        self._raised: dict[str, tuple[int, float]] = {}
+        self._floor = 0
+        self._floor_at = float("-inf")
+
+    def lift(self, scopes: Iterable[str]) -> None:
+        """Begin a new epoch of `scopes`."""
+        self.epoch += 1
+        mark = self.epoch, self._clock.now()
+        for scope in scopes:
+            self._raised[scope] = mark
+        if len(self._raised) > MOST_SCOPES:
+            self.lift_all()
+
+    def lift_all(self) -> None:
+        """Begin a new epoch of every scope."""
+        self.epoch += 1
+        self._floor, self._floor_at = self.epoch, self._clock.now()
+        self._raised = {}
+
+    def stamp(self, scopes: Iterable[str]) -> int:
+        """Return the newest epoch of any of `scopes`."""
+        raised = self._raised
+        if not raised:
+            return self._floor
+        return max(self._floor, *[raised.get(scope, (0, 0.0))[0] for scope in scopes], 0)
+
+    def stands(self, scopes: Iterable[str], epoch: int) -> bool:
+        """Tell whether none of `scopes` was invalidated after `epoch`."""
+        return self.stamp(scopes) <= epoch
+
+    def lifted_within(self, scopes: Iterable[str], seconds: float) -> bool:
+        """Tell whether any of `scopes` was invalidated in the last `seconds`."""
+        since = self._clock.now() - seconds
+        return self._floor_at > since or any(self._raised.get(scope, (0, since))[1] > since for scope in scopes)

@@ -1,0 +1,244 @@
+"""One cached function under one cache: keys of its calls, where their results belong, what is counted."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from smw._kernel.call import Call
+from smw._kernel.chain import Bound
+from smw._kernel.compiler import UNKEYED, Gear
+from smw._kernel.flight import Flights
+from smw._kernel.signals import CacheUncached
+from smw.cache.engine import Place
+from smw.cache.keys import UnkeyableError, encode
+from smw.cache.stats import CacheInfo, Stats
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smw._kernel.call import Target
+    from smw._kernel.chain import Proceed
+    from smw.cache.engine import Engine
+    from smw.cache.forms import Finding, Policy
+    from smw.cache.memory import Entry, Table
+    from smw.cache.names import Names
+    from smw.cache.tags import Template
+
+__all__ = ["CachedFunction", "Spec"]
+
+_log = logging.getLogger("smw.cache")
+_MEMBERS_FROM = 64
+_REMEDIES = {
+    "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
+    "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
+    "instance-without-weakref": "add __weakref__ to the class's __slots__ or pass key=",
+}
+_REMEDY = "pass key= or give the type a __cache_key__(self) method"
+
+
+class Spec(NamedTuple):
+    """What the decorator was given, checked.
+
+    Attributes:
+        key: The user's key function, or None.
+        version: Part of every key.
+        tags: Tags of every result.
+    """
+
+    key: Callable[..., object] | None
+    version: str
+    tags: tuple[Template, ...]
+
+
+class CachedFunction:
+    """A decorated function bound to a cache.
+
+    Args:
+        target: The function.
+        spec: What the decorator was given.
+        policy: How its results are kept.
+        engine: The levels.
+        names: How keys and tags are called.
+    """
+
+    def __init__(self, target: Target, spec: Spec, policy: Policy, engine: Engine, names: Names) -> None:
+        self.target = target
+        self.spec = spec
+        self.policy = policy
+        self.stats = Stats()
+        self._engine = engine
+        self._names = names
+        self._now = engine.host.clock.now
+        self._flights = Flights()
+        self._table: Table = {}
+        self._texts: Table = {}
+        self._members: dict[int, tuple[weakref.ref[Any], dict[Any, Entry]]] = {}
+        self._said: set[str] = set()
+        self._gear_key = target.gear_key if spec.key is None and policy.in_memory else None
+        parameters = target.signature.parameters.values() if target.signature else ()
+        self._prefix = encode(target.name, spec.version, tuple((p.name, int(p.kind)) for p in parameters))
+        fixed = None if any(tag.fields for tag in spec.tags) else [names.tag(tag.text) for tag in spec.tags]
+        self._fixed_tags = None if fixed is None else (names.everything, *fixed)
+
+    def bound(self) -> Bound | None:
+        """Return what the chain runs; None where nothing is ever kept."""
+        if self.policy.ttl_s <= 0 or not (self.policy.in_memory or self.policy.names):
+            return None
+        gear = Gear(self._table.get, self._now, self.stats) if self._gear_key is not None else None
+        return Bound(self.around, gear)
+
+    async def around(self, call: Call, proceed: Proceed) -> Any:
+        """Answer from the levels, or call the function and keep its result."""
+        try:
+            quick = UNKEYED if self._gear_key is None else self._gear_key(*call.args, **call.kwargs)
+            place = self.place(call, quick)
+        except UnkeyableError as error:
+            self._uncached(error.reason, error.what)
+            return await proceed()
+        except TypeError:
+            return await proceed()  # arguments that do not fit: Python's own complaint is the best one
+        entry = self._engine.fresh(place)
+        if entry is not None:
+            self.stats.hits += 1
+            return entry.copy()
+        flight = place.home is self._table, place.key, self._engine.fence.stamp(place.scopes)
+        load = partial(self._obtain, call, place, proceed)
+        finding: Finding = await self._flights.fly(flight, load, call.mode)
+        self._count(finding)
+        taken, value = finding.take()
+        return value if taken else await proceed()
+
+    async def _obtain(self, call: Call, place: Place, proceed: Proceed) -> Finding:
+        finding = await self._engine.obtain(place, self.policy, proceed, call.mode)
+        if finding.refused is not None:
+            self._uncached(*finding.refused)
+        if place.text is None:
+            self._adopt(call, place)
+        return finding
+
+    def place(self, call: Call, quick: object = UNKEYED) -> Place:
+        """Return where the result of a call belongs.
+
+        Args:
+            call: The call.
+            quick: Its key in the compiled entry, if it has one.
+
+        Raises:
+            UnkeyableError: It has no key.
+        """
+        arguments = call.arguments
+        tags = self._fixed_tags
+        if tags is None:
+            names, render = self._names, [tag.render(arguments) for tag in self.spec.tags]
+            tags = (names.everything, *map(names.tag, render))
+        if self.spec.key is not None:
+            return self._named(self._texts, self._own_key(call), tags)
+        instance = next(iter(arguments.values()), None) if self.target.is_method else None
+        if instance is None or hasattr(type(instance), "__cache_key__"):
+            encoded = encode(*arguments.values())
+            home = self._table if quick is not UNKEYED and instance is None else self._texts
+            return self._named(home, encoded, tags, quick)
+        return self._of_instance(instance, arguments, tags, quick)
+
+    def _named(self, home: Table, encoded: bytes, tags: tuple[str, ...], quick: object = UNKEYED) -> Place:
+        text = self._names.key(self._prefix + encoded)
+        return Place(home, quick if home is self._table else text, text, tags, (text, *tags))
+
+    def _of_instance(self, instance: Any, arguments: dict[str, object], tags: tuple[str, ...], quick: object) -> Place:
+        """Keep results of an instance without an identity of its own in memory, and no longer than it lives."""
+        if type(instance).__weakrefoffset__ == 0:
+            raise UnkeyableError("instance-without-weakref", type(instance).__name__)
+        if self.policy.names:
+            self._warn("method-without-identity", type(instance).__name__)
+        if quick is not UNKEYED:
+            return Place(self._table, quick, None, tags, tags)
+        rest = encode(*list(arguments.values())[1:])
+        return Place(self._texts, (id(instance), self._names.key(self._prefix + rest)), None, tags, tags)
+
+    def _own_key(self, call: Call) -> bytes:
+        assert self.spec.key is not None  # noqa: S101 - for the type checker
+        try:
+            return encode(self.spec.key(*call.args, **call.kwargs))
+        except UnkeyableError:
+            raise
+        except Exception as error:
+            raise UnkeyableError("failing-key", type(error).__name__) from error
+
+    def _adopt(self, call: Call, place: Place) -> None:
+        """Let an entry in memory die with the instance that it belongs to."""
+        entry = place.home.get(place.key)
+        if entry is None:
+            return
+        instance = next(iter(call.arguments.values()))
+        held = self._members.get(id(instance))
+        if held is None:
+            ref = weakref.ref(instance, partial(self._orphaned, id(instance)))
+            held = self._members[id(instance)] = ref, {}
+        members = held[1]
+        members[place.key] = entry
+        if len(members) % _MEMBERS_FROM == 0:
+            for key in [key for key, member in members.items() if not member.alive]:
+                del members[key]
+
+    def _orphaned(self, identity: int, _ref: object) -> None:
+        held = self._members.pop(identity, None)
+        if held is not None:
+            for entry in held[1].values():
+                self._engine.memory.abandon(entry)
+
+    def _count(self, finding: Finding) -> None:
+        if finding.level == "l1":
+            self.stats.hits += 1
+            return
+        others = self.stats.others
+        if self.policy.in_memory:
+            others["l1", "miss"] += 1
+        for name in finding.missed:
+            others[name, "miss"] += 1
+        if finding.level:
+            others[finding.level, "hit"] += 1
+
+    def _uncached(self, reason: str, what: str) -> None:
+        self.stats.others["none", "uncached"] += 1
+        self._engine.host.bus.send(CacheUncached(self.target.name, reason))
+        self._warn(reason, what)
+
+    def _warn(self, reason: str, what: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            remedy = _REMEDIES.get(reason, _REMEDY)
+            _log.warning("%s is not cached as asked: %s (%s); %s", self.target.name, reason, what, remedy)
+
+    def key_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return the full key of a call.
+
+        Raises:
+            ConfigError: It has none.
+        """
+        try:
+            text = self.place(Call(self.target, args, kwargs)).text
+        except UnkeyableError as error:
+            what = f"this call of {self.target.name} has no key: {error.reason} ({error.what})"
+            raise ConfigError("SMW-C113", what, fix=_REMEDIES.get(error.reason, _REMEDY)) from None
+        if text is None:
+            what = f"{self.target.name} is a method whose class says nothing of identity"
+            raise ConfigError("SMW-C113", what, fix=_REMEDIES["method-without-identity"])
+        return text
+
+    def info(self) -> CacheInfo:
+        """Return what it is set to and has done."""
+        others = self.stats.others.copy()
+        levels = (("l1",) if self.policy.in_memory else ()) + self.policy.names
+        return CacheInfo(
+            fn=self.target.name,
+            ttl_s=self.policy.ttl_s,
+            levels=levels,
+            hits={level: others[level, "hit"] + (self.stats.hits if level == "l1" else 0) for level in levels},
+            misses={level: others[level, "miss"] for level in levels},
+            uncached=others["none", "uncached"],
+            entries=len(self._table) + len(self._texts),
+        )

@@ -1,0 +1,179 @@
+"""One server as the engine sees it: asks within a budget, counts failures, pays its debt; knows no value."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.guard import Breaker, Budget
+from smw._kernel.process import after_fork
+from smw.cache.debt import Debt
+from smw.cache.ports import Store, StoreFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from smw._kernel.call import Mode
+    from smw._kernel.host import Host
+
+__all__ = ["Level", "run_blocking"]
+
+_log = logging.getLogger("smw.cache")
+_LEAST_S = 0.001
+_LAG_S = 0.05
+_PAY_S = 2.0
+_PAY_FIRST_S, _PAY_MOST_S = 0.1, 0.5
+_SAY_EVERY_S = 60.0
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine whose every step is in mode ``sync``, and so never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    message = "a step in mode sync suspended"
+    raise RuntimeError(message)
+
+
+class Level:
+    """A store with what keeps its failures from callers.
+
+    Args:
+        name: The tier, ``l2`` or ``l3``.
+        store: The server.
+        host: Clock, jitter and bus.
+        timeout_s: The most that one question may take, within the caller's budget.
+        everything: The tag that every value carries.
+    """
+
+    def __init__(self, name: str, store: Store, host: Host, *, timeout_s: float, everything: str) -> None:
+        self.name = name
+        self.store = store
+        self.errors: Counter[str] = Counter()
+        self.debt = Debt(everything)
+        self.breaker = Breaker(store.name, host, store.probe, on_up=self._back)
+        self._now = host.clock.now
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._payer: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._said: dict[str, float] = {}
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._payer = None
+
+    async def ask(self, ask: Callable[..., Awaitable[Any]], *args: Any, budget: Budget, mode: Mode, **more: Any) -> Any:
+        """Return what the store answers, or None when it is down, fails, or there is no time left to ask it."""
+        if not self.breaker.allows():
+            return None
+        left_s = min(budget.left_s(), self._timeout_s)
+        if left_s < _LEAST_S:
+            self.errors["budget"] += 1
+            return None
+        began = self._now()
+        try:
+            answer = await ask(*args, mode=mode, timeout_s=left_s, **more)
+        except StoreFailedError as error:
+            self._failed(error, late_s=self._now() - began - left_s)
+            return None
+        except Exception:  # noqa: BLE001 - a client choked on what the server sent
+            self._failed(StoreFailedError("protocol"), late_s=0.0)
+            return None
+        if self._now() - began > self._timeout_s:
+            self._failed(StoreFailedError("slow"), late_s=0.0)
+        else:
+            self.breaker.ok()
+        return answer
+
+    def _failed(self, error: StoreFailedError, *, late_s: float) -> None:
+        if error.kind == "timeout" and late_s > _LAG_S:
+            self.errors["lag"] += 1  # the loop was busy elsewhere when the answer came: no fault of the server
+            return
+        self.errors[error.kind] += 1
+        if error.counts:
+            self.breaker.failed(error.kind, permanent=error.permanent)
+        elif self._now() - self._said.get(error.kind, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+            self._said[error.kind] = self._now()
+            _log.warning("%s refused a request (%s); said once a minute", self.store.name, error.kind)
+
+    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, budget: Budget, mode: Mode) -> None:
+        """Drop `tags` and `keys`; what is not acknowledged in time is owed and paid in the background."""
+        sequence = self.debt.add(tags, keys)
+        done = None
+        try:
+            done = await self.ask(self._drop, tags, keys, budget=budget, mode=mode)
+        finally:
+            if done:
+                self.debt.settle(tags, keys, sequence)
+            else:
+                self._wake()
+
+    async def _drop(self, tags: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> bool:
+        await self.store.drop(tags, keys, mode=mode, timeout_s=timeout_s)
+        return True
+
+    def pay(self) -> None:
+        """Drop everything that is owed; blocks.
+
+        Raises:
+            StoreFailedError: The server did not acknowledge.
+        """
+        while self.debt:
+            tags, keys, sequence = self.debt.batch()
+            run_blocking(self._drop(tags, keys, mode="sync", timeout_s=_PAY_S))
+            self.debt.settle(tags, keys, sequence)
+
+    def _back(self) -> None:
+        """Pay before callers are let through; a server that only refuses to write is let back for reading."""
+        try:
+            self.pay()
+        except StoreFailedError as error:
+            if error.counts:
+                raise
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._payer is None and not self._stop.is_set():
+                self._payer = threading.Thread(target=self._pay_until_even, name="smw-cache-debt", daemon=True)
+                self._payer.start()
+
+    def _pay_until_even(self) -> None:
+        pause_s = _PAY_FIRST_S
+        while not self._stop.wait(pause_s):
+            pause_s = min(pause_s * 2, _PAY_MOST_S)
+            if self.breaker.is_open:  # whoever closes it pays first
+                continue
+            try:
+                self.pay()
+            except Exception as error:  # noqa: BLE001 - owed until it is acknowledged, whatever went wrong
+                _log.debug("an invalidation is still owed to %s: %s", self.store.name, error)
+            with self._lock:
+                if not self.debt:
+                    self._payer = None
+                    return
+
+    def close(self) -> None:
+        """Pay once more if possible, then stop asking; idempotent."""
+        if self.debt and not self._stop.is_set() and not self.breaker.is_open:
+            try:
+                self.pay()
+            except Exception as error:  # noqa: BLE001 - closing goes on
+                _log.debug("closing with debt: %s", error)
+        if self.debt and not self._stop.is_set():
+            _log.error("%d invalidations were never acknowledged by %s", len(self.debt), self.store.name)
+        self._stop.set()
+        self.breaker.close()
+        self.store.close()
+
+    async def aclose(self) -> None:
+        """Pay once more if possible, then stop asking; idempotent."""
+        self.close()
+        await self.store.aclose()

@@ -1,0 +1,138 @@
+"""The third level: values and tag generations in one memcached; aiomcache awaits, pymemcache blocks.
+
+A dropped key leaves a short tombstone. A value is stored with ``add`` where nothing was read before it was loaded, with
+``cas`` where something was, so that one loaded before the drop fails. Where no Redis keeps the generations of tags they
+are kept here, as random numbers, which an evicted counter cannot repeat.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from smw.cache.memcached_clients import Awaiting, Blocking, Many
+from smw.cache.ports import Found, StoreFailedError, Versions
+from smw.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from smw._kernel.call import Mode
+    from smw._kernel.clock import Clock, Entropy
+
+__all__ = ["MemcachedStore", "spread"]
+
+MOST_BYTES = 1_000_000
+"""Just below what a memcached accepts in its default configuration."""
+TOMBSTONE_S = 60
+_TOMBSTONE = b"\xa5x"
+_DATE_FROM_S = 30 * 86_400  # memcached reads longer times as a date
+_GENERATION_S = 86_400
+
+
+class MemcachedStore:
+    """Values on one memcached server.
+
+    Args:
+        server: ``host:port``.
+        timeout_s: Most that one operation of a blocking caller may take.
+        clock: For times to live beyond 30 days.
+        entropy: For generations.
+
+    Raises:
+        MissingExtra: aiomcache or pymemcache is not installed.
+    """
+
+    def __init__(self, server: str, *, timeout_s: float, clock: Clock, entropy: Entropy) -> None:
+        try:
+            import aiomcache  # noqa: F401 - a missing client shows when configured, not with the first awaited call
+            import pymemcache  # noqa: F401
+        except ImportError as error:
+            package = error.name or "pymemcache"
+            raise MissingExtra("a memcached connection", package=package, extra="memcached") from None
+        self.name = f"memcached {server}"
+        self._clock = clock
+        self._entropy = entropy
+        self._blocking = Blocking(server, timeout_s)
+        self._awaiting = Awaiting(server)
+
+    def _life(self, ttl_s: float) -> int:
+        whole = max(1, int(ttl_s))
+        return whole if whole <= _DATE_FROM_S else int(self._clock.wall()) + whole
+
+    async def _ask(self, mode: Mode, timeout_s: float, command: str, *args: Any) -> Any:
+        if mode == "sync":
+            return self._blocking.ask(command, *args)
+        return await self._awaiting.ask(timeout_s, command, *args)
+
+    async def read(self, key: str, tags: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
+        """Return value and generations with one ``gets``; memcached has no fences, tombstones stand for them."""
+        found: Many = await self._ask(mode, timeout_s, "gets_many", [key, *tags])
+        blob, token = found.get(key, (None, None))
+        generations = tuple([int(found[tag][0], 16) if tag in found else None for tag in tags])
+        return Found(None if blob == _TOMBSTONE else blob, Versions(0, generations), token)
+
+    async def open(self, tags: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
+        """Return the generations of `tags`, adding a random one where there is none."""
+        life = self._life(max(ttl_s, _GENERATION_S))
+        for tag in tags:
+            await self._ask(mode, timeout_s, "add", tag, self._number(), life)
+        found: Many = await self._ask(mode, timeout_s, "gets_many", tags)
+        try:
+            return tuple([int(found[tag][0], 16) for tag in tags])
+        except KeyError:
+            raise StoreFailedError("full", counts=False) from None
+
+    async def write(
+        self,
+        key: str,
+        blob: bytes,
+        ttl_s: float,
+        *,
+        tags: Sequence[str],  # noqa: ARG002 - `blob` carries their generations, and readers compare
+        found: Found,
+        mode: Mode,
+        timeout_s: float,
+    ) -> bool:
+        """Store `blob` where nothing has changed the key since `found`."""
+        if len(blob) > MOST_BYTES:
+            raise StoreFailedError("too-large", counts=False)
+        life = self._life(ttl_s)
+        if found.token is None:
+            return bool(await self._ask(mode, timeout_s, "add", key, blob, life))
+        return bool(await self._ask(mode, timeout_s, "cas", key, blob, life, found.token))
+
+    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+        """Put new generations and tombstones in place, each acknowledged."""
+        life = self._life(_GENERATION_S)
+        for tag in tags:
+            await self._ask(mode, timeout_s, "set", tag, self._number(), life)
+        for key in keys:
+            await self._ask(mode, timeout_s, "set", key, _TOMBSTONE, TOMBSTONE_S)
+
+    def _number(self) -> bytes:
+        return self._entropy.token_bytes(8).hex().encode()
+
+    def probe(self) -> None:
+        """Ask for the version on a blocking connection.
+
+        Raises:
+            StoreFailedError: No answer.
+        """
+        self._blocking.ask("version")
+
+    def close(self) -> None:
+        """Close the blocking connections; idempotent."""
+        self._blocking.close()
+
+    async def aclose(self) -> None:
+        """Close the blocking connections and those of the running loop; idempotent."""
+        self.close()
+        await self._awaiting.aclose()
+
+
+def spread(servers: Sequence[str]) -> Callable[[str], str]:
+    """Return the function that picks a key's server; adding a server moves only the keys that it gets."""
+    from pymemcache.client.rendezvous import RendezvousHash
+
+    node: Callable[[str], str] = RendezvousHash(list(servers)).get_node
+    return node

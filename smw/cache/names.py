@@ -1,0 +1,57 @@
+"""How keys and tag counters are called on servers: short, safe, in the service's own namespace, telling no argument."""
+
+from __future__ import annotations
+
+import re
+
+from smw.cache.keys import digest
+from smw.errors import ConfigError
+
+__all__ = ["Names"]
+
+_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_KEY = re.compile(r"[!-~]{1,200}")
+_REMEMBERED = 4096
+
+
+class Names:
+    """Names under one namespace.
+
+    Args:
+        namespace: What keeps services apart that share a server.
+        secret: With it, nobody who reads the names can test guesses of arguments.
+    """
+
+    def __init__(self, namespace: str, secret: bytes = b"") -> None:
+        safe = namespace if _SAFE.fullmatch(namespace) else digest(namespace.encode("utf-8", "surrogatepass"))
+        self._secret = secret
+        self._key_form = f"smw:{safe}:"
+        self._tag_form = f"smw:{safe}:t:"
+        self._tags: dict[str, str] = {}
+        self.everything = self._tag_form + "*"
+
+    def key(self, encoded: bytes) -> str:
+        """Return the full key of an encoded call."""
+        return self._key_form + digest(encoded, self._secret)
+
+    def tag(self, text: str) -> str:
+        """Return the name of a tag's counter."""
+        name = self._tags.get(text)
+        if name is None:
+            if len(self._tags) >= _REMEMBERED:
+                self._tags = {}
+            name = self._tags[text] = self._tag_form + digest(text.encode("utf-8", "surrogatepass"), self._secret)
+        return name
+
+    @staticmethod
+    def checked(key: object) -> str:
+        """Return `key` if it can be a key.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise ConfigError(
+                "SMW-C110", "keys= takes full keys", seen=repr(key), fix="cache.key_for(function, *arguments)"
+            )
+        return key

@@ -1,0 +1,175 @@
+"""The cache of a runtime, or one on its own: builds its levels from settings and hands out functions and regions."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from smw._kernel.chain import advise
+from smw._kernel.host import Host
+from smw._kernel.process import after_fork
+from smw.cache.advice import Cached, Invalidate
+from smw.cache.codec import Codec
+from smw.cache.engine import Engine
+from smw.cache.fence import Fence
+from smw.cache.forms import Policy
+from smw.cache.function import CachedFunction, Spec
+from smw.cache.level import run_blocking
+from smw.cache.memory import Memory
+from smw.cache.region import Region
+from smw.cache.stats import function_facts, memory_facts, server_facts
+from smw.cache.typed import Classes, declared_classes
+from smw.cache.wiring import envelope_of, names_of, remote_of
+from smw.errors import ConfigError
+from smw.settings import CacheSettings, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import timedelta
+
+    from smw._kernel.call import Target
+    from smw._kernel.facts import Fact
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+__all__ = ["Cache"]
+
+
+class Cache:
+    """Memory, Redis and memcached as one cache.
+
+    Opens no connection until the first call that needs one.
+
+    Args:
+        settings: Settings, as a model or a mapping.
+        host: Clock, randomness, bus and facts of the runtime; its own when used alone.
+        options: Single settings; they win over `settings`.
+
+    Raises:
+        ConfigError: A setting is wrong, or encryption is asked for in production without a key.
+        MissingExtra: The client of a configured server is not installed.
+    """
+
+    def __init__(
+        self,
+        settings: CacheSettings | Mapping[str, Any] | None = None,
+        *,
+        host: Host | None = None,
+        **options: Any,
+    ) -> None:
+        self.settings = build(CacheSettings, settings, options)
+        self.host = host or Host()
+        self._lock = threading.RLock()
+        self._functions: dict[str, list[tuple[Cached, CachedFunction]]] = {}
+        self._regions: dict[str, Region] = {}
+        self._names = names_of(self.settings, self.host)
+        memory = Memory(self.settings.l1_size, self.settings.l1_bytes)
+        fence = Fence(self.host.clock)
+        envelope = envelope_of(self.settings, self.host)
+        remote = remote_of(self.settings, self.host, fence=fence, envelope=envelope, everything=self._names.everything)
+        self._levels = tuple(tier.name for tier in remote.tiers)
+        self._engine = Engine(
+            self.host,
+            memory=memory,
+            remote=remote,
+            fence=fence,
+            budget_s=self.settings.budget_ms / 1000,
+            trust_s=self.settings.l1_trust_ms / 1000,
+            l1_ttl_s=self.settings.l1_ttl or float("inf"),
+        )
+        self._forget_facts = self.host.facts.add(self._facts)
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._lock = threading.RLock()
+
+    def _facts(self) -> Iterator[Fact]:
+        for held in list(self._functions.values()):
+            for _, function in held:
+                yield from function_facts(function.target.name, function.stats)
+        yield from memory_facts(self._engine.memory)
+        yield from server_facts(self._engine.remote.servers, self._engine.remote.corrupt)
+
+    def cached(
+        self,
+        ttl: float | timedelta,
+        *,
+        tags: Sequence[str] = (),
+        key: Callable[..., object] | None = None,
+        version: str = "1",
+        levels: Sequence[str] = ("l1", "l2", "l3"),
+        copy: str = "auto",
+    ) -> Callable[[F], F]:
+        """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
+        return advise(Cached(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy, owner=self))
+
+    def invalidate(self, *, tags: Sequence[str]) -> Callable[[F], F]:
+        """Drop everything under `tags` from this cache after the function has succeeded."""
+        return advise(Invalidate(tags, owner=self))
+
+    def function(self, target: Target, advice: Cached) -> CachedFunction:
+        """Return the function that `advice` decorates as this cache knows it."""
+        with self._lock:
+            held = self._functions.setdefault(target.name, [])
+            for known, function in held:
+                if known is advice:
+                    return function
+            names = tuple(level for level in advice.levels if level in self._levels)
+            classes = Classes(declared_classes(target.fn) if names or advice.copy == "decode" else None)
+            codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
+            in_memory = "l1" in advice.levels and self.settings.l1_size > 0
+            policy = Policy(advice.ttl_s, advice.copy, in_memory, names, codec)
+            spec = Spec(advice.key, advice.version, advice.templates)
+            function = CachedFunction(target, spec, policy, self._engine, self._names)
+            held.append((advice, function))
+            return function
+
+    def region(self, name: str) -> Region:
+        """Return the region of that name: values under keys of the caller's choice, over the same levels."""
+        with self._lock:
+            region = self._regions.get(name)
+            if region is None:
+                in_memory = self.settings.l1_size > 0
+                region = Region(name, self._engine, self._names, levels=self._levels, in_memory=in_memory)
+                self._regions[name] = region
+            return region
+
+    async def drop_tags(self, tags: Sequence[str], mode: Any) -> None:
+        """Drop everything under `tags` in the caller's mode."""
+        await self._engine.drop([self._names.tag(tag) for tag in tags], (), mode)
+
+    async def drop(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+        """Drop everything under `tags`, and the results under `keys` (see `smw.cache.key_for`).
+
+        When it returns, this process hands out nothing older; a server that did not answer is told later.
+
+        Raises:
+            ConfigError: A tag is no text or a key is none.
+        """
+        await self._drop(tags, keys, "async")
+
+    def drop_sync(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+        """Drop as `drop` does, from blocking code."""
+        run_blocking(self._drop(tags, keys, "sync"))
+
+    async def _drop(self, tags: Sequence[str], keys: Sequence[str], mode: Any) -> None:
+        if isinstance(tags, str) or isinstance(keys, str):
+            raise ConfigError("SMW-C110", "tags= and keys= take sequences of texts", fix='drop(tags=["user"])')
+        checked = [self._names.checked(key) for key in keys]
+        await self._engine.drop([self._names.tag(tag) for tag in tags], checked, mode)
+
+    def backends(self) -> Mapping[str, bool]:
+        """Return server → whether it answers, as far as the last calls have shown."""
+        return {level.store.name: not level.breaker.is_open for level in self._engine.remote.servers}
+
+    def close(self) -> None:
+        """Pay what invalidations are owed if the servers answer, and close blocking connections; idempotent."""
+        self._forget_facts()
+        for level in self._engine.remote.servers:
+            level.close()
+
+    async def aclose(self) -> None:
+        """Close also the connections of the running event loop; idempotent. Those of other loops close with them."""
+        self._forget_facts()
+        for level in self._engine.remote.servers:
+            await level.aclose()

@@ -1,0 +1,239 @@
+"""The second level: values and tag generations in one Redis server; knows nothing of what the values mean."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from smw import _redis
+from smw._kernel.loops import PerLoop
+from smw._kernel.process import after_fork
+from smw.cache.ports import Found, StoreFailedError, Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smw._kernel.call import Mode
+
+__all__ = ["RedisStore"]
+
+_log = logging.getLogger("smw.cache")
+
+FENCE_S = 3600
+"""How long a dropped key remembers it: a value loaded before the drop cannot be stored within this time."""
+GENERATION_S = 86_400
+"""How long a generation lives at least after its last use; a forgotten one costs a miss and never returns."""
+
+# Microseconds of the server; one more than what was there, should the clock have stepped back.
+_STAMP = """
+local function stamp(old)
+  local t = redis.call('TIME')
+  return string.format('%.0f', math.max((tonumber(old) or 0) + 1, t[1] * 1000000 + t[2]))
+end
+"""
+_OPEN = (
+    _STAMP
+    + """
+local out = {}
+for i, key in ipairs(KEYS) do
+  local now = redis.call('GET', key)
+  if not now then
+    now = stamp(0)
+    redis.call('SET', key, now, 'PX', ARGV[1])
+  elseif redis.call('PTTL', key) < tonumber(ARGV[1]) then
+    redis.call('PEXPIRE', key, ARGV[1])
+  end
+  out[i] = now
+end
+return out
+"""
+)
+# KEYS: value, fence, generations. ARGV: blob, life, life of generations, then what each key but the first must hold.
+_WRITE = """
+for i = 2, #KEYS do
+  if (redis.call('GET', KEYS[i]) or '0') ~= ARGV[i + 2] then return 0 end
+end
+for i = 3, #KEYS do
+  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+# KEYS: generations, then value and fence of each dropped key. ARGV: number of generations, lives of both.
+_DROP = (
+    _STAMP
+    + """
+local tags = tonumber(ARGV[1])
+for i = 1, tags do
+  local old = redis.call('GET', KEYS[i])
+  if old then
+    redis.call('SET', KEYS[i], stamp(old), 'PX', math.max(redis.call('PTTL', KEYS[i]), ARGV[2]))
+  end
+end
+for i = tags + 1, #KEYS, 2 do
+  redis.call('DEL', KEYS[i])
+  redis.call('SET', KEYS[i + 1], stamp(redis.call('GET', KEYS[i + 1])), 'PX', ARGV[3])
+end
+return 1
+"""
+)
+
+
+def _fence(key: str) -> str:
+    return key + ":f"
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+class RedisStore:
+    """Values and generations in Redis; what must be atomic is a script.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout_s: Most that one operation of a blocking caller may take.
+
+    Raises:
+        MissingExtra: redis-py is not installed.
+        ConfigError: The URL is refused.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self.name = "redis"
+        self._url = url
+        self._timeout_s = timeout_s
+        self._blocking: Any = None
+        self._opening = threading.Lock()
+        self._awaiting: PerLoop[Any] = PerLoop(self._open_awaiting, _close_awaiting)
+        self._hashes: dict[str, str] = {}
+        self._client()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._opening = threading.Lock()
+        self._blocking = None
+
+    def _client(self) -> Any:
+        client = self._blocking
+        if client is None:
+            with self._opening:
+                if self._blocking is None:
+                    self._blocking = _redis.blocking(self._url, timeout_s=self._timeout_s)
+                client = self._blocking
+        return client
+
+    def _open_awaiting(self) -> Any:
+        # Deadlines of coroutines are set around each operation and close the connection that they cut off.
+        return _redis.awaiting(self._url, timeout_s=None)
+
+    async def _run(self, mode: Mode, timeout_s: float, *command: Any) -> Any:
+        try:
+            if mode == "sync":
+                return self._client().execute_command(*command)
+            import asyncio
+
+            async with asyncio.timeout(timeout_s):
+                return await self._awaiting.get().execute_command(*command)
+        except Exception as error:
+            raise _failure(error) from error
+
+    async def _discard(self, mode: Mode) -> None:
+        if mode == "sync":
+            self._client().connection_pool.disconnect()
+        else:
+            client = self._awaiting.get()
+            self._awaiting.replace(client)
+            await _close_awaiting(client)
+
+    async def _script(self, mode: Mode, timeout_s: float, source: str, keys: Sequence[str], *args: Any) -> Any:
+        digest = self._hashes.get(source)
+        if digest is None:
+            import hashlib
+
+            digest = self._hashes[source] = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
+        try:
+            return await self._run(mode, timeout_s, "EVALSHA", digest, len(keys), *keys, *args)
+        except StoreFailedError as error:
+            if error.kind != "noscript":
+                raise
+        return await self._run(mode, timeout_s, "EVAL", source, len(keys), *keys, *args)
+
+    async def read(self, key: str, tags: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
+        """Return value, fence and generations with one MGET."""
+        reply = await self._run(mode, timeout_s, "MGET", key, _fence(key), *tags)
+        try:
+            blob, fence, *counters = reply
+            generations = tuple([None if raw is None else int(raw) for raw in counters])
+            if len(generations) == len(tags) and isinstance(blob, bytes | None):
+                return Found(blob, Versions(int(fence or 0), generations))
+        except (TypeError, ValueError) as error:
+            _log.debug("an answer of another shape: %s", error)
+        # Not the answer to this question: whatever else is on its way there cannot be trusted either.
+        await self._discard(mode)
+        raise StoreFailedError("protocol")
+
+    async def open(self, tags: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
+        """Return the generations of `tags`, stamping those that have none with the server's microseconds."""
+        life = _milliseconds(max(ttl_s, GENERATION_S))
+        return tuple(map(int, await self._script(mode, timeout_s, _OPEN, tags, life)))
+
+    async def write(
+        self,
+        key: str,
+        blob: bytes,
+        ttl_s: float,
+        *,
+        tags: Sequence[str],
+        found: Found,
+        mode: Mode,
+        timeout_s: float,
+    ) -> bool:
+        """Store `blob` in one script that first compares fence and generations with what was seen."""
+        fence, generations = found.versions
+        lives = _milliseconds(ttl_s), _milliseconds(max(ttl_s, GENERATION_S))
+        keys = [key, _fence(key), *tags]
+        return bool(await self._script(mode, timeout_s, _WRITE, keys, blob, *lives, fence, *generations))
+
+    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+        """Raise generations, delete keys and raise their fences in one script."""
+        names = [*tags, *(name for key in keys for name in (key, _fence(key)))]
+        await self._script(mode, timeout_s, _DROP, names, len(tags), GENERATION_S * 1000, FENCE_S * 1000)
+
+    def probe(self) -> None:
+        """Ask for a PING on a blocking connection.
+
+        Raises:
+            StoreFailedError: No answer, or a refusal.
+        """
+        try:
+            self._client().execute_command("PING")
+        except Exception as error:
+            raise _failure(error) from error
+
+    def close(self) -> None:
+        """Close the blocking connections; idempotent."""
+        client, self._blocking = self._blocking, None
+        if client is not None:
+            client.connection_pool.disconnect()
+
+    async def aclose(self) -> None:
+        """Close the blocking connections and those of the running loop; idempotent."""
+        self.close()
+        await self._awaiting.aclose()
+
+
+async def _close_awaiting(client: Any) -> None:
+    await client.aclose()
+    await client.connection_pool.disconnect()
+
+
+def _failure(error: Exception) -> StoreFailedError:
+    import redis.exceptions as known
+
+    if isinstance(error, known.NoScriptError):
+        return StoreFailedError("noscript", counts=False)
+    kind, permanent = _redis.kind_of_failure(error)
+    # A server that answers that it is full or read-only is alive and still good for reading.
+    return StoreFailedError(kind, permanent=permanent, counts=kind not in ("full", "readonly", "answer"))

@@ -1,0 +1,245 @@
+"""Asks the tiers behind memory in order, judges what they hold, and fills them; knows no function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from smw.cache.codec import CorruptError
+from smw.cache.ports import Found, Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from smw._kernel.call import Mode
+    from smw._kernel.clock import Clock
+    from smw._kernel.guard import Budget
+    from smw.cache.envelope import Envelope, Letter
+    from smw.cache.fence import Fence
+    from smw.cache.level import Level
+
+__all__ = ["Remote", "Sight", "Tier"]
+
+ORPHAN_S = 30.0
+"""How old a value of L3 may be while L2, which knows what was invalidated, does not answer."""
+
+
+class Tier(NamedTuple):
+    """Servers that share keys between them.
+
+    Each server judges its own keys: dropping a tag is told to all of them.
+
+    Attributes:
+        name: ``l2`` or ``l3``.
+        servers: All of them.
+        of: Returns the one that holds a key.
+    """
+
+    name: str
+    servers: tuple[Level, ...]
+    of: Callable[[str], Level]
+
+
+class Sight:
+    """What the remote levels showed of one key.
+
+    Attributes:
+        letter: A value that stands, or None.
+        level: Where it was found.
+        versions: What stood when looking, None where the level that keeps the generations did not answer.
+        seen: What each level returned, for writing to it.
+        missed: Levels that answered and had no valid value.
+    """
+
+    __slots__ = ("letter", "level", "missed", "seen", "versions")
+
+    def __init__(self) -> None:
+        self.letter: Letter | None = None
+        self.level = ""
+        self.versions: Versions | None = None
+        self.seen: dict[str, Found] = {}
+        self.missed: list[str] = []
+
+
+class Remote:
+    """The tiers behind memory.
+
+    The first one keeps the generations of tags (the authority); it alone judges what the others hold.
+
+    Args:
+        tiers: In the order in which they are asked.
+        envelope: Opens and closes stored bytes.
+        fence: What this process invalidated.
+        clock: Where time comes from.
+        caps_s: Tier → the longest that it keeps anything.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        *,
+        envelope: Envelope,
+        fence: Fence,
+        clock: Clock,
+        caps_s: dict[str, float],
+    ) -> None:
+        self.tiers = tuple(tiers)
+        self.servers = tuple(level for tier in tiers for level in tier.servers)
+        self._envelope = envelope
+        self._fence = fence
+        self._clock = clock
+        self._caps_s = caps_s
+        self.corrupt: Counter[str] = Counter()
+
+    async def look(
+        self,
+        key: str,
+        tags: Sequence[str],
+        names: Sequence[str],
+        *,
+        budget: Budget,
+        mode: Mode,
+        blind: bool = False,
+    ) -> Sight:
+        """Look for `key`, faster levels first.
+
+        Args:
+            key: Full key.
+            tags: Its tags, as names of counters, the tag of everything included.
+            names: Levels that may hold it.
+            budget: What may be spent.
+            mode: The caller's mode.
+            blind: Take no value, only note what it takes to replace it.
+        """
+        sight = Sight()
+        scopes = (key, *tags)
+        if any(level.debt.covers(scopes) for level in self.servers):
+            return sight  # some server may still hold what was invalidated here
+        for tier in self.tiers:
+            is_authority = tier is self.tiers[0]
+            if not is_authority and tier.name not in names:
+                continue
+            level = tier.of(key)
+            found = await level.ask(level.store.read, key, tags if is_authority else (), budget=budget, mode=mode)
+            if found is None:
+                continue
+            if is_authority:
+                sight.versions = found.versions
+            if level.name in names:
+                sight.seen[level.name] = found
+                blob = None if blind else found.blob
+                sight.letter = self._judged(level.name, key, blob, sight.versions, scopes)
+                if sight.letter is not None:
+                    sight.level = level.name
+                    return sight
+                sight.missed.append(level.name)
+        return sight
+
+    def _judged(
+        self, level: str, key: str, blob: bytes | None, now: Versions | None, scopes: Sequence[str]
+    ) -> Letter | None:
+        if blob is None:
+            return None
+        try:
+            letter = self._envelope.open(blob, key.encode())
+        except (CorruptError, TypeError):
+            self.corrupt[level] += 1
+            return None
+        wall = self._clock.wall()
+        if letter.remaining_s(wall) <= 0:
+            return None
+        if now is not None:
+            return letter if (letter.fence, letter.generations) == now else None
+        young = wall - letter.created_ms / 1000 < ORPHAN_S
+        return letter if young and not self.suspects(scopes) else None
+
+    async def prepare(
+        self, sight: Sight, key: str, tags: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode
+    ) -> None:
+        """Start generations that do not exist yet, so that a value loaded from now on can carry them."""
+        if sight.versions is None or None not in sight.versions.generations:
+            return
+        opened = await self.open(key, tags, ttl_s, budget=budget, mode=mode)
+        sight.versions = None if opened is None else Versions(sight.versions.fence, opened)
+
+    async def generations(
+        self, key: str, tags: Sequence[str], *, budget: Budget, mode: Mode
+    ) -> tuple[int | None, ...] | None:
+        """Return the generations of `tags` where `key` is kept, or None when nobody answers."""
+        if not tags:
+            return ()
+        authority = self.tiers[0].of(key)
+        found = await authority.ask(authority.store.read, key, tags, budget=budget, mode=mode)
+        return None if found is None else found.versions.generations
+
+    async def open(
+        self, key: str, tags: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode
+    ) -> tuple[int, ...] | None:
+        """Return the generations of `tags` where `key` is kept, starting new ones, or None when nobody answers."""
+        if not tags or not self.tiers:
+            return ()
+        authority = self.tiers[0].of(key)
+        opened: tuple[int, ...] | None
+        opened = await authority.ask(authority.store.open, tags, ttl_s, budget=budget, mode=mode)
+        return opened
+
+    def suspects(self, scopes: Sequence[str]) -> bool:
+        """Tell whether some server may hold older values of `scopes` than this process knows to be dropped."""
+        owed = any(level.debt.covers(scopes) for level in self.servers)
+        return owed or self._fence.lifted_within(scopes, 2 * ORPHAN_S)
+
+    async def write(
+        self, sight: Sight, key: str, tags: Sequence[str], letter: Letter, *, budget: Budget, mode: Mode
+    ) -> bool:
+        """Store `letter` in every level that was seen without it.
+
+        Returns:
+            False when it was invalidated elsewhere while it was loaded, so that it must not be kept here either.
+        """
+        blob = self._envelope.close(letter, key.encode())
+        return await self._fill(sight, sight.missed, key, tags, blob=blob, letter=letter, budget=budget, mode=mode)
+
+    async def fill_up(self, sight: Sight, key: str, tags: Sequence[str], *, budget: Budget, mode: Mode) -> None:
+        """Store what a slower level had in the faster ones, for the time that it still has."""
+        letter, faster = sight.letter, [name for name in sight.missed if name in sight.seen]
+        blob = sight.seen[sight.level].blob
+        if letter is not None and blob is not None and faster and sight.versions is not None:
+            await self._fill(sight, faster, key, tags, blob=blob, letter=letter, budget=budget, mode=mode)
+
+    async def _fill(
+        self,
+        sight: Sight,
+        names: Sequence[str],
+        key: str,
+        tags: Sequence[str],
+        *,
+        blob: bytes,
+        letter: Letter,
+        budget: Budget,
+        mode: Mode,
+    ) -> bool:
+        remaining_s = letter.remaining_s(self._clock.wall())
+        for tier in self.tiers:
+            level, is_authority = tier.of(key), tier is self.tiers[0]
+            if tier.name not in names or level.debt.covers((key, *tags)):
+                continue
+            found = sight.seen[level.name]
+            if is_authority:
+                if sight.versions is None:
+                    continue
+                found = found._replace(versions=sight.versions)
+            ttl_s = min(remaining_s, self._caps_s.get(level.name, remaining_s))
+            more: dict[str, Any] = {"tags": tags if is_authority else (), "found": found}
+            stored = await level.ask(level.store.write, key, blob, ttl_s, budget=budget, mode=mode, **more)
+            if stored is False and is_authority:
+                return False
+        return True
+
+    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, budget: Budget, mode: Mode) -> None:
+        """Drop `tags` at the authority and `keys` everywhere; what fails is owed."""
+        for tier in self.tiers:
+            for level in tier.servers:
+                here = tags if tier is self.tiers[0] else ()
+                held = [key for key in keys if tier.of(key) is level]
+                if here or held:
+                    await level.drop(here, held, budget=budget, mode=mode)

@@ -1,0 +1,91 @@
+"""What is counted for one cached function, in plain slots that cost a hit nothing but an addition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smw._kernel.facts import Fact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from smw.cache.level import Level
+    from smw.cache.memory import Memory
+
+__all__ = ["CacheInfo", "Stats", "function_facts", "memory_facts", "server_facts"]
+
+_REQUESTS = "Lookups of decorated functions."
+
+
+class Stats:
+    """Counts of one function.
+
+    Attributes:
+        hits: Answers from memory; the compiled entry counts here. A tick lost between threads is accepted.
+        others: (level, outcome) → count, of everything that is slower than a hit in memory.
+    """
+
+    __slots__ = ("hits", "others")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.others: Counter[tuple[str, str]] = Counter()
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """What a cached function is set to and has done in this process.
+
+    Attributes:
+        fn: ``module:qualname``.
+        ttl_s: Time to live.
+        levels: Levels that are asked, of those configured.
+        hits: Level → answers from it.
+        misses: Level → times it was asked in vain.
+        uncached: Calls that could not be cached.
+        entries: Entries in memory.
+    """
+
+    fn: str
+    ttl_s: float
+    levels: tuple[str, ...]
+    hits: Mapping[str, int]
+    misses: Mapping[str, int]
+    uncached: int
+    entries: int
+
+
+def function_facts(fn: str, stats: Stats) -> Iterator[Fact]:
+    """Yield the lookups of one function."""
+    counts = {("l1", "hit"): stats.hits}
+    for pair, count in stats.others.copy().items():
+        counts[pair] = counts.get(pair, 0) + count
+    for (level, outcome), count in counts.items():
+        labels = (("fn", fn), ("level", level), ("outcome", outcome))
+        yield Fact("smw_cache_requests_total", "counter", _REQUESTS, labels, count)
+
+
+def memory_facts(memory: Memory) -> Iterator[Fact]:
+    """Yield how full memory is."""
+    labels = (("level", "l1"),)
+    yield Fact("smw_cache_entries", "gauge", "Entries held.", labels, memory.entries)
+    yield Fact("smw_cache_bytes", "gauge", "Estimated bytes held.", labels, memory.bytes)
+    yield Fact("smw_cache_evictions_total", "counter", "Entries removed for room.", labels, memory.evictions)
+
+
+def server_facts(servers: tuple[Level, ...], corrupt: Mapping[str, int]) -> Iterator[Fact]:
+    """Yield failures, breaker and debt of the servers."""
+    errors: Counter[tuple[str, str]] = Counter({(tier, "corrupt"): count for tier, count in corrupt.items()})
+    for server in servers:
+        for kind, count in server.errors.copy().items():
+            errors[server.name, kind] += count
+    for (tier, kind), count in errors.items():
+        labels = (("level", tier), ("kind", kind))
+        yield Fact("smw_cache_errors_total", "counter", "Requests to a level that failed.", labels, count)
+    for server in servers:
+        labels = (("level", server.name), ("backend", server.store.name))
+        is_open = float(server.breaker.is_open)
+        yield Fact("smw_cache_breaker_state", "gauge", "1 while the breaker is open.", labels, is_open)
+        yield Fact("smw_invalidation_debt", "gauge", "Invalidations not acknowledged yet.", labels, len(server.debt))

@@ -1,0 +1,109 @@
+"""Builds names, envelope and levels from settings; decides nothing about values."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+from smw.cache.envelope import Envelope
+from smw.cache.level import Level
+from smw.cache.names import Names
+from smw.cache.remote import Remote, Tier
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smw._kernel.host import Host
+    from smw.cache.fence import Fence
+    from smw.settings import CacheSettings
+
+__all__ = ["envelope_of", "names_of", "remote_of"]
+
+_log = logging.getLogger("smw.cache")
+_COMPRESS_FROM = 1024
+
+
+def names_of(settings: CacheSettings, host: Host) -> Names:
+    """Return how keys are called: in the namespace, and guessable by nobody where there is a secret."""
+    namespace = settings.namespace or host.service
+    remote = settings.l2_host or settings.l3_servers
+    if remote and not namespace and host.profile == "production":
+        _log.warning(
+            "no cache namespace and no service name: services on one server may share keys; set CACHE_NAMESPACE"
+        )
+    secret = b""
+    if settings.encryption_keys:
+        # The last key is the one that all processes know while a new first one is rolled out.
+        last = list(settings.encryption_keys.values())[-1]
+        secret = hashlib.blake2b(b"names", digest_size=32, key=last, person=b"smw-cache").digest()
+    return Names(namespace or "default", secret)
+
+
+def envelope_of(settings: CacheSettings, host: Host) -> Envelope:
+    """Return how stored bytes are packed.
+
+    Raises:
+        ConfigError: Encryption without a key in production, or pickles without encryption.
+        MissingExtra: The package cryptography is not installed.
+    """
+    encrypts = bool(settings.encryption_keys) if settings.encryption is None else settings.encryption
+    keys = dict(settings.encryption_keys)
+    if encrypts and not keys:
+        if host.profile == "production":
+            fix = "CACHE_ENCRYPTION_KEYS=id:KEY, where KEY comes from: openssl rand -base64 32"
+            raise ConfigError("SMW-C120", "cache setting 'encryption' is on, but there is no key", fix=fix)
+        _log.warning("cache encryption without a key: using one that only this process knows")
+        keys = {"process": host.entropy.token_bytes(32)}
+    if settings.allow_pickle and not encrypts:
+        fix = "set encryption_keys, or leave allow_pickle off"
+        raise ConfigError(
+            "SMW-C121", "cache setting 'allow_pickle' needs encryption: a forged pickle runs code", fix=fix
+        )
+    seal = None
+    if encrypts:
+        from smw.cache.seal import Seal
+
+        seal = Seal(keys, host.entropy)
+    return Envelope(compress_from=_COMPRESS_FROM if settings.compression else None, seal=seal)
+
+
+def remote_of(settings: CacheSettings, host: Host, *, fence: Fence, envelope: Envelope, everything: str) -> Remote:
+    """Return the levels behind memory.
+
+    Raises:
+        ConfigError: A server's address is refused.
+        MissingExtra: The client of a server is not installed.
+    """
+    count = bool(settings.l2_host) + bool(settings.l3_servers)
+    timeout_s = settings.budget_ms / 1000 / max(1, count)
+    tiers: list[Tier] = []
+    if settings.l2_host:
+        from smw.cache.redis import RedisStore
+
+        store = RedisStore(settings.l2_host, timeout_s=timeout_s)
+        level = Level("l2", store, host, timeout_s=timeout_s, everything=everything)
+        tiers.append(Tier("l2", (level,), lambda _key: level))
+    if settings.l3_servers:
+        tiers.append(_memcached(settings, host, timeout_s, everything))
+    caps_s = {"l2": settings.l2_ttl, "l3": settings.l3_ttl}
+    given = {name: cap for name, cap in caps_s.items() if cap is not None}
+    return Remote(tiers, envelope=envelope, fence=fence, clock=host.clock, caps_s=given)
+
+
+def _memcached(settings: CacheSettings, host: Host, timeout_s: float, everything: str) -> Tier:
+    from smw.cache.memcached import MemcachedStore, spread
+
+    levels = {}
+    for server in settings.l3_servers:
+        store = MemcachedStore(server, timeout_s=timeout_s, clock=host.clock, entropy=host.entropy)
+        levels[server] = Level("l3", store, host, timeout_s=timeout_s, everything=everything)
+    of: Callable[[str], Level]
+    if len(levels) == 1:
+        only = next(iter(levels.values()))
+        of = lambda _key: only  # noqa: E731
+    else:
+        pick = spread(tuple(levels))
+        of = lambda key: levels[pick(key)]  # noqa: E731
+    return Tier("l3", tuple(levels.values()), of)
