@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urljoin, urlsplit
 
 from smw.web.exchange import Exchange, Fields, Policy, Proceed, Reply, Tap
 from smw.web.http_cache import rules
+from smw.web.http_cache.declined import Declined
 from smw.web.http_cache.entry import Stored
-from smw.web.http_cache.memory import Declined, Fence
 from smw.web.source import PolicySource
 
 if TYPE_CHECKING:
     from smw._kernel.host import Host
+    from smw.cache.region import Region
     from smw.runtime import Runtime
 
 __all__ = ["ResponseCache", "ResponseCacheSource"]
@@ -50,16 +51,15 @@ class ResponseCache(Policy):
     ``no-store`` or ``Vary: *``. A request with cookies gets and gives only what is ``public`` or has ``s-maxage``.
 
     Args:
-        region: Where entries live: ``get``, ``put`` and ``drop`` by key.
+        region: Where entries live.
         host: Clock and randomness.
         most_bytes: Largest body that is stored.
     """
 
-    def __init__(self, region: Any, host: Host, *, most_bytes: int) -> None:
+    def __init__(self, region: Region, host: Host, *, most_bytes: int) -> None:
         self.region = region
         self.host = host
         self.most_bytes = most_bytes
-        self.fence = Fence()
         self.declined = Declined()
 
     async def around(self, exchange: Exchange, proceed: Proceed) -> Reply | None:
@@ -94,16 +94,16 @@ class ResponseCache(Policy):
             return Reply(304, b"", (*kept, age))
         return Reply(stored.status, stored.body, (*stored.headers, age))
 
-    async def keep(self, exchange: Exchange, key: str, stored: Stored) -> None:
-        """Store a complete response."""
+    async def keep(self, exchange: Exchange, key: str, stored: Stored, *, since: int) -> None:
+        """Store a complete response, unless its URI was dropped after `since`."""
         left_s = stored.lifetime_s - stored.age_s
         place = key
         if stored.vary:
-            index = await self._index(exchange, key, stored.vary, left_s)
+            index = await self._index(exchange, key, stored.vary, left_s, since=since)
             place = _variant_key(key, index, stored.vary, exchange)
-        await self.region.put(place, stored.dump(), ttl_s=left_s, tags=(), mode=exchange.mode)
+        await self.region.put(place, stored.dump(), left_s, mode=exchange.mode, since=since)
 
-    async def _index(self, exchange: Exchange, key: str, vary: tuple[str, ...], left_s: float) -> str:
+    async def _index(self, exchange: Exchange, key: str, vary: tuple[str, ...], left_s: float, *, since: int) -> str:
         """Return the name under which the variants of a URI lie; dropping it makes all of them unreachable."""
         found = await self.region.get(key, exchange.mode)
         if isinstance(found, Mapping) and tuple(found.get("vary", ())) == vary and "index" in found:
@@ -111,12 +111,11 @@ class ResponseCache(Policy):
         else:
             index = self.host.entropy.token_bytes(8).hex()
         plain = {"index": index, "vary": list(vary)}
-        await self.region.put(key, plain, ttl_s=max(_INDEX_S, left_s), tags=(), mode=exchange.mode)
+        await self.region.put(key, plain, max(_INDEX_S, left_s), mode=exchange.mode, since=since)
         return index
 
     async def drop(self, exchange: Exchange, key: str) -> None:
         """Forget every variant of a URI."""
-        self.fence.drop(key)
         await self.region.drop(keys=(key,), mode=exchange.mode)
 
 
@@ -131,7 +130,7 @@ class _Recording(Tap):
         self._exchange = exchange
         self._key = key
         self._wish = wish
-        self._mark = cache.fence.mark()
+        self._since = cache.region.mark()
         self._stored: Stored | None = None
         self._length: str | None = None
         self._chunks: list[bytes] = []
@@ -167,11 +166,8 @@ class _Recording(Tap):
         stored, cache = self._stored, self._cache
         if stored is None or (self._length is not None and int(self._length) != self._bytes):
             return
-        if not cache.fence.passes(self._key, self._mark):
-            return
-        await cache.keep(self._exchange, self._key, stored.with_body(b"".join(self._chunks)))
-        if not cache.fence.passes(self._key, self._mark):  # invalidated while it was being written
-            await cache.region.drop(keys=(self._key,), mode=self._exchange.mode)
+        whole = stored.with_body(b"".join(self._chunks))
+        await cache.keep(self._exchange, self._key, whole, since=self._since)
 
 
 class _Invalidation(Tap):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from smw.web.exchange import Fields
+from smw.web.http_cache.declined import Declined
 from smw.web.http_cache.entry import Stored
-from smw.web.http_cache.memory import Declined, Fence
 from smw.web.http_cache.rules import Wish, is_not_modified, may_use, read_wish, storable, variant
 
 NOW = 784111777.0
@@ -182,30 +182,9 @@ def test_an_entry_survives_the_store_and_garbage_is_none():
         assert Stored.load(garbage) is None
 
 
-def test_the_fence_stops_what_began_before():
-    """A response asked for before an invalidation is not stored after it; another URI's is."""
-    fence = Fence()
-    mark = fence.mark()
-    fence.drop("a")
-    assert not fence.passes("a", mark)
-    assert fence.passes("b", mark)
-    assert fence.passes("a", fence.mark())
-
-
-def test_a_full_fence_forgets_to_the_safe_side(monkeypatch):
-    """When it forgets names it declines for all of them."""
-    monkeypatch.setattr("smw.web.http_cache.memory._MOST", 2)
-    fence = Fence()
-    mark = fence.mark()
-    for key in "abc":
-        fence.drop(key)
-    assert not any(fence.passes(key, mark) for key in "abcd")
-    assert fence.passes("d", fence.mark())
-
-
 def test_declined_uris_are_looked_up_again_after_a_while(monkeypatch):
     """Not storable now does not mean never."""
-    monkeypatch.setattr("smw.web.http_cache.memory._MOST", 2)
+    monkeypatch.setattr("smw.web.http_cache.declined._MOST", 2)
     declined = Declined()
     declined.add("a", now=0.0)
     assert declined.covers("a", 119.0)

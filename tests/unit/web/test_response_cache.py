@@ -304,6 +304,9 @@ async def test_a_store_that_fails_never_reaches_the_client(runtime, monkeypatch,
     app = CacheMiddleware(Page())
 
     class Broken:
+        def mark(self):
+            return 0
+
         async def get(self, *_args, **_kwargs):
             return None
 
