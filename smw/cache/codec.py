@@ -50,7 +50,7 @@ def _zone(zone: dt.tzinfo | None) -> object:
     if isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
         return zone.key
     if zone.__class__ is dt.timezone:
-        offset, name = zone.utcoffset(None), zone.tzname(None)
+        offset, name = zone.utcoffset(None) or dt.timedelta(), zone.tzname(None)
         plain = dt.timezone(offset)
         shift = [offset.days, offset.seconds, offset.microseconds]
         return shift if plain.tzname(None) == name else [*shift, name]

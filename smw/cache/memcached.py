@@ -7,6 +7,7 @@ are kept here, as random numbers, which an evicted counter cannot repeat.
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from smw.cache.memcached_clients import Awaiting, Blocking, Many
@@ -43,12 +44,9 @@ class MemcachedStore:
     """
 
     def __init__(self, server: str, *, timeout_s: float, clock: Clock, entropy: Entropy) -> None:
-        try:
-            import aiomcache  # noqa: F401 - a missing client shows when configured, not with the first awaited call
-            import pymemcache  # noqa: F401
-        except ImportError as error:
-            package = error.name or "pymemcache"
-            raise MissingExtra("a memcached connection", package=package, extra="memcached") from None
+        for package in ("aiomcache", "pymemcache"):  # what is missing shows now, not with the first awaited call
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtra("a memcached connection", package=package, extra="memcached")
         self.name = f"memcached {server}"
         self._clock = clock
         self._entropy = entropy
@@ -134,5 +132,5 @@ def spread(servers: Sequence[str]) -> Callable[[str], str]:
     """Return the function that picks a key's server; adding a server moves only the keys that it gets."""
     from pymemcache.client.rendezvous import RendezvousHash
 
-    node: Callable[[str], str] = RendezvousHash(list(servers)).get_node
-    return node
+    spread_over = RendezvousHash(list(servers))
+    return lambda key: str(spread_over.get_node(key))

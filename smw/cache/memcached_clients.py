@@ -181,7 +181,8 @@ class _Client:
 
     async def gets_many(self, keys: Sequence[str]) -> Many:
         """Return values and tokens with one request."""
-        values, tokens = await self._client.gets_many([key.encode() for key in keys])
+        client: Any = self._client
+        values, tokens = await client.gets_many([key.encode() for key in keys])
         return {key.decode(): (value, tokens[key]) for key, value in values.items()}
 
     async def add(self, key: str, blob: bytes, life: int) -> bool:

@@ -63,10 +63,12 @@ def _shape_of(cls: Any) -> _Shape | None:
         return _Shape(cls, (), _take_member, lambda c, _, parts: c[parts[0]])
     if hasattr(cls, "__pydantic_fields__") and hasattr(cls, "model_construct"):
         return _Shape(cls, tuple(cls.__pydantic_fields__), _take_model, _make_model)
-    if dataclasses.is_dataclass(cls) and cls.__new__ is object.__new__:
+    fields = getattr(cls, "__dataclass_fields__", None)
+    if fields is not None and cls.__new__ is object.__new__:
         return _Shape(cls, tuple(field.name for field in dataclasses.fields(cls)), _take_fields, _make_dataclass)
-    if issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__bases__ == (tuple,):
-        return _Shape(cls, cls._fields, lambda value, _: list(value), lambda c, _, parts: c._make(parts))
+    names = getattr(cls, "_fields", None)
+    if names is not None and cls.__bases__ == (tuple,):
+        return _Shape(cls, names, lambda value, _: list(value), lambda c, _, parts: c._make(parts))
     return None
 
 
