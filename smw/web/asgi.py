@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
-from smw.web.exchange import Exchange, Fields, Reply
+from smw.web.exchange import Exchange, Fields, Reply, Tap
 
 if TYPE_CHECKING:
     from smw.web.route import Routes
@@ -149,12 +149,24 @@ class AsgiExchange(Exchange):
             return _nothing()  # the application answers a body that it was not given; the policy's 413 follows
         return self._send(message)
 
-    async def observe_tapped(self, message: Message) -> None:
-        """Do as `observe` does, and show the response to the tap. A tap that fails is cut off and logged."""
-        tap, kind = self.tap, message["type"]
+    def observe_tapped(self, message: Message) -> Awaitable[None]:
+        """Do as `observe` does, and show the response to the tap as long as there is one."""
+        tap = self.tap
         if tap is None:
-            await self.observe(message)
-            return
+            return self.observe(message)
+        if message["type"] == "http.response.start" and tap.only_with:
+            # Most responses are none of the tap's business: find out without a coroutine and without decoding.
+            for name, _ in message.get("headers", ()):
+                if name.lower() in tap.only_with:
+                    return self._show(tap, message)
+            self.tap = None
+            tap.passed()
+            return self.observe(message)
+        return self._show(tap, message)
+
+    async def _show(self, tap: Tap, message: Message) -> None:
+        """Show a message to the tap, before or after sending it. A tap that fails is cut off and logged."""
+        kind = message["type"]
         try:
             if kind == "http.response.start":
                 pairs = (

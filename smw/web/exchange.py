@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -13,34 +13,20 @@ __all__ = ["Exchange", "Fields", "Link", "Policy", "Proceed", "Reply", "Tap", "c
 T = TypeVar("T")
 
 
-class Fields(Mapping[str, str]):
+class Fields(dict[str, str]):
     """Header fields by lower-case name; several lines of one name are joined by commas, as HTTP reads them.
 
     Args:
         lines: Name and value of every line, in order.
     """
 
-    __slots__ = ("_joined", "lines")
+    __slots__ = ("lines",)
 
     def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
         self.lines = tuple(lines)
-        self._joined: dict[str, str] = {}
         for name, value in self.lines:
             folded = name.lower()
-            before = self._joined.get(folded)
-            self._joined[folded] = value if before is None else f"{before}, {value}"
-
-    def __getitem__(self, name: str) -> str:
-        """Return the joined value of `name`, which must be lower-case."""
-        return self._joined[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the names, lower-case, in order of appearance."""
-        return iter(self._joined)
-
-    def __len__(self) -> int:
-        """Return the number of different names."""
-        return len(self._joined)
+            self[folded] = f"{self[folded]}, {value}" if folded in self else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +47,15 @@ class Reply:
 class Tap(ABC):
     """What a policy sees of the application's response on its way out. It may wait, but it cannot change anything."""
 
+    only_with: ClassVar[frozenset[bytes]] = frozenset()
+    """Where not empty: the tap looks only at responses that have one of these header fields; names lower-case."""
+
     @abstractmethod
     async def starting(self, status: int, fields: Fields) -> None:
         """See status and header fields; they are sent once this returns."""
+
+    def passed(self) -> None:  # noqa: B027 - nobody else needs to know
+        """Learn that the response has none of the fields in `only_with`, and that nothing more will be shown."""
 
     def chunk(self, data: bytes) -> None:  # noqa: B027 - who needs only the head leaves it
         """See a piece of the body that is about to be sent."""

@@ -36,8 +36,10 @@ def directives(value: str | None) -> Directives | None:
     written; a careful cache then keeps nothing.
     """
     found: Directives = {}
+    if not value:
+        return found
     position = 0
-    text = (value or "").strip().strip(",")
+    text = value.strip().strip(",")
     while position < len(text):
         if text[position] in ", \t":
             position += 1

@@ -68,16 +68,16 @@ class ResponseCache(Policy):
             if exchange.method not in _SAFE:
                 exchange.tap = _Invalidation(self, exchange)
             return await proceed()
-        wish = rules.read_wish(exchange.fields)
-        if not wish.store:
-            return await proceed()
-        key = uri_key(exchange, exchange.target)
-        if wish.lookup and not self.declined.covers(key, self.host.clock.now()):
-            stored = await self._find(exchange, key)
+        uri = uri_of(exchange, exchange.target)
+        if not self.declined.covers(uri, exchange.began_s):
+            wish = rules.read_wish(exchange.fields)
+            if not wish.store:
+                return await proceed()
+            stored = await self._find(exchange, uri_key(uri)) if wish.lookup else None
             if stored is not None and rules.may_use(stored, wish, now=self.host.clock.wall()):
                 return self._reply(stored, exchange.fields)
         if exchange.method == "GET":
-            exchange.tap = _Recording(self, exchange, key, wish)
+            exchange.tap = _Recording(self, exchange, uri)
         return await proceed()
 
     async def _find(self, exchange: Exchange, key: str) -> Stored | None:
@@ -125,11 +125,12 @@ _IN_304 = frozenset({"cache-control", "content-location", "date", "etag", "expir
 class _Recording(Tap):
     """Keeps a copy of an answer on its way out and stores it once the last byte has gone."""
 
-    def __init__(self, cache: ResponseCache, exchange: Exchange, key: str, wish: rules.Wish) -> None:
+    only_with = frozenset({b"cache-control", b"expires"})
+
+    def __init__(self, cache: ResponseCache, exchange: Exchange, uri: str) -> None:
         self._cache = cache
         self._exchange = exchange
-        self._key = key
-        self._wish = wish
+        self._uri = uri
         self._since = cache.region.mark()
         self._stored: Stored | None = None
         self._length: str | None = None
@@ -138,15 +139,19 @@ class _Recording(Tap):
 
     async def starting(self, status: int, fields: Fields) -> None:
         """Decide whether to keep it."""
-        clock = self._cache.host.clock
-        self._stored = rules.storable(self._wish, status, fields, now=clock.wall())
+        wish = rules.read_wish(self._exchange.fields)
+        self._stored = rules.storable(wish, status, fields, now=self._cache.host.clock.wall())
         self._length = fields.get("content-length")
         if self._stored is not None and (self._length is None or self._length_fits()):
-            self._cache.declined.remove(self._key)
+            self._cache.declined.remove(self._uri)
             return
-        if not self._wish.has_cookie:  # what is not kept for one with cookies may be kept for others
-            self._cache.declined.add(self._key, clock.now())
         self._exchange.tap = None
+        if wish.store and not wish.has_cookie:  # else it may still be kept for others
+            self.passed()
+
+    def passed(self) -> None:
+        """Remember that looking it up again is of no use."""
+        self._cache.declined.add(self._uri, self._exchange.began_s)
 
     def _length_fits(self) -> bool:
         text = self._length or ""
@@ -167,7 +172,7 @@ class _Recording(Tap):
         if stored is None or (self._length is not None and int(self._length) != self._bytes):
             return
         whole = stored.with_body(b"".join(self._chunks))
-        await cache.keep(self._exchange, self._key, whole, since=self._since)
+        await cache.keep(self._exchange, uri_key(self._uri), whole, since=self._since)
 
 
 class _Invalidation(Tap):
@@ -190,14 +195,20 @@ class _Invalidation(Tap):
             if f"{named.scheme}://{named.netloc}" == base and named.path:
                 targets.add(f"{named.path}?{named.query}" if named.query else named.path)
         for target in targets:
-            await self._cache.drop(exchange, uri_key(exchange, target))
+            await self._cache.drop(exchange, uri_key(uri_of(exchange, target)))
 
 
-def uri_key(exchange: Exchange, target: str) -> str:
-    """Return the key of a URI: a digest, because paths and queries may carry secrets."""
+def uri_of(exchange: Exchange, target: str) -> str:
+    """Return the URI of a target on the host that was asked."""
     host = (exchange.header("host") or "").lower()
-    host = host.removesuffix(":80" if exchange.scheme == "http" else ":443")
-    return hashlib.sha256(f"{exchange.scheme}\n{host}\n{target}".encode("utf-8", "surrogateescape")).hexdigest()
+    if ":" in host:
+        host = host.removesuffix(":80" if exchange.scheme == "http" else ":443")
+    return f"{exchange.scheme}://{host}{target}"
+
+
+def uri_key(uri: str) -> str:
+    """Return the key of a URI: a digest, because paths and queries may carry secrets."""
+    return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _variant_key(key: str, index: str, vary: tuple[str, ...], exchange: Exchange) -> str:
