@@ -1,4 +1,4 @@
-"""Turns the signals of the other parts into metrics; knows the signals, never their senders."""
+"""Turns the rare signals of the other parts into metrics; what is frequent they keep as facts. Knows no sender."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from smw._kernel.signals import Bus
 
 __all__ = ["Events"]
-
-_RECORD_OUTCOMES = ("done", "retried", "dead")
 
 
 class Events:
@@ -41,11 +39,8 @@ class Events:
         self._shadowed = series(instruments.SHADOWED)
         self._trail = series(instruments.TRAIL_FAILURES)
         self._blocked = series(instruments.BLOCKED)
-        self._records = series(instruments.STREAM_RECORDS)
         self._runs = series(instruments.BATCH_RUNS)
-        self._rows = series(instruments.BATCH_ROWS)
         self._trail.declare()
-        self._streams: frozenset[str] = frozenset()
         self._ends: list[Callable[[], None]] = [
             bus.subscribe(signals.BackendDown, self._backend_down),
             bus.subscribe(signals.BackendUp, self._backend_up),
@@ -56,10 +51,7 @@ class Events:
             bus.subscribe(
                 signals.RequestBlocked, lambda s: self._blocked.add((("policy", s.policy), ("reason", s.reason)))
             ),
-            bus.subscribe(signals.RecordDone, lambda s: self._record(s.stream, "done")),
-            bus.subscribe(signals.RecordRetried, lambda s: self._record(s.stream, "retried")),
-            bus.subscribe(signals.RecordDead, lambda s: self._record(s.stream, "dead")),
-            bus.subscribe(signals.BatchDone, self._batch_done),
+            bus.subscribe(signals.BatchDone, lambda s: self._runs.add((("name", s.name),))),
         ]
 
     def _backend_down(self, signal: signals.BackendDown) -> None:
@@ -69,18 +61,6 @@ class Events:
 
     def _backend_up(self, signal: signals.BackendUp) -> None:
         self._up.put((("backend", signal.backend),), 1.0)
-
-    def _record(self, stream: str, outcome: str) -> None:
-        if stream not in self._streams:
-            self._streams = self._streams | {stream}
-            for known in _RECORD_OUTCOMES:
-                self._records.declare(("stream", stream), ("outcome", known))
-        self._records.add((("stream", stream), ("outcome", outcome)))
-
-    def _batch_done(self, signal: signals.BatchDone) -> None:
-        labels = (("name", signal.name),)
-        self._runs.add(labels)
-        self._rows.add(labels, float(signal.rows))
 
     def after_fork(self) -> None:
         """Start from zero in a forked child."""

@@ -68,7 +68,9 @@ STREAM_RECORDS = Instrument(
     "smw_stream_records_total", "counter", "Stream records by what became of them.", ("stream", "outcome")
 )
 BATCH_RUNS = Instrument("smw_batch_runs_total", "counter", "Batch jobs that ended.", ("name",))
-BATCH_ROWS = Instrument("smw_batch_rows_total", "counter", "Rows that batch jobs handled.", ("name",))
+BATCH_ROWS = Instrument(
+    "smw_batch_rows_total", "counter", "Rows of a batch job by what became of them.", ("job", "outcome")
+)
 DROPPED = Instrument("smw_telemetry_dropped_total", "counter", "Telemetry given up, by what it was.", ("kind",))
 
 DECLARED: tuple[Instrument, ...] = (

@@ -7,6 +7,7 @@ import pytest
 from smw._kernel import signals
 from smw._kernel.host import Host
 from smw.monitor import Monitor
+from smw.testing import isolated
 
 
 @pytest.fixture
@@ -37,9 +38,6 @@ def monitor(host):
             signals.RequestBlocked("rate_limit", "too_many"),
             ("smw_requests_blocked_total", "policy", "rate_limit", "reason", "too_many"),
         ),
-        (signals.RecordDone("events"), ("smw_stream_records_total", "outcome", "done", "stream", "events")),
-        (signals.RecordRetried("events", 2), ("smw_stream_records_total", "outcome", "retried", "stream", "events")),
-        (signals.RecordDead("events", "bad"), ("smw_stream_records_total", "outcome", "dead", "stream", "events")),
         (signals.BatchDone("night", 40), ("smw_batch_runs_total", "name", "night")),
     ],
 )
@@ -65,19 +63,18 @@ def test_a_backend_is_a_gauge_that_goes_down_and_up(host, monitor, samples):
     assert samples(monitor)["smw_backend_up", "backend", "redis"] == 1
 
 
-def test_the_outcomes_of_a_stream_start_at_zero(host, monitor, samples):
-    """With a stream's first record, retried and dead show as 0."""
-    host.bus.send(signals.RecordDone("events"))
-    seen = samples(monitor)
-    assert seen["smw_stream_records_total", "outcome", "dead", "stream", "events"] == 0
-    assert seen["smw_stream_records_total", "outcome", "retried", "stream", "events"] == 0
+async def test_what_a_stream_keeps_as_facts_shows_once(samples):
+    """Records that are counted by the pipeline and told by signal make one sample each: twice is no valid scrape."""
+    with isolated() as runtime:
 
+        @runtime.pipeline.stream_process("events")
+        async def handle(record: dict[str, int]) -> None: ...
 
-def test_rows_of_a_batch_add_up(host, monitor, samples):
-    """Batch rows are summed over runs."""
-    host.bus.send(signals.BatchDone("night", 40))
-    host.bus.send(signals.BatchDone("night", 2))
-    assert samples(monitor)["smw_batch_rows_total", "name", "night"] == 42
+        await runtime.pipeline.run_over("events", [{"a": 1}, {"a": 2}])
+        text = runtime.monitor.exposition()[1].decode()
+        lines = [line.split(" ")[0] for line in text.splitlines() if line.startswith("smw_stream_records_total{")]
+        assert sorted(lines) == sorted(set(lines))
+        assert samples(runtime.monitor)["smw_stream_records_total", "outcome", "done", "stream", "events"] == 2
 
 
 def test_a_closed_monitor_listens_no_more_and_stays_readable(host, monitor, samples):
@@ -86,5 +83,5 @@ def test_a_closed_monitor_listens_no_more_and_stays_readable(host, monitor, samp
     monitor.close()
     monitor.close()
     host.bus.send(signals.BatchDone("night", 2))
-    assert samples(monitor)["smw_batch_rows_total", "name", "night"] == 40
+    assert samples(monitor)["smw_batch_runs_total", "name", "night"] == 1
     assert not host.bus.wants(signals.BatchDone)
