@@ -157,10 +157,11 @@ async def test_time_to_live_ends(kit):
     """A value is gone after its time to live (memcached counts whole seconds)."""
     await kit.write("k", b"x", await kit.read("k"), ttl_s=1.0)
     assert (await kit.read("k")).blob == b"x"
-    gone = asyncio.get_running_loop().time() + 5
-    while (await kit.read("k")).blob is not None and asyncio.get_running_loop().time() < gone:
+    for _ in range(50):
         await asyncio.sleep(0.1)
-    assert (await kit.read("k")).blob is None
+        if (await kit.read("k")).blob is None:
+            return
+    pytest.fail("it outlived its time")
 
 
 async def test_long_time_to_live_is_no_date(kit):

@@ -1,0 +1,285 @@
+"""What is stored comes back equal and of the same type, or is refused; foreign bytes never pass for a value."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+import zoneinfo
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, PrivateAttr
+
+from smw._kernel.clock import SystemEntropy
+from smw.cache.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError, UnstorableError
+from smw.cache.envelope import Envelope, Letter
+from smw.cache.seal import Seal
+from smw.cache.typed import Classes, declared_classes
+
+
+class Genre(enum.Enum):
+    ROCK = "rock"
+    JAZZ = "jazz"
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Size(NamedTuple):
+    width: int
+    height: int
+
+
+@dataclass(slots=True)
+class Artist:
+    name: str
+    genre: Genre
+
+
+@dataclass(frozen=True)
+class Track:
+    title: str
+    artists: tuple[Artist, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Playlist(BaseModel):
+    id: uuid.UUID
+    tracks: list[Track]
+    created: dt.datetime
+    cover: Size | None = None
+
+
+class Guarded(BaseModel):
+    x: int
+    _secret: str = PrivateAttr("s")
+
+
+def source() -> dict[str, Playlist | Rights | Guarded] | None: ...
+
+
+CODEC = Codec(Classes(declared_classes(source)))
+zones = st.one_of(
+    st.none(), st.just(dt.UTC), st.just(zoneinfo.ZoneInfo("Europe/Paris")),
+    st.builds(dt.timezone, st.timedeltas(dt.timedelta(hours=-20), dt.timedelta(hours=20))),
+    st.just(dt.timezone(dt.timedelta(hours=2), "CEST")),
+)  # fmt: skip
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.binary(),
+    st.text(st.characters()), st.decimals(allow_nan=False), st.uuids(), st.dates(), st.datetimes(timezones=zones),
+    st.times(), st.timedeltas(), st.complex_numbers(allow_nan=False), st.sampled_from(Genre),
+    st.builds(Size, st.integers(), st.integers()),
+)  # fmt: skip
+hashable = st.recursive(scalars, lambda inner: st.tuples(inner) | st.frozensets(inner, max_size=2), max_leaves=4)
+artists = st.builds(Artist, st.text(), st.sampled_from(Genre))
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.tuples(inner, inner), st.dictionaries(hashable, inner, max_size=4),
+        st.sets(hashable, max_size=3), st.builds(Track, st.text(), st.lists(artists, max_size=2).map(tuple)),
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, and of the same type all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return len(one) == len(other) and all(
+            same(a, c) and same(b, d) for (a, b), (c, d) in zip(one.items(), other.items(), strict=True)
+        )
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dt.datetime | dt.time):
+        return (one.isoformat(), one.fold, one.tzname()) == (other.isoformat(), other.fold, other.tzname())
+    if isinstance(one, float | complex):
+        return repr(one) == repr(other)
+    return one == other
+
+
+@settings(max_examples=400, deadline=None)
+@given(values)
+def test_values_come_back_as_they_were(value):
+    """Every value of the documented types comes back equal, of the same type, in the same order."""
+    assert same(value, CODEC.unpack(*CODEC.pack(value)))
+
+
+def test_annotated_classes_come_back_whole():
+    """Models, dataclasses, enums and named tuples that the return annotation names come back equal, however nested."""
+    list_ = Playlist(
+        id=uuid.uuid4(),
+        tracks=[Track("a", (Artist("b", Genre.JAZZ),), {"k": (1, {2})})],
+        created=dt.datetime(2024, 5, 1, 12, tzinfo=zoneinfo.ZoneInfo("Europe/Paris")),
+        cover=Size(1, 2),
+    )
+    back = CODEC.unpack(*CODEC.pack({"x": list_}))["x"]
+    assert back == list_
+    assert back.model_fields_set == list_.model_fields_set
+    assert type(back.tracks[0].artists[0]) is Artist
+    assert back.model_copy(update={"cover": None}).cover is None
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    pass
+
+
+class Zone(dt.tzinfo):
+    def utcoffset(self, _at):
+        return None
+
+
+@dataclass
+class Undeclared:
+    x: int = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Text("a"), Number(1), OrderedDict(a=1), bytearray(b"a"), memoryview(b"a"), msgpack.Timestamp(1), object(),
+        Undeclared(), Rights.READ | Rights.WRITE, Guarded(x=1), dt.datetime(2024, 1, 1, tzinfo=Zone()),
+        iter([1]), Exception("x"), msgpack.ExtType(1, b""),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "wrap", [lambda v: v, lambda v: [v], lambda v: {"k": (v,)}, lambda v: Track("t", extra={"k": v})]
+)
+def test_what_would_come_back_different_is_refused(value, wrap):
+    """Subclasses, look-alikes and undeclared classes are refused wherever they sit, never stored as something else."""
+    with pytest.raises(UnstorableError):
+        CODEC.pack(wrap(value))
+
+
+def test_cycles_and_depth_are_refused():
+    """A cycle and a nesting beyond the format's depth are refused, not followed."""
+    loop: list = []
+    loop.append(loop)
+    deep: list = []
+    for _ in range(5000):
+        deep = [deep]
+    for value in (loop, deep):
+        with pytest.raises(UnstorableError):
+            CODEC.pack(value)
+
+
+def test_stored_bytes_cannot_choose_a_class():
+    """A payload that names a class the function does not return is corrupt, and so is one whose fields have changed."""
+    packed = CODEC.pack(Track("a"))
+    with pytest.raises(CorruptError):
+        Codec().unpack(*packed)
+    renamed = MSGPACK, packed[1].replace(b"title", b"titel")
+    with pytest.raises(CorruptError):
+        CODEC.unpack(*renamed)
+
+
+def test_pickle_needs_to_be_allowed():
+    """A pickled payload is corrupt for a codec that does not allow it, and a value for one that does."""
+    encoding, payload = Codec(allow_pickle=True).pack(OrderedDict(a=1))
+    assert encoding == PICKLE
+    assert Codec(allow_pickle=True).unpack(encoding, payload) == OrderedDict(a=1)
+    with pytest.raises(CorruptError):
+        Codec().unpack(encoding, payload)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 255), st.binary(max_size=200))
+def test_any_payload_is_a_value_or_corrupt(encoding, payload):
+    """Whatever the bytes are, decoding gives a value or `CorruptError`, never another exception."""
+    try:
+        CODEC.unpack(encoding, payload)
+    except CorruptError:
+        assert encoding != RAW
+
+
+SEAL = Seal({"k1": b"1" * 32, "k2": b"2" * 32}, SystemEntropy())
+ENVELOPES = {
+    "plain": Envelope(compress_from=None, seal=None),
+    "compressed": Envelope(compress_from=10, seal=None),
+    "sealed": Envelope(compress_from=10, seal=SEAL),
+}
+letters = st.builds(
+    Letter, st.integers(0, 2), st.binary(max_size=300), st.integers(0, 2**62), st.integers(0, 2**62),
+    st.integers(0, 2**62), st.lists(st.integers(0, 2**63), max_size=5).map(tuple), st.integers(0, 2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ENVELOPES)
+@settings(max_examples=150, deadline=None)
+@given(letter=letters, key=st.binary(min_size=1, max_size=40))
+def test_letters_open_as_they_were_closed(how, letter, key):
+    """Every letter comes out of its envelope as it went in."""
+    assert ENVELOPES[how].open(ENVELOPES[how].close(letter, key), key) == letter
+
+
+@pytest.mark.parametrize("how", ENVELOPES)
+@settings(max_examples=300, deadline=None)
+@given(letter=letters, place=st.floats(0, 0.999), bit=st.integers(0, 7))
+def test_no_flipped_bit_goes_unnoticed(how, letter, place, bit):
+    """An entry with any one bit changed does not open."""
+    stored = bytearray(ENVELOPES[how].close(letter, b"key"))
+    stored[int(place * len(stored))] ^= 1 << bit
+    with pytest.raises(CorruptError):
+        ENVELOPES[how].open(bytes(stored), b"key")
+
+
+@pytest.mark.parametrize("how", ENVELOPES)
+@settings(max_examples=200, deadline=None)
+@given(letter=letters, junk=st.binary(max_size=300), cut=st.integers(0, 400))
+def test_foreign_cut_and_moved_bytes_do_not_open(how, letter, junk, cut):
+    """Random bytes, a cut entry and an entry moved to another key are corrupt."""
+    envelope = ENVELOPES[how]
+    stored = envelope.close(letter, b"key")
+    for bad, key in ((junk, b"key"), (stored[: min(cut, len(stored) - 1)], b"key"), (stored, b"other")):
+        with pytest.raises(CorruptError):
+            envelope.open(bad, key)
+
+
+def test_ring_of_keys_opens_what_any_of_them_sealed():
+    """After a new first key old entries open, and without their key they do not."""
+    letter = Letter(RAW, b"x" * 50, 1, 2, 3, (4,))
+    old = Envelope(compress_from=None, seal=Seal({"k1": b"1" * 32}, SystemEntropy())).close(letter, b"key")
+    rotated = Envelope(compress_from=None, seal=Seal({"k9": b"9" * 32, "k1": b"1" * 32}, SystemEntropy()))
+    assert rotated.open(old, b"key") == letter
+    retired = Envelope(compress_from=None, seal=Seal({"k9": b"9" * 32}, SystemEntropy()))
+    with pytest.raises(CorruptError):
+        retired.open(old, b"key")
+
+
+def test_settings_decide_what_is_accepted_not_the_entry():
+    """A cache that seals takes nothing unsealed, and one that does not takes nothing sealed."""
+    letter = Letter(RAW, b"x", 1, 2, 3, ())
+    for writer, reader in (("plain", "sealed"), ("sealed", "plain")):
+        with pytest.raises(CorruptError):
+            ENVELOPES[reader].open(ENVELOPES[writer].close(letter, b"key"), b"key")
+
+
+def test_a_small_entry_cannot_unfold_into_a_huge_one():
+    """A compressed entry that would grow beyond the largest value is corrupt, and memory is not spent on it."""
+    letter = Letter(RAW, b"\0" * (65 * 2**20), 1, 2, 3, ())
+    stored = ENVELOPES["compressed"].close(letter, b"key")
+    assert len(stored) < 2**20
+    with pytest.raises(CorruptError):
+        ENVELOPES["compressed"].open(stored, b"key")
+
+
+def test_old_entries_still_open():
+    """Bytes written by version 1 of the format open with every later one."""
+    golden = "a56d010100010000018bcfe56800000000000000ea6000000000000000070000000000000009518ef92581a16101"
+    letter = Letter(MSGPACK, msgpack.packb({"a": 1}), 1_700_000_000_000, 60_000, 7, (9,), 0)
+    assert ENVELOPES["plain"].open(bytes.fromhex(golden), b"smw:shop:0123") == letter
+    assert ENVELOPES["plain"].close(letter, b"smw:shop:0123").hex() == golden

@@ -1,0 +1,235 @@
+"""Keys differ exactly where calls differ, whatever the arguments are."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import math
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from smw.cache.keys import UnkeyableError, digest, encode
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = "1"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Flags(enum.Flag):
+    A = 1
+    B = 2
+
+
+@dataclass
+class Point:
+    x: object
+    y: object = None
+
+
+@dataclass(frozen=True)
+class Other:
+    x: object
+    y: object = None
+
+
+class Model(BaseModel):
+    x: int
+    y: str = "y"
+
+
+class Pair(NamedTuple):
+    x: object
+    y: object
+
+
+class Declared:
+    def __init__(self, name) -> None:
+        self.name = name
+
+    def __cache_key__(self):
+        return self.name
+
+
+class Same:
+    """Equal to everything, which must not matter."""
+
+    def __eq__(self, other) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 1
+
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.decimals(allow_nan=False),
+    st.uuids(), st.dates(), st.datetimes(timezones=st.none() | st.just(dt.UTC)), st.times(), st.timedeltas(),
+    st.sampled_from([*Colour, *Level, *Flags]), st.complex_numbers(),
+)  # fmt: skip
+hashable = st.recursive(
+    scalars.filter(lambda v: v == v),  # noqa: PLR0124 - NaN is equal to nothing, so it tells no key of a dict from another
+    lambda inner: st.one_of(st.tuples(inner, inner), st.frozensets(inner, max_size=3)),
+    max_leaves=5,
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.tuples(inner), st.dictionaries(hashable, inner, max_size=4),
+        st.sets(hashable, max_size=4), st.builds(Point, inner, inner), st.builds(Other, inner),
+        st.builds(Pair, inner, inner), st.builds(Model, x=st.integers(), y=st.text()),
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def identity(value: object) -> object:  # noqa: PLR0911 - one line for each type
+    """Describe a value so that equal descriptions mean the same type and content everywhere, order aside."""
+    kind = type(value)
+    if kind in (float, complex):
+        return kind, repr(value)
+    if kind in (list, tuple, Pair):
+        return kind, tuple(identity(item) for item in value)
+    if kind in (set, frozenset):
+        return kind, frozenset(identity(item) for item in value)
+    if kind is dict:
+        return kind, frozenset((identity(key), identity(item)) for key, item in value.items())
+    if kind in (Point, Other):
+        return kind, identity(value.x), identity(value.y)
+    if kind is Model:
+        return kind, value.x, value.y
+    if kind is Decimal:
+        return kind, value.as_tuple()
+    if kind in (dt.datetime, dt.time):
+        return kind, value.isoformat(), value.fold, str(value.tzinfo)
+    return kind, value
+
+
+@settings(max_examples=400, deadline=None)
+@given(values, values)
+def test_keys_are_equal_exactly_where_values_are(one, other):
+    """Two values share an encoding if and only if they are the same in type and content, order of sets aside."""
+    assert (encode(one) == encode(other)) == (identity(one) == identity(other))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(values, max_size=3), st.lists(values, max_size=3))
+def test_no_shift_between_arguments_collides(one, other):
+    """Argument lists share an encoding only if they are the same list: nothing moves from one argument to the next."""
+    same = [identity(value) for value in one] == [identity(value) for value in other]
+    assert (encode(*one) == encode(*other)) == same
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(hashable, values, max_size=5), st.randoms())
+def test_order_of_dictionaries_and_sets_is_free(mapping, random):
+    """The same items in another order have the same key."""
+    items = list(mapping.items())
+    random.shuffle(items)
+    assert encode(dict(items)) == encode(mapping)
+    assert encode({key for key, _ in items}) == encode(set(mapping))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True), (1, 1.0), (1, "1"), (0.0, -0.0), (None, ""), (None, "None"), (b"a", "a"), ([1, 2], (1, 2)),
+        ({"a": 1}, {"a": "1"}), ("a b", "a_b"), (("1:b:2", ""), ("1", "2:b:")), (("a b", "c"), ("a", "b c")),
+        ((), ((),)), ({}, []), (Colour.RED, 1), (Level.LOW, 1), (Colour.RED, Colour.BLUE), (Point(1), Other(1)),
+        (Pair(1, 2), (1, 2)), (Decimal(1), Decimal("1.0")), (dt.date(2024, 1, 1), dt.datetime(2024, 1, 1)),  # noqa: DTZ001
+        (uuid.UUID(int=1), uuid.UUID(int=1).bytes), (frozenset({1}), {1}), (OrderedDict(a=1), {"a": 1}),
+        (OrderedDict(a=1, b=2), OrderedDict(b=2, a=1)), (int, "builtins:int"), (Flags.A, Flags.A | Flags.B),
+        (Model(x=1), {"x": 1, "y": "y"}), (range(3), (0, 3, 1)), (math.inf, -math.inf), ("\ud800", "\ud801"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_pairs_that_others_confuse_stay_apart(one, other):
+    """Each pair that some cache confuses, or that Python calls equal, has two keys."""
+    assert encode(one) != encode(other)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        Decimal("NaN"),
+        Decimal("sNaN"),
+        2**70,
+        -(2**70),
+        10**10_000,
+        "\ud800",
+        b"\x00" * 10**6,
+        Declared("a"),
+        Colour,
+        len,
+    ],
+    ids=type,
+)
+def test_unusual_values_have_stable_keys(value):
+    """NaN, huge numbers, lone surrogates, classes and declared objects have the same key each time."""
+    assert encode(value) == encode(value)
+    assert len(digest(encode(value))) == 32
+
+
+def test_declared_identity_is_what_the_object_says():
+    """`__cache_key__` alone decides: equal answers share a key, others do not."""
+    assert encode(Declared("a")) == encode(Declared("a"))
+    assert encode(Declared("a")) != encode(Declared("b"))
+
+
+def _cycle() -> list:
+    loop: list = []
+    loop.append({"loop": (loop,)})
+    return loop
+
+
+def _deep(levels: int) -> list:
+    value: list = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def _bomb() -> list:
+    value: list = []
+    for _ in range(80):
+        value = [value, value]
+    return value
+
+
+class Failing:
+    def __cache_key__(self):
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (object(), "unkeyable-argument"), (Same(), "unkeyable-argument"), (iter([1]), "unkeyable-argument"),
+        (lambda: 1, "local-function-argument"), (_cycle(), "cyclic-argument"), (_deep(50_000), "deep-argument"),
+        (_bomb(), "huge-argument"), (Failing(), "failing-argument"), (type("Local", (), {})(), "unkeyable-argument"),
+        (dataclass(type("Local", (), {}))(), "local-class-argument"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)  # fmt: skip
+def test_values_without_structure_are_refused(value, reason):
+    """An arbitrary object, a cycle, a bomb or a failing identity is refused with a reason; no address becomes a key."""
+    with pytest.raises(UnkeyableError) as caught:
+        encode([value])
+    assert caught.value.reason == reason
+
+
+def test_key_without_the_secret_tells_nothing():
+    """The same arguments have another digest under another secret."""
+    assert len({digest(encode("ann@example.org"), key) for key in (b"", b"a" * 32, b"b" * 32)}) == 3
