@@ -77,7 +77,7 @@ class AsgiExchange(Exchange):
         return (found[0] if len(found) == 1 else b", ".join(found)).decode("latin-1")
 
     def _read_fields(self) -> Fields:
-        return Fields((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"])
+        return _decoded(self.scope["headers"])
 
     @property
     def target(self) -> str:
@@ -169,10 +169,7 @@ class AsgiExchange(Exchange):
         kind = message["type"]
         try:
             if kind == "http.response.start":
-                pairs = (
-                    (bytes(n).decode("latin-1"), bytes(v).decode("latin-1")) for n, v in message.get("headers", ())
-                )
-                await tap.starting(message["status"], Fields(pairs))
+                await tap.starting(message["status"], _decoded(message.get("headers", ())))
             elif kind == "http.response.body":
                 tap.chunk(message.get("body", b""))
             elif kind.startswith("http.response."):
@@ -189,6 +186,10 @@ class AsgiExchange(Exchange):
     def _drop_tap(self) -> None:
         self.tap = None
         _log.exception("watching a response failed; the response itself is not touched")
+
+
+def _decoded(lines: Iterable[tuple[bytes, bytes]]) -> Fields:
+    return Fields((bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in lines)
 
 
 async def _nothing() -> None:

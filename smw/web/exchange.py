@@ -185,11 +185,12 @@ def compose(policies: Iterable[Policy], base: Link) -> Link:
     """Put `policies`, outermost first, around `base`."""
     link = base
     for policy in reversed(tuple(policies)):
-        link = functools.partial(_step, policy.around, link)
+        link = _around(policy.around, link)
     return link
 
 
-def _step(
-    around: Callable[[Exchange, Proceed], Awaitable[Reply | None]], link: Link, exchange: Exchange
-) -> Awaitable[Reply | None]:
-    return around(exchange, functools.partial(link, exchange))
+def _around(around: Callable[[Exchange, Proceed], Awaitable[Reply | None]], link: Link) -> Link:
+    def run(exchange: Exchange) -> Awaitable[Reply | None]:
+        return around(exchange, functools.partial(link, exchange))
+
+    return run

@@ -81,10 +81,14 @@ class ResponseCache(Policy):
         return await proceed()
 
     async def _find(self, exchange: Exchange, key: str) -> Stored | None:
-        found = await self.region.get(key, exchange.mode)
-        if isinstance(found, Mapping) and "index" in found:
-            vary = tuple(found["vary"])
-            found = await self.region.get(_variant_key(key, found["index"], vary, exchange), exchange.mode)
+        try:
+            found = await self.region.get(key, exchange.mode)
+            if isinstance(found, Mapping) and "index" in found:
+                vary = tuple(found["vary"])
+                found = await self.region.get(_variant_key(key, found["index"], vary, exchange), exchange.mode)
+        except Exception:  # noqa: BLE001 - the application can answer
+            _log.exception("a stored response could not be looked up")
+            return None
         return None if found is None else Stored.load(found)
 
     def _reply(self, stored: Stored, fields: Fields) -> Reply:

@@ -308,7 +308,7 @@ async def test_a_store_that_fails_never_reaches_the_client(runtime, monkeypatch,
             return 0
 
         async def get(self, *_args, **_kwargs):
-            return None
+            raise ConnectionError("gone")
 
         async def put(self, *_args, **_kwargs):
             raise ConnectionError("gone")
@@ -319,6 +319,7 @@ async def test_a_store_that_fails_never_reaches_the_client(runtime, monkeypatch,
     monkeypatch.setattr(type(runtime.cache), "region", lambda *_args: Broken())
     assert (await call(app)).body == b"page 1"
     assert (await call(app, method="POST")).body == b"page 2"
+    assert caplog.text.count("could not be looked up") == 1
     assert caplog.text.count("watching a response failed") == 2
 
 

@@ -47,6 +47,7 @@ def build(folder):
         return k
 
     users.include_router(deep, prefix="/v{version}")
+    users.add_route("/plain-starlette/{z}", plain)
     app.include_router(users, prefix="/a")
     app.include_router(users, prefix="/b")
     sub = FastAPI()
@@ -79,6 +80,7 @@ MATRIX = [
     ("no route below a mount", "/sub/nope", 404, "unmatched"),
     ("slash redirect", "/slash", 307, "unmatched"),
     ("route of the framework", "/docs", 200, "/docs"),
+    ("plain Starlette route in a router", "/a/plain-starlette/1", 200, "/a/plain-starlette/{z}"),
 ]
 
 
