@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Response
-from fastapi.testclient import TestClient
+import asyncio
 
-import smw
+from fastapi import FastAPI, Response
+from httpx import ASGITransport, AsyncClient
+
 from smw import cache, monitor
 from smw.web.fastapi import install
 
@@ -26,15 +27,15 @@ async def playlists(user_id: str) -> list[str]:
     return [f"{user_id}'s favourites"]
 
 
-def main() -> None:
+async def main() -> None:
     """Send three requests without a server, and print what was counted."""
-    with TestClient(app) as client:
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://example") as client:
         for user in ("u1", "u1", "u2"):
-            print(client.get(f"/playlists/{user}").json())
-        lines = client.get("/metrics").text.splitlines()
+            answer = await client.get(f"/playlists/{user}")
+            print(answer.json(), answer.headers.get("age", "computed"))
+        lines = (await client.get("/metrics")).text.splitlines()
     print("\n".join(line for line in lines if line.startswith(("http_requests_total", "business_"))))
-    smw.shutdown()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -149,6 +149,7 @@ def create_app(home: Path | None = None) -> FastAPI:
             "catalogue": CATALOGUE,
             "trail_dir": home / "audit" if home else None,
             "trusted_proxies": ["127.0.0.1/32"],
+            "rate_limit": "600/minute",
         },
     )
     # One server span a request is enough: smw makes it, so FastAPI need not.
@@ -157,5 +158,5 @@ def create_app(home: Path | None = None) -> FastAPI:
     app.include_router(router)
     app.add_middleware(Visitor)
     for middleware_class, config in ENTERPRISE_MIDDLEWARE_STACK:
-        app.add_middleware(middleware_class, **config, **MORE.get(middleware_class, {}))
+        app.add_middleware(middleware_class, **config | MORE.get(middleware_class, {}))
     return app

@@ -62,10 +62,12 @@ def _visits() -> tuple[str, Iterable[traffic.Visit]]:
 def _settings(signing_key: Path | None) -> dict[str, str]:
     """Return what the service is told besides what the environment says: names of its own, keys, a Redis for events."""
     settings = {"CACHE_NAMESPACE": f"music-agent-{secrets.token_hex(4)}", "SECURITY_DIGEST_KEY": secrets.token_hex(32)}
+    settings["MONITOR_LOGS"] = "json"
     if signing_key is not None:
         settings["SECURITY_SIGNING_KEY"] = str(signing_key)
     if redis := os.environ.get("SMW_CACHE_L2_URL", os.environ.get("CACHE_L2_URL")):
         settings["PIPELINE_REDIS_URL"] = os.environ.get("PIPELINE_REDIS_URL", redis)
+        settings["USER_EVENTS_STREAM"] = settings["CACHE_NAMESPACE"] + ":user_events"
     return settings
 
 
@@ -87,7 +89,7 @@ def _run(home: Path, options: argparse.Namespace) -> Findings:
             with bar(title, len(part) + len(stream), plain=options.plain) as step:
                 result = asyncio.run(_load(service.url, part, stream, step))
             figures = Figures.scrape(service.url)
-        found.add(result, figures, service.last_words)
+        found.add(result, figures, service)
         if phase == 0:
             shutil.copytree(trail, home / "earlier")
     found.audit(trail, home / "earlier", home, public)

@@ -32,9 +32,9 @@ async def create_playlist(user_id: str, name: str) -> dict[str, Any]:
     return await db().add_playlist(user_id, name)
 
 
-@cache.cached(ttl=600)
+@cache.cached(ttl=600, levels=("l1", "l3"))
 async def get_track(track_id: int) -> dict[str, Any] | None:
-    """Return a track."""
+    """Return a track; tracks are many and cheap to lose, so they stay out of Redis."""
     return await db().track(track_id)
 
 
@@ -42,7 +42,7 @@ async def get_track(track_id: int) -> dict[str, Any] | None:
 @monitor.track_business_metric("search")
 @cache.cached(ttl=300, levels=("l1", "l3"))
 async def search(words: str) -> list[dict[str, Any]]:
-    """Find tracks; results are many and cheap to lose, so they stay out of Redis."""
+    """Find tracks by words of their title."""
     return await db().find(words)
 
 

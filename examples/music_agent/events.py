@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from examples.music_agent.store import db
 from smw import monitor, pipeline
 
-STREAM = "user_events"
+STREAM = os.environ.get("USER_EVENTS_STREAM", "user_events")
 
 
 @pipeline.stream_process(STREAM, retry=pipeline.Retry(times=3, first=0.02, factor=2, cap=0.2))

@@ -57,7 +57,7 @@ def tamper(trail: Path, earlier: Path, scratch: Path, key: Path | None) -> list[
     kept = "".join(path.read_text() for path in trail.glob("*/checkpoint"))
     return [
         Tampering("one bit flipped", _changed(trail, scratch / "flipped", key, _flip)),
-        Tampering("last record dropped", _changed(trail, scratch / "dropped", key, _drop_last)),
+        Tampering("its last record dropped", _changed(trail, scratch / "dropped", key, _drop_last)),
         Tampering("log and checkpoint rolled back", _said(security.verify(earlier, key=key, since=kept))),
     ]
 

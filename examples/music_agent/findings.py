@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from examples.music_agent import evidence
 from examples.music_agent.figures import Figures
 from examples.music_agent.replay import Replay
+from examples.music_agent.service import Service
 from smw import security
 
 _AUDITED = {"playlist", "export", "payment"}
@@ -33,6 +33,7 @@ class Findings:
     replay: Replay = field(default_factory=Replay)
     spans: Counter[str] | None = field(default_factory=Counter)
     backends: dict[str, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
     verification: security.Verification | None = None
     records: Counter[str] = field(default_factory=Counter)
     tamperings: list[evidence.Tampering] = field(default_factory=list)
@@ -52,15 +53,17 @@ class Findings:
         """What became of the records of the stream."""
         return self.figures.by("smw_stream_records_total", "outcome")
 
-    def add(self, result: Replay, figures: Figures, last_words: dict[str, Any]) -> None:
-        """Take in one life of the service."""
+    def add(self, result: Replay, figures: Figures, service: Service) -> None:
+        """Take in one life of the service, once it has stopped."""
+        said = service.last_words
         self.replay.add(result)
         self.phases.append(figures)
-        self.backends = last_words["backends"]
-        if last_words["spans"] is None:
+        self.backends = said["backends"]
+        self.log = service.log.read_text(encoding="utf-8").splitlines()
+        if said["spans"] is None:
             self.spans = None
         elif self.spans is not None:
-            self.spans.update(last_words["spans"])
+            self.spans.update(said["spans"])
 
     def audit(self, trail: Path, earlier: Path, scratch: Path, key: Path | None) -> None:
         """Take in the audit log, once the service has stopped; see `evidence.tamper`."""

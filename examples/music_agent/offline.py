@@ -29,7 +29,7 @@ async def enforce(trail: Path) -> tuple[str, bool]:
             try:
                 await domain.export_user_data("u0001")
             except errors.Denied as denied:
-                refused = f"{denied.control} ({denied.clause}): {denied.missing}"
+                refused = f"{denied.control} ({denied.clause})"
         with security.acting("u0001", purpose="portability"):
             exported = await domain.export_user_data("u0001")
     return refused, exported is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +16,7 @@ _NAMES = {"l1": "L1 memory", "l2": "L2 Redis", "l3": "L3 memcached"}
 _EXCERPT = (
     ("http_requests_total", {"method": "GET", "status": "200"}),
     ("business_playlist_created_total", {"outcome": "success"}),
-    ("smw_stream_records_total", {"stream": "user_events", "outcome": "dead"}),
+    ("smw_stream_records_total", {"outcome": "dead"}),
 )
 _NEXT = (
     ("python3 noxfile.py tests", "the whole suite, against real Redis and memcached"),
@@ -40,7 +40,7 @@ def show(found: Findings, *, plain: bool) -> None:
         f"({len(replay.samples) / replay.took_s:,.0f}/s), {found.sent} events; "
         f"traffic: {found.source}; {found.took_s:.0f} s in all"
     )
-    both = Table.grid(padding=(0, 4))
+    both = Table.grid(padding=(0, 5))
     both.add_row(_caches(found), _latencies(found))
     console.print(both)
     console.print(_facts(found))
@@ -58,16 +58,18 @@ def _table(*columns: str) -> Table:
 
 
 def _caches(found: Findings) -> Table:
-    table = _table("cache", "cold: hits/asked", "restarted: hits/asked", "ratio")
+    table = _table("cache, hits of lookups", "cold", "restarted")
     for level, name in _NAMES.items():
-        if found.backends.get(level, "") == "off":
-            table.add_row(name, "off", "", "")
+        if found.backends.get(level) == "off":
+            table.add_row(name, "off")
             continue
         counts = [figures.hits(level) for figures in found.phases]
-        hits, asked = map(sum, zip(*counts, strict=True))
-        ratio = f"{hits / asked:.1%}" if asked else "-"
-        table.add_row(name, *(f"{one:,}/{of:,}" for one, of in counts), ratio)
+        table.add_row(name, *(f"{hits:,} of {asked:,} {_share(hits, asked):>6}" for hits, asked in counts))
     return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
 
 
 def _latencies(found: Findings) -> Table:
@@ -91,9 +93,10 @@ def _facts(found: Findings) -> Table:
     shadowed = found.figures.by("smw_access_shadowed_total", "control")
     outcomes = found.outcomes
     table.add_row("spans", _spans(found))
-    table.add_row("audit log", str(found.verification).partition(": ")[2])
+    table.add_row("audit log", _verdict(found))
     for tampering in found.tamperings:
-        table.add_row("", f"{tampering.what}: " + (f"found ({tampering.found})" if tampering.found else "NOT FOUND"))
+        seen = f"found: {tampering.found.partition(':')[0]}" if tampering.found else "NOT FOUND"
+        table.add_row("", f"a copy with {tampering.what}: {seen}")
     table.add_row("compliance", f"development: {_listed(shadowed) or 'nothing'} would have been denied")
     then = "allowed" if found.allowed else "DENIED"
     table.add_row("", f"production: denied by {found.denied}; with a purpose {then}")
@@ -102,15 +105,27 @@ def _facts(found: Findings) -> Table:
         f"{found.sent} sent, {outcomes.get('done', 0)} processed, {outcomes.get('retried', 0)} retries, "
         f"{outcomes.get('dead', 0)} dead-lettered; the nightly job made {found.rows} rows of them",
     )
+    if found.log:
+        table.add_row("log line", Text(found.log[0], overflow="ellipsis", no_wrap=True))
     table.add_row("metrics", "\n".join(_excerpt(found)))
     table.add_row("what is on", "; ".join(f"{name} {state}" for name, state in found.backends.items()))
     return table
 
 
+def _verdict(found: Findings) -> str:
+    verification = found.verification
+    if verification is None:
+        return "not verified"
+    signed = ", signed" if all(log.signed for log in verification.logs) else ""
+    return f"verified: {verification.status}, {verification.records:,} records{signed}; kinds: {_listed(found.records)}"
+
+
 def _spans(found: Findings) -> str:
     if found.spans is None:
         return "off (extra otel)"
-    return f"{found.spans.total():,} recorded: {_listed(dict(found.spans.most_common(3)))}"
+    functions = {name: count for name, count in found.spans.most_common() if not name.startswith(("GET", "POST"))}
+    served = found.spans.total() - sum(functions.values())
+    return f"{found.spans.total():,} recorded: {served:,} requests, {_listed(functions)}"
 
 
 def _excerpt(found: Findings) -> Iterable[str]:
@@ -120,7 +135,7 @@ def _excerpt(found: Findings) -> Iterable[str]:
         yield f"{name}{{{shown}}} {figures.total(name, **labels)}"
 
 
-def _listed(counts: dict[str, int]) -> str:
+def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 

@@ -24,11 +24,13 @@ class Service:
 
     Attributes:
         url: Where it listens.
+        log: What it wrote on its standard error.
         last_words: What it said on stopping, such as how many spans it has recorded.
     """
 
     def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
         self._home = home
+        self.log = home / "service.log"
         self._env = {**os.environ, **settings}
         self.url = ""
         self.last_words: dict[str, Any] = {}
@@ -36,13 +38,14 @@ class Service:
     def __enter__(self) -> Self:
         """Start it and wait until it listens."""
         command = [sys.executable, "-m", "examples.music_agent.server", str(self._home)]
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with words of our own
-            command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, text=True
-        )
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with words of our own
+                command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the service did not start (exit code {self._process.wait()})")
+            raise RuntimeError(f"the service did not start:\n{self.log.read_text()[-2000:]}")
         self.url = f"http://127.0.0.1:{json.loads(line)['port']}"
         return self
 
