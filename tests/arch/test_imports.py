@@ -73,9 +73,9 @@ def test_taking_the_decorators_loads_nothing_heavy():
     assert loaded_by(EIGHT) == []
 
 
-def test_decorating_loads_only_wrapt():
-    """Decorating functions loads wrapt and nothing else: settings and clients wait for the first call."""
-    assert loaded_by(EIGHT + DECORATED) == ["wrapt"]
+def test_decorating_loads_at_most_wrapt():
+    """Decorating functions loads wrapt at most: settings and clients wait for the first call."""
+    assert loaded_by(EIGHT + DECORATED) in ([], ["wrapt"])
 
 
 def named_after(module):
