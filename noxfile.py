@@ -119,7 +119,7 @@ if __name__ not in ("__main__", "front_door"):
         """Run mypy (strict) and pyright over the package and the examples."""
         prepare(session, "all", groups=("typing",))
         step(session, "mypy", "mypy")
-        step(session, "pyright", "pyright")
+        step(session, "pyright", "pyright", "--pythonpath", str(Path(session.bin, "python")))
 
     @nox.session
     def typing_api(session: nox.Session) -> None:
