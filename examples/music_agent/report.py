@@ -58,13 +58,13 @@ def _table(*columns: str) -> Table:
 
 
 def _caches(found: Findings) -> Table:
-    table = _table("cache, hits of lookups", "cold", "restarted")
+    table = _table("cache hits", "cold", "restarted")
     for level, name in _NAMES.items():
         if found.backends.get(level) == "off":
             table.add_row(name, "off")
             continue
         counts = [figures.hits(level) for figures in found.phases]
-        table.add_row(name, *(f"{hits:,} of {asked:,} {_share(hits, asked):>6}" for hits, asked in counts))
+        table.add_row(name, *(f"{hits:,}/{asked:,} {_share(hits, asked):>6}" for hits, asked in counts))
     return table
 
 
@@ -96,7 +96,7 @@ def _facts(found: Findings) -> Table:
     table.add_row("audit log", _verdict(found))
     for tampering in found.tamperings:
         seen = f"found: {tampering.found.partition(':')[0]}" if tampering.found else "NOT FOUND"
-        table.add_row("", f"a copy with {tampering.what}: {seen}")
+        table.add_row("", f"copy with {tampering.what}: {seen}")
     table.add_row("compliance", f"development: {_listed(shadowed) or 'nothing'} would have been denied")
     then = "allowed" if found.allowed else "DENIED"
     table.add_row("", f"production: denied by {found.denied}; with a purpose {then}")

@@ -18,7 +18,7 @@ SAID = {
     "audit_and_compliance": ["denied by gdpr.purpose", "allowed: {'id': 'u1'", "ok; "],
     "batch_of_files": ["10000", "first row:"],
     "cached_function": ["first call", "after dropping the tag: [\"u1's favourites\", 'late night jazz']"],
-    "fastapi_app": ['http_requests_total{method="GET",route="/playlists/{user_id}",status="200"} 3.0'],
+    "fastapi_app": ['http_requests_total{method="GET",route="/playlists/{user_id}",status="200"}', "computed"],
     "stream_of_events": ["'So What': 2", "dead"],
 }
 
