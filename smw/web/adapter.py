@@ -54,7 +54,7 @@ class Adapter:
     source: ClassVar[type[PolicySource]]
     given: ClassVar[PolicySource | None] = None
 
-    def __init__(self, app: Any, profile: str | None = None, **overrides: Any) -> None:
+    def __init__(self, app: Any, /, profile: str | None = None, **overrides: Any) -> None:
         own = self._own(profile, overrides)
         sources: tuple[PolicySource, ...] = (own,)
         if isinstance(app, Adapter):
