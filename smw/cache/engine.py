@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smw.cache.ports import Versions
     from smw.cache.remote import Remote, Sight
 
-__all__ = ["Engine", "Place"]
+__all__ = ["Engine", "Look", "Place"]
 
 
 class Place(NamedTuple):
@@ -40,6 +40,22 @@ class Place(NamedTuple):
     text: str | None
     tags: tuple[str, ...]
     scopes: tuple[str, ...]
+
+
+class Look(NamedTuple):
+    """What a look at the levels behind memory has shown, and what it has cost.
+
+    Attributes:
+        found: The value, or None.
+        sight: What the servers showed.
+        budget: What may still be spent.
+        epoch: The fence's epoch before looking.
+    """
+
+    found: Finding | None
+    sight: Sight
+    budget: Budget
+    epoch: int
 
 
 class Engine:
@@ -88,8 +104,27 @@ class Engine:
         entry.touched = 1
         return entry
 
-    async def obtain(self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]], mode: Mode) -> Finding:
+    async def look(self, place: Place, policy: Policy, mode: Mode) -> Look:
+        """Look for a value in the levels behind memory, filling those before the one that has it."""
+        epoch, budget = self.fence.epoch, self.budget()
+        text = place.text or ""
+        sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode)
+        found = self.confirmed(place, sight)
+        if found is None and sight.letter is not None:
+            found = await self._unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
+        return Look(found, sight, budget, epoch)
+
+    async def obtain(
+        self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]], mode: Mode, *, look: Look | None = None
+    ) -> Finding:
         """Return the value of `place` from the first level that has it, else from `load`, keeping it.
+
+        Args:
+            place: Where it belongs.
+            policy: How it is kept.
+            load: Calls the function.
+            mode: The caller's mode.
+            look: What a look just now has shown; None looks.
 
         Raises:
             BaseException: What `load` raises, and nothing else.
@@ -102,11 +137,8 @@ class Engine:
             value = await load()
             forms = forms_of(value, policy, for_servers=False)
             return self._loaded(place, policy, value, forms, epoch=epoch)
-        budget = self.budget()
-        sight = await self.remote.look(place.text, place.tags, policy.names, budget=budget, mode=mode)
-        found = self.confirmed(place, sight)
-        if found is None:
-            found = await self._unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
+        look = look or await self.look(place, policy, mode)
+        found, sight, budget, epoch = look
         if found is not None:
             return found
         await self.remote.prepare(sight, place.text, place.tags, policy.ttl_s, budget=budget, mode=mode)

@@ -18,11 +18,11 @@ from smw.cache.stats import CacheInfo, Stats
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
-    from smw._kernel.call import Target
+    from smw._kernel.call import Mode, Target
     from smw._kernel.chain import Proceed
-    from smw.cache.engine import Engine
+    from smw.cache.engine import Engine, Look
     from smw.cache.forms import Finding, Policy
     from smw.cache.memory import Entry, Table
     from smw.cache.names import Names
@@ -78,6 +78,8 @@ class CachedFunction:
         self._texts: Table = {}
         self._members: dict[int, tuple[weakref.ref[Any], dict[Any, Entry]]] = {}
         self._said: set[str] = set()
+        self._looking: set[Hashable] = set()
+        self._landed = 0
         self._gear_key = target.gear_key if spec.key is None and policy.in_memory else None
         parameters = target.signature.parameters.values() if target.signature else ()
         self._prefix = encode(target.name, spec.version, tuple((p.name, int(p.kind)) for p in parameters))
@@ -106,14 +108,31 @@ class CachedFunction:
             self.stats.hits += 1
             return entry.copy()
         flight = place.home is self._table, place.key, self._engine.fence.stamp(place.scopes)
-        load = partial(self._obtain, call, place, proceed)
+        look, landed = None, self._landed
+        if place.text is not None and self.policy.names and flight not in self._looking:
+            look = await self._look(flight, place, call.mode)
+            if look.found is not None:
+                self._count(look.found)
+                return look.found.take()[1]
+        load = partial(self._obtain, call, place, proceed, look, landed)
         finding: Finding = await self._flights.fly(flight, load, call.mode)
         self._count(finding)
         taken, value = finding.take()
         return value if taken else await proceed()
 
-    async def _obtain(self, call: Call, place: Place, proceed: Proceed) -> Finding:
-        finding = await self._engine.obtain(place, self.policy, proceed, call.mode)
+    async def _look(self, flight: Hashable, place: Place, mode: Mode) -> Look:
+        """Look at the servers without a flight: a hit there is the usual case, and a flight costs more than the look."""
+        self._looking.add(flight)
+        try:
+            return await self._engine.look(place, self.policy, mode)
+        finally:
+            self._looking.discard(flight)
+
+    async def _obtain(self, call: Call, place: Place, proceed: Proceed, look: Look | None, landed: int) -> Finding:
+        if landed != self._landed:
+            look = None  # a load has ended since, perhaps of this very key
+        finding = await self._engine.obtain(place, self.policy, proceed, call.mode, look=look)
+        self._landed += 1
         if finding.refused is not None:
             self._uncached(*finding.refused)
         if place.text is None:

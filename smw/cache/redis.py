@@ -10,6 +10,7 @@ from smw import _redis
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
 from smw.cache.ports import Found, StoreFailedError, Versions
+from smw.cache.redis_lines import AwaitingLines, BlockingLines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ __all__ = ["RedisStore"]
 
 _log = logging.getLogger("smw.cache")
 
+_CONNECTIONS = 64
 FENCE_S = 3600
 """How long a dropped key remembers it: a value loaded before the drop cannot be stored within this time."""
 GENERATION_S = 86_400
@@ -104,9 +106,9 @@ class RedisStore:
         self.name = "redis"
         self._url = url
         self._timeout_s = timeout_s
-        self._blocking: Any = None
+        self._blocking: BlockingLines | None = None
         self._opening = threading.Lock()
-        self._awaiting: PerLoop[Any] = PerLoop(self._open_awaiting, _close_awaiting)
+        self._awaiting: PerLoop[AwaitingLines] = PerLoop(self._open_awaiting, AwaitingLines.aclose)
         self._hashes: dict[str, str] = {}
         self._client()
         after_fork(self._forked)
@@ -115,37 +117,36 @@ class RedisStore:
         self._opening = threading.Lock()
         self._blocking = None
 
-    def _client(self) -> Any:
+    def _client(self) -> BlockingLines:
         client = self._blocking
         if client is None:
             with self._opening:
                 if self._blocking is None:
-                    self._blocking = _redis.blocking(self._url, timeout_s=self._timeout_s)
+                    opened = _redis.blocking(self._url, timeout_s=self._timeout_s, max_connections=_CONNECTIONS)
+                    self._blocking = BlockingLines(opened, most=_CONNECTIONS, wait_s=self._timeout_s)
                 client = self._blocking
         return client
 
-    def _open_awaiting(self) -> Any:
+    def _open_awaiting(self) -> AwaitingLines:
         # Deadlines of coroutines are set around each operation and close the connection that they cut off.
-        return _redis.awaiting(self._url, timeout_s=None)
+        opened = _redis.awaiting(self._url, timeout_s=None, max_connections=_CONNECTIONS)
+        return AwaitingLines(opened, most=_CONNECTIONS)
 
     async def _run(self, mode: Mode, timeout_s: float, *command: Any) -> Any:
         try:
             if mode == "sync":
-                return self._client().execute_command(*command)
-            import asyncio
-
-            async with asyncio.timeout(timeout_s):
-                return await self._awaiting.get().execute_command(*command)
+                return self._client().run(*command)
+            return await self._awaiting.get().run(timeout_s, *command)
         except Exception as error:
             raise _failure(error) from error
 
     async def _discard(self, mode: Mode) -> None:
         if mode == "sync":
-            self._client().connection_pool.disconnect()
+            self._client().close()
         else:
-            client = self._awaiting.get()
-            self._awaiting.replace(client)
-            await _close_awaiting(client)
+            lines = self._awaiting.get()
+            self._awaiting.replace(lines)
+            await lines.aclose()
 
     async def _script(self, mode: Mode, timeout_s: float, source: str, keys: Sequence[str], *args: Any) -> Any:
         digest = self._hashes.get(source)
@@ -208,7 +209,7 @@ class RedisStore:
             StoreFailedError: No answer, or a refusal.
         """
         try:
-            self._client().execute_command("PING")
+            self._client().run("PING")
         except Exception as error:
             raise _failure(error) from error
 
@@ -216,17 +217,12 @@ class RedisStore:
         """Close the blocking connections; idempotent."""
         client, self._blocking = self._blocking, None
         if client is not None:
-            client.connection_pool.disconnect()
+            client.close()
 
     async def aclose(self) -> None:
         """Close the blocking connections and those of the running loop; idempotent."""
         self.close()
         await self._awaiting.aclose()
-
-
-async def _close_awaiting(client: Any) -> None:
-    await client.aclose()
-    await client.connection_pool.disconnect()
 
 
 def _failure(error: Exception) -> StoreFailedError:

@@ -1,0 +1,156 @@
+"""Sends commands over connections that stay checked out of redis-py's pool; knows no command.
+
+redis-py looks, before each command, whether a pooled connection has gone stale, which costs a quarter of a round trip.
+Here a connection is used as it is; one that turns out to be stale is reconnected and asked once more. A connection
+whose reply was not read to its end, for whatever reason, is disconnected at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+
+__all__ = ["AwaitingLines", "BlockingLines"]
+
+
+class BlockingLines:
+    """Connections of blocking callers.
+
+    Args:
+        client: Whose pool the connections come from.
+        most: Connections at a time.
+        wait_s: How long a caller waits for one when all are in use.
+    """
+
+    def __init__(self, client: redis.Redis, *, most: int, wait_s: float) -> None:
+        import redis.exceptions as known
+
+        self._pool = client.connection_pool
+        self._idle: deque[Any] = deque()
+        self._free = threading.Semaphore(most)
+        self._wait_s = wait_s
+        self._lost: type[Exception] = known.ConnectionError
+        self._answered: type[Exception] = known.ResponseError
+        self._busy: type[Exception] = known.MaxConnectionsError
+
+    def run(self, *command: Any) -> Any:
+        """Return the reply to a command."""
+        if not self._free.acquire(timeout=self._wait_s):
+            raise self._busy("all connections are in use")
+        line = None
+        try:
+            try:
+                line = self._idle.pop()
+            except IndexError:
+                line = self._pool.get_connection()
+                return self._ask(line, command)
+            try:
+                return self._ask(line, command)
+            except self._lost:
+                return self._ask(line, command)  # it had gone stale, and connects again
+        finally:
+            if line is not None:
+                self._idle.append(line)
+            self._free.release()
+
+    def _ask(self, line: Any, command: tuple[Any, ...]) -> Any:
+        try:
+            line.send_packed_command(line.pack_command(*command), check_health=False)
+            return line.read_response()
+        except self._answered:
+            raise
+        except BaseException:
+            line.disconnect()
+            raise
+
+    def close(self) -> None:
+        """Close every connection; those in use fail, and the next command connects again."""
+        self._pool.disconnect()
+
+
+class AwaitingLines:
+    """Connections of one event loop.
+
+    Args:
+        client: Whose pool the connections come from.
+        most: Connections at a time; a caller beyond waits within its deadline.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, *, most: int) -> None:
+        import asyncio
+
+        import redis.exceptions as known
+
+        self._client = client
+        self._pool = client.connection_pool
+        self._idle: deque[Any] = deque()
+        self._free = asyncio.Semaphore(most)
+        self._loop = asyncio.get_running_loop()
+        self._timeout = asyncio.timeout
+        self._lost: type[Exception] = known.ConnectionError
+        self._answered: type[Exception] = known.ResponseError
+
+    async def run(self, timeout_s: float, *command: Any) -> Any:
+        """Return the reply to a command.
+
+        Raises:
+            TimeoutError: It did not come within `timeout_s`.
+        """
+        if self._idle and self._idle[-1].is_connected and not self._free.locked():
+            done, reply = await self._run_quickly(timeout_s, command)
+            if done:
+                return reply
+        async with self._timeout(timeout_s), self._free:
+            pool: Any = self._pool
+            line = self._idle.pop() if self._idle else await pool.get_connection()
+            try:
+                return await self._ask(line, command)
+            finally:
+                self._idle.append(line)
+
+    async def _run_quickly(self, timeout_s: float, command: tuple[Any, ...]) -> tuple[bool, Any]:
+        """Ask over a connection that stands; returns whether it still did.
+
+        One timer watches it, which is cheaper than a time-out around the task.
+        """
+        line = self._idle.pop()
+        overrun: list[bool] = []
+        timer = self._loop.call_later(timeout_s, _cut, line, overrun)
+        await self._free.acquire()  # does not suspend: one was free
+        try:
+            return True, await self._ask(line, command)
+        except self._lost:
+            if overrun:
+                raise TimeoutError from None
+            return False, None
+        finally:
+            timer.cancel()
+            self._idle.append(line)
+            self._free.release()
+
+    async def _ask(self, line: Any, command: tuple[Any, ...]) -> Any:
+        try:
+            await line.send_packed_command(line.pack_command(*command), check_health=False)
+            return await line.read_response()
+        except self._answered:
+            raise
+        except BaseException:
+            await line.disconnect(nowait=True)
+            raise
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+        await self._pool.disconnect()
+
+
+def _cut(line: Any, overrun: list[bool]) -> None:
+    overrun.append(True)
+    writer = line._writer  # noqa: SLF001 - the only way to end a read from outside
+    if writer is not None:
+        writer.transport.abort()
