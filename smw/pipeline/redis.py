@@ -139,7 +139,7 @@ class RedisStream:
                 self._group, self._consumer, {self.name: ">"}, count=count, block=block_ms
             )
         except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
+            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
             _log.warning("stream %s: group %s is gone, making it again from the start", self.name, self._group)
             await self._join()

@@ -83,7 +83,7 @@ class Shape:
         fn = inspect.unwrap(getattr(fn, "__func__", fn))
         fn = fn if inspect.isroutine(fn) else type(fn).__call__
         try:
-            scope = {**fn.__globals__, **inspect.getclosurevars(fn).nonlocals}
+            scope = {**getattr(fn, "__globals__", {}), **inspect.getclosurevars(fn).nonlocals}
             return typing.get_type_hints(fn, globalns=scope, include_extras=True)[self.target.parameters[0]]
         except (NameError, TypeError, AttributeError, KeyError):
             raise ConfigError(

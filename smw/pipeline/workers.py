@@ -2,6 +2,9 @@
 
 A worker is a task that takes a ready lane, works on it, and takes the next. It hires another one before it starts, so
 that there are as many as handlers that wait, and a single one where none does.
+
+A record whose worker process died twice is suspected of killing it: such records are tried one at a time, so that a
+further death tells which one it was, and does not count against those that merely ran beside it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ __all__ = ["Policy", "Workers"]
 
 _log = logging.getLogger("smw.pipeline")
 _RUN = 32
+_SUSPICIOUS = 3
 _SLICE_S = 0.005
 
 
@@ -38,6 +42,11 @@ class Policy(NamedTuple):
     dead_letter: bool
     in_flight: int
     batch: int
+
+    @property
+    def most_deaths(self) -> int:
+        """So many attempts may end with the death of the worker."""
+        return max(self.retry.times + 1, _SUSPICIOUS)
 
 
 class Workers:
@@ -70,6 +79,8 @@ class Workers:
         self._done, self._buried, self._failed = done, buried, failed
         self._away = Backoff(host.entropy)
         self._lanes = Lanes()
+        self._suspects: set[str] = set()
+        self._alone = asyncio.Lock()
         self._starting = False
         self.stopping = False
         self.running: set[asyncio.Task[None]] = set()
@@ -77,6 +88,7 @@ class Workers:
 
     def add(self, records: list[Record]) -> None:
         """Handle these records, each after those of its key that came before."""
+        self._suspects.update([record.position for record in records if record.attempt >= _SUSPICIOUS])
         self._lanes.add(records)
         self._hire()
 
@@ -112,8 +124,10 @@ class Workers:
 
     async def _work_lane(self, lane: Lane) -> None:
         for _ in range(_RUN):
-            if not await self._attempt(lane, lane.queue[0]):
+            record = lane.queue[0]
+            if not await self._attempt(lane, record):
                 return
+            self._suspects.discard(record.position)
             lane.queue.popleft()
             lane.solo = max(0, lane.solo - 1)
             if not lane.queue or self.stopping or (self._handler.many and not lane.solo):
@@ -123,10 +137,16 @@ class Workers:
     async def _attempt(self, lane: Lane, record: Record) -> bool:
         """Try a record once; True when it is done with, False when its lane waits."""
         doomed = lane.condemned
-        if doomed is None and self._policy.dead_letter and not self._policy.retry.allows(record.attempt):
+        if doomed is None and record.attempt > self._policy.most_deaths and record.position in self._suspects:
             doomed = Condemned("crashed", "its worker died", record.attempt - 1)
         if doomed is not None:
             return await self._bury(lane, record, doomed)
+        if record.position in self._suspects:
+            async with self._alone:
+                return not self.stopping and await self._try(lane, record)
+        return await self._try(lane, record)
+
+    async def _try(self, lane: Lane, record: Record) -> bool:
         try:
             if record.attempt > 1:
                 await self._stream.defer(record.position, record.attempt)

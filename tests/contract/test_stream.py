@@ -70,10 +70,7 @@ class RedisKit:
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.service("redis"))])
 async def kit(request):
     """Make readers of one implementation."""
-    if request.param == "memory":
-        made = MemoryKit()
-    else:
-        made = RedisKit(request.getfixturevalue("redis_server").url)
+    made = MemoryKit() if request.param == "memory" else RedisKit(request.getfixturevalue("redis_server").url)
     yield made
     await made.end()
 

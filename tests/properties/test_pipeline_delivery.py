@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from dataclasses import dataclass
 
@@ -126,7 +127,7 @@ def test_every_record_is_done_or_dead_in_order_and_within_its_attempts(records, 
     for number, plan in enumerate(records):
         calls = world.calls[number]
         assert len(calls) == min(plan.failures, TIMES) + 1
-        for attempt, (earlier, later) in enumerate(zip(calls, calls[1:], strict=False)):
+        for attempt, (earlier, later) in enumerate(itertools.pairwise(calls)):
             assert later - earlier >= min(0.05, 0.01 * 2**attempt)
     for key in ("a", "b", "c"):
         mine = [number for number in world.done if records[number].key == key]
@@ -141,7 +142,7 @@ def test_every_record_is_done_or_dead_in_order_and_within_its_attempts(records, 
 )
 @settings(max_examples=80, deadline=None)
 def test_workers_that_come_and_go_lose_nothing(records, stops, chance, seed):
-    """Workers are stopped or cancelled at any moment: every record still ends done or dead, never skipped in its key."""
+    """Workers are stopped or cancelled at any moment: each record still ends done or dead, never skipped in its key."""
 
     async def main(host):
         world = World(host, records, chance, seed)

@@ -103,7 +103,7 @@ async def test_a_handler_can_refuse_a_record():
 
 
 async def test_without_dead_letters_the_worker_stops_and_the_record_stays():
-    """`dead_letter=False` ends serve with the cause; the next worker, perhaps a mended one, tries the record once more."""
+    """`dead_letter=False` ends serve with the cause; the next worker, perhaps a mended one, tries once more."""
     own = pipeline.Pipeline()
     attempts = []
 
@@ -499,7 +499,7 @@ async def test_unknown_names_and_sources():
         await own.serve("user_events", source="redis")
     with pytest.raises(ConfigError, match="Did you mean 'memory'"):
         await own.serve("user_events", source="memroy")
-    with pytest.raises(ConfigError, match="methods of pipeline.Stream"):
+    with pytest.raises(ConfigError, match=r"methods of pipeline\.Stream"):
         await own.serve("user_events", source=object())
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import datetime
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ class Event(BaseModel):
 @dataclasses.dataclass
 class Plain:
     user_id: int
-    at: datetime.datetime
+    at: dt.datetime
 
 
 class Typed(TypedDict):
@@ -52,7 +51,7 @@ async def first_of(annotation, value):
         (Event, {"user_id": 7, "kind": "skip"}, Event(user_id=7, kind="skip")),
         (Event, Event(user_id=1), Event(user_id=1)),
         ("Event", b'{"user_id": 7}', Event(user_id=7)),
-        (Plain, b'{"user_id": 7, "at": "2026-01-02T03:04:05"}', Plain(7, datetime.datetime(2026, 1, 2, 3, 4, 5))),  # noqa: DTZ001
+        (Plain, b'{"user_id": 7, "at": "2026-01-02T03:04:05"}', Plain(7, dt.datetime(2026, 1, 2, 3, 4, 5))),  # noqa: DTZ001
         (Typed, b'{"user_id": 7}', {"user_id": 7}),
         (dict, b'{"a": [1, null]}', {"a": [1, None]}),
         (dict[str, Any], b'{"a": 1}', {"a": 1}),
