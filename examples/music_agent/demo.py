@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from examples.music_agent import evidence, traffic
+from examples.music_agent import evidence, servers, traffic
 from examples.music_agent.figures import Figures
 from examples.music_agent.findings import Findings
 from examples.music_agent.offline import analyse, enforce
@@ -45,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.requests < 50 or options.events < 10:
         parser.error("take at least 50 requests and 10 events")
+    if silent := servers.silent():
+        print("\n".join(f"{name} names {address}, where nothing answers" for name, address in silent), file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="smw-demo-") as home:
         findings = _run(Path(home), options)
         show(findings, plain=options.plain)
@@ -61,13 +64,12 @@ def _visits() -> tuple[str, Iterable[traffic.Visit]]:
 
 def _settings(signing_key: Path | None) -> dict[str, str]:
     """Return what the service is told besides what the environment says: names of its own, keys, a Redis for events."""
-    settings = {"CACHE_NAMESPACE": f"music-agent-{secrets.token_hex(4)}", "SECURITY_DIGEST_KEY": secrets.token_hex(32)}
-    settings["MONITOR_LOGS"] = "json"
+    own = f"music-agent-{secrets.token_hex(4)}"
+    settings = {"CACHE_NAMESPACE": own, "SECURITY_DIGEST_KEY": secrets.token_hex(32), "MONITOR_LOGS": "json"}
     if signing_key is not None:
         settings["SECURITY_SIGNING_KEY"] = str(signing_key)
-    if redis := os.environ.get("SMW_CACHE_L2_URL", os.environ.get("CACHE_L2_URL")):
-        settings["PIPELINE_REDIS_URL"] = os.environ.get("PIPELINE_REDIS_URL", redis)
-        settings["USER_EVENTS_STREAM"] = settings["CACHE_NAMESPACE"] + ":user_events"
+    if redis := servers.redis_url():
+        settings |= {"PIPELINE_REDIS_URL": redis, "USER_EVENTS_STREAM": f"{own}:user_events"}
     return settings
 
 
@@ -92,6 +94,7 @@ def _run(home: Path, options: argparse.Namespace) -> Findings:
         found.add(result, figures, service)
         if phase == 0:
             shutil.copytree(trail, home / "earlier")
+    servers.forget(settings.get("USER_EVENTS_STREAM"))
     found.audit(trail, home / "earlier", home, public)
     found.denied, found.allowed = asyncio.run(enforce(home / "production"))
     found.plays, found.rows = analyse(home)

@@ -13,6 +13,7 @@ from examples.music_agent.service import Service
 from smw import security
 
 _AUDITED = {"playlist", "export", "payment"}
+_TELLING = 100  # lookups without a single hit that cannot be chance
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class Findings:
         return {
             "every answer was right": not self.replay.wrong,
             "a write is seen by the next read": not any("lacks" in text for text in self.replay.wrong),
-            "caches answered": self.figures.hits("l1")[0] > 0,
+            "every cache level answered": all(map(self._answered, ("l1", "l2", "l3"))),
             "every audited call is recorded": self.records["outcome"] + self.records["denied"] >= calls,
             "the audit log verifies": bool(self.verification),
             "every tampering was found": all(tampering.found for tampering in self.tamperings),
@@ -87,6 +88,10 @@ class Findings:
             "every poison event is a dead letter": outcomes.get("dead", 0) == self.poison,
             "the job wrote a row for each play": self.rows == self.plays,
         }
+
+    def _answered(self, level: str) -> bool:
+        hits, asked = self.figures.hits(level)
+        return self.backends.get(level) == "off" or hits > 0 or asked < _TELLING
 
     def broken(self) -> list[str]:
         """Return the promises that were not kept."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
 ROOT = Path(__file__).parents[3]
 OURS = re.compile(r"(SMW_|CACHE_|PIPELINE_|SECURITY_|MONITOR_|OTEL_|JAEGER_|PROMETHEUS_).*")
@@ -85,3 +86,22 @@ def test_demo_uses_the_servers_it_is_given(redis_server, memcached_server):
     assert ratios.keys() == {"L1", "L2", "L3"}
     assert min(ratios.values()) > 0
     assert redis_server.address in done.stdout
+
+
+def test_demo_says_which_server_is_missing():
+    """A server that is named but not there ends the demo at once with the variable that names it."""
+    done = run("examples.music_agent.demo", *QUICK, CACHE_L2_URL="redis://127.0.0.1:1", CACHE_L3_SERVERS="127.0.0.1:1")
+    assert done.returncode == 2
+    assert "CACHE_L2_URL names 127.0.0.1:1" in done.stderr
+    assert "CACHE_L3_SERVERS names 127.0.0.1:1" in done.stderr
+
+
+def test_demo_leaves_no_stream_behind(redis_server):
+    """What is left on a shared Redis carries the demo's own prefix and expires by itself."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        before = set(client.keys("*"))
+        done = run("examples.music_agent.demo", *QUICK, CACHE_L2_URL=redis_server.url)
+        left = set(client.keys("*")) - before
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert left
+        assert [key for key in left if b"music-agent-" not in key or client.ttl(key) < 0] == []
