@@ -43,7 +43,7 @@ class Adapter:
     order: monitoring, security, pipeline, response cache. Another middleware between two keeps them apart.
 
     Args:
-        app: The application below.
+        app: The application below, given by position as Starlette does.
         profile: Profile of this middleware's policy; None is the runtime's.
         **overrides: Settings of this middleware's policy.
 

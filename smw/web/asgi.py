@@ -108,7 +108,7 @@ class AsgiExchange(Exchange):
 
     async def answer(self, reply: Reply) -> None:
         """Send `reply` as the whole response."""
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
         if reply.status not in _BODILESS and not any(name == b"content-length" for name, _ in headers):
             headers.append((b"content-length", str(len(reply.body)).encode("ascii")))
         body = b"" if self.method == "HEAD" else reply.body
@@ -129,7 +129,7 @@ class AsgiExchange(Exchange):
             if self.body_limit is not None and self.received_bytes > self.body_limit:
                 self.over_limit = True
                 raise RequestTooLarge
-        elif not self.ended_s:
+        elif message["type"] == "http.disconnect" and not self.ended_s:
             self.disconnected = True
         return message
 
@@ -154,15 +154,18 @@ class AsgiExchange(Exchange):
         tap = self.tap
         if tap is None:
             return self.observe(message)
-        if message["type"] == "http.response.start" and tap.only_with:
-            # Most responses are none of the tap's business: find out without a coroutine and without decoding.
-            for name, _ in message.get("headers", ()):
-                if name.lower() in tap.only_with:
-                    return self._show(tap, message)
-            self.tap = None
-            tap.passed()
+        if message["type"] != "http.response.start":
+            return self._show(tap, message)
+        headers = message.get("headers", ())
+        if not isinstance(headers, list | tuple):
+            self.tap = None  # looking at an iterator would use it up
             return self.observe(message)
-        return self._show(tap, message)
+        # Most responses are none of the tap's business: find out without a coroutine and without decoding.
+        if not tap.only_with or any(name.lower() in tap.only_with for name, _ in headers):
+            return self._show(tap, message)
+        self.tap = None
+        tap.passed()
+        return self.observe(message)
 
     async def _show(self, tap: Tap, message: Message) -> None:
         """Show a message to the tap, before or after sending it. A tap that fails is cut off and logged."""

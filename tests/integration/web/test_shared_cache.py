@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smw.runtime import Runtime
-from smw.web import CacheMiddleware
+from smw.web import CacheMiddleware, MonitoringMiddleware
 from tests.unit.web.driving import call
 
 pytestmark = pytest.mark.service("redis")
@@ -50,10 +50,11 @@ async def test_workers_share_stored_responses_and_invalidations(redis_server, va
 async def test_a_dead_redis_is_no_outage(service_factory):
     """Requests are answered before, during and after."""
     server = service_factory("redis")
-    app = CacheMiddleware(Page())
+    app = MonitoringMiddleware(CacheMiddleware(Page()))
     async with worker(server.url):
         assert (await call(app, "/outage")).status == 200
         server.stop()
         for number in range(3):
             assert (await call(app, f"/outage/{number}")).status == 200
         assert (await call(app, "/outage", method="POST")).status == 200
+        assert (await call(app, "/health")).status == 200

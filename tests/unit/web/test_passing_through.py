@@ -61,6 +61,16 @@ async def test_every_message_is_handed_on_as_the_same_object(runtime):
     assert [id(message) for message in sent] == [id(message) for message in outgoing]
 
 
+async def test_headers_given_as_an_iterator_are_not_used_up(runtime):
+    """ASGI allows any iterable; the server is the one to walk it."""
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": iter([(b"cache-control", b"max-age=9")])})
+        await send({"type": "http.response.body"})
+
+    assert (await call(stack(app))).headers == {"cache-control": "max-age=9"}
+
+
 async def test_the_body_is_not_touched_before_the_application_asks(runtime):
     """No middleware reads ahead."""
 
