@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console
@@ -19,9 +21,9 @@ _EXCERPT = (
     ("smw_stream_records_total", {"outcome": "dead"}),
 )
 _NEXT = (
-    ("python3 noxfile.py tests", "the whole suite, against real Redis and memcached"),
-    ("smw explain examples.music_agent.domain:get_playlist", "what stands around one function"),
-    ("uvicorn --factory examples.music_agent.app:create_app", "the service, for your own requests"),
+    ("python3 noxfile.py tests", "the whole suite, on real servers"),
+    ("{python} -m smw explain examples.music_agent.domain:get_playlist", "what stands around a function"),
+    ("{python} -m uvicorn --factory examples.music_agent.app:create_app", "the service, for your own requests"),
 )
 
 
@@ -151,6 +153,9 @@ def _promises(found: Findings) -> Text:
 
 def _commands() -> Table:
     table = Table.grid(padding=(0, 2))
+    python = os.path.relpath(sys.executable)
+    if python.startswith(".."):
+        python = "python"
     for number, (command, about) in enumerate(_NEXT):
-        table.add_row("[bold]next[/]" if not number else "", f"[cyan]{command}[/]", about)
+        table.add_row("[bold]next[/]" if not number else "", f"[cyan]{command.format(python=python)}[/]", about)
     return table
