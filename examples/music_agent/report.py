@@ -21,9 +21,9 @@ _EXCERPT = (
     ("smw_stream_records_total", {"outcome": "dead"}),
 )
 _NEXT = (
-    ("python3 noxfile.py tests", "the whole suite, on real servers"),
-    ("{python} -m smw explain examples.music_agent.domain:get_playlist", "what stands around a function"),
-    ("{python} -m uvicorn --factory examples.music_agent.app:create_app", "the service, for your own requests"),
+    ("python3 noxfile.py tests", "the suite, on real servers"),
+    ("{python} -m smw explain examples.music_agent.domain:get_playlist", "a function's decorators"),
+    ("{python} -m uvicorn --factory examples.music_agent.app:create_app", "the service, for you"),
 )
 
 
@@ -153,6 +153,8 @@ def _promises(found: Findings) -> Text:
 
 def _commands() -> Table:
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(no_wrap=True)
     python = os.path.relpath(sys.executable)
     if python.startswith(".."):
         python = "python"
