@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 
+def _is_share(target: str | None) -> bool:
+    """Tell whether a target limits a cost as a share of the peer's: ``<= 0.5``, without a unit."""
+    return target is not None and target.startswith("<= ") and target.count(" ") == 1
+
+
 def draw(rows: Sequence[Row], path: Path) -> str:
     """Write the chart to `path` and return a line that says so, or why there is none."""
-    bars = [row for row in rows if row.ratio is not None and row.target is not None and row.target.count(" ") == 1]
+    bars = [row for row in rows if row.ratio is not None and _is_share(row.target)]
     if not bars:
         return "chart: no ratio was measured"
     try:
@@ -36,7 +41,7 @@ def draw(rows: Sequence[Row], path: Path) -> str:
     for place, row in zip(places, bars, strict=True):
         limit = float((row.target or "").split()[1])
         axes.plot([limit, limit], [place - 0.4, place + 0.4], color="black", linewidth=1.5)
-        axes.annotate(f" {row.ratio:.2f}", (row.ratio or 0.0, place), va="center")
+        axes.annotate(f" {row.ratio:.2f}", (max(row.ratio or 0.0, limit), place), va="center")
     axes.axvline(1.0, color="grey", linewidth=0.8, linestyle=":")
     axes.set_yticks(places, [f"{row.task}\n{row.system}" for row in bars], fontsize=8)
     axes.set_xlabel("cost as a share of the peer's in the same run (black: target, dotted: the peer)")
