@@ -48,10 +48,7 @@ class PipelineSource(PolicySource):
 
     async def opened(self, runtime: Runtime) -> None:
         """Start serving; a stream that nobody handles stops the startup."""
-        for name in self._in_app:
-            worker = asyncio.create_task(runtime.pipeline.serve(name), name=f"smw-stream-{name}")
-            worker.add_done_callback(_report)
-            self._workers[name] = worker
+        self._workers = {name: _serving(runtime, name) for name in self._in_app}
         if self._workers:
             done, _ = await asyncio.wait(self._workers.values(), timeout=0)
             for worker in done:
@@ -62,13 +59,18 @@ class PipelineSource(PolicySource):
         workers, self._workers = self._workers, {}
         await _stop(runtime, workers)
         settings = runtime.pipeline.settings
-        if workers and settings.redis_url is None:
-            rest = {
-                name: asyncio.create_task(runtime.pipeline.serve(name, until_empty=True), name=worker.get_name())
-                for name, worker in workers.items()
-            }
+        well = [name for name, worker in workers.items() if not worker.cancelled() and worker.exception() is None]
+        if well and settings.redis_url is None:
+            rest = {name: _serving(runtime, name, until_empty=True) for name in well}
             await asyncio.wait(rest.values(), timeout=settings.drain_s)
             await _stop(runtime, rest)
+
+
+def _serving(runtime: Runtime, name: str, *, until_empty: bool = False) -> asyncio.Task[None]:
+    serve = runtime.pipeline.serve(name, until_empty=until_empty)
+    worker = asyncio.create_task(serve, name=f"smw-stream-{name}")
+    worker.add_done_callback(_report)
+    return worker
 
 
 async def _stop(runtime: Runtime, workers: Mapping[str, asyncio.Task[None]]) -> None:
