@@ -105,7 +105,7 @@ class Denied(SmwError, PermissionError):
     """
 
     def __init__(self, *, control: str, clause: str, missing: str) -> None:
-        super().__init__("SMW-A101", f"denied by {control} ({clause}): {missing}", fix=missing)
+        super().__init__("SMW-A101", f"denied by {control} ({clause}): {missing}")
         self.control = control
         self.clause = clause
         self.missing = missing
