@@ -34,7 +34,7 @@ class Registration(Advice):
 
     def check(self, target: Target) -> None:
         """Refuse functions that cannot take a record."""
-        self._shape = Shape(target, self.name, many_unless_said=self.kind == "batch")
+        self._shape = Shape(target, self.name, many_unless_said=self.kind == "batch", has_context=self.kind == "stream")
 
     def decorated(self, fn: Any) -> None:
         """Register the function with everything that stands below."""

@@ -188,7 +188,7 @@ class Pipeline:
 
         Args:
             name: The stream.
-            source: Where from, instead of the decorator's ``source``.
+            source: Where from, instead of the decorator's ``source``; a `Stream` object is closed at the end.
             stop: End when this is set; ``pipeline.stop(name)`` does the same.
             until_empty: End once no record waits and none is in work.
 

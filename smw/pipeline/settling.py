@@ -39,8 +39,9 @@ class Settler:
 
     def add(self, position: str) -> None:
         """Settle `position` soon."""
+        if not self._waiting:
+            self._any.set()
         self._waiting.append(position)
-        self._any.set()
 
     async def run(self) -> None:
         """Settle what is added, until cancelled; a store that is away is asked again."""

@@ -27,18 +27,20 @@ class Shape:
         target: The function.
         decorator: Name of the decorator, for messages.
         many_unless_said: A first parameter without annotation takes a list of records.
+        has_context: A parameter named ``ctx`` gets the context of a record.
 
     Raises:
         DecorationError: The function cannot be called with a record.
     """
 
-    def __init__(self, target: Target, decorator: str, *, many_unless_said: bool) -> None:
+    def __init__(self, target: Target, decorator: str, *, many_unless_said: bool, has_context: bool) -> None:
         self.target = target
         self.is_async = target.kind is Kind.ASYNC
         self._many_unless_said = many_unless_said
+        self._has_context = has_context
         self._check(f"@{decorator}")
         parameters = list(target.signature.parameters.values()) if target.signature else []
-        self.wants_context = any(p.name == "ctx" for p in parameters[1:])
+        self.wants_context = has_context and any(p.name == "ctx" for p in parameters[1:])
         self._annotation: Any = parameters[0].annotation if parameters else _P.empty
 
     def _check(self, what: str) -> None:
@@ -65,10 +67,11 @@ class Shape:
                 "SMW-P105", message, fix=f"def {target.qualname.rpartition('.')[2]}(event: dict): ..."
             )
         required = [p.name for p in rest if p.default is _P.empty and p.kind in (*_POSITIONAL, _P.KEYWORD_ONLY)]
-        unknown = [name for name in required if name != "ctx"]
+        unknown = [name for name in required if name != "ctx" or not self._has_context]
         if unknown:
             message = f"{what} calls {target.qualname} with the record alone, but it also requires {', '.join(unknown)}"
-            raise DecorationError("SMW-P105", message, fix="give them defaults; a parameter named ctx gets the context")
+            fix = "give them defaults" + "; a parameter named ctx gets the context" * self._has_context
+            raise DecorationError("SMW-P105", message, fix=fix)
 
     @functools.cached_property
     def hint(self) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw._kernel.signals import RecordDead, RecordDone, RecordRetried
 from smw.errors import BackpressureError, RecordError, SmwError, Unavailable
-from smw.pipeline.deadletter import SUFFIX, DeadLetter
+from smw.pipeline.deadletter import DeadLetter
 from smw.pipeline.lanes import Condemned, Lane, Lanes
 from smw.pipeline.retry import Backoff, Retry
 
@@ -123,28 +123,35 @@ class Workers:
                 since = now()
 
     async def _work_lane(self, lane: Lane) -> None:
+        queue = lane.queue
         for _ in range(_RUN):
-            record = lane.queue[0]
-            if not await self._attempt(lane, record):
+            record = queue[0]
+            is_plain = record.attempt == 1 and lane.condemned is None
+            if not await (self._try(lane, record) if is_plain else self._attempt(lane, record)):
                 return
-            self._suspects.discard(record.position)
-            lane.queue.popleft()
-            lane.solo = max(0, lane.solo - 1)
-            if not lane.queue or self.stopping or (self._handler.many and not lane.solo):
+            queue.popleft()
+            if lane.solo:
+                lane.solo -= 1
+            if not queue or self.stopping or (self._handler.many and not lane.solo):
                 break
         self._lanes.give_back(lane)
 
     async def _attempt(self, lane: Lane, record: Record) -> bool:
-        """Try a record once; True when it is done with, False when its lane waits."""
-        doomed = lane.condemned
-        if doomed is None and record.attempt > self._policy.most_deaths and record.position in self._suspects:
+        """Try once a record that may have a past; True when it is done with, False when its lane waits."""
+        position, doomed = record.position, lane.condemned
+        is_suspect = position in self._suspects
+        if is_suspect and doomed is None and record.attempt > self._policy.most_deaths:
             doomed = Condemned("crashed", "its worker died", record.attempt - 1)
         if doomed is not None:
-            return await self._bury(lane, record, doomed)
-        if record.position in self._suspects:
+            is_done = await self._bury(lane, record, doomed)
+        elif is_suspect:
             async with self._alone:
-                return not self.stopping and await self._try(lane, record)
-        return await self._try(lane, record)
+                is_done = not self.stopping and await self._try(lane, record)
+        else:
+            is_done = await self._try(lane, record)
+        if is_done:
+            self._suspects.discard(position)
+        return is_done
 
     async def _try(self, lane: Lane, record: Record) -> bool:
         try:
@@ -220,7 +227,7 @@ class Workers:
             return False
         lane.condemned = None
         kind = why.error.partition(":")[0]
-        _log.error("stream %s: record %s went to %s%s: %s, %s", name, position, name, SUFFIX, why.reason, kind)
+        _log.error("stream %s: record %s became a dead letter: %s, %s", name, position, why.reason, kind)
         self._tally.dead += 1
         self._host.bus.send(RecordDead(name, why.reason))
         self._buried(position)

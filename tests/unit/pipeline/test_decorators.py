@@ -156,6 +156,14 @@ def test_functions_that_cannot_take_a_record(own, fn, said):
         assert caught.value.fix
 
 
+def test_a_batch_job_has_no_record_context(own):
+    """Rows of a file have no context: asking for one is refused when decorating."""
+    with pytest.raises(DecorationError, match="also requires ctx"):
+
+        @own.batch_transform("b")
+        def job(rows, ctx): ...
+
+
 def test_bound_methods_partials_and_callable_objects(own):
     """Whatever can be called with a record can be registered."""
 

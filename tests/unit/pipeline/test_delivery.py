@@ -545,6 +545,6 @@ async def test_logs_name_the_record_and_never_its_content(caplog):
         await own.emit("s", "person")
         await own.serve("s", until_empty=True)
     text = caplog.text
-    assert "record 1 went to s.dlq: failed, ValueError" in text
+    assert "record 1 became a dead letter: failed, ValueError" in text
     assert "secret" not in text
     assert "person" not in text
