@@ -121,7 +121,7 @@ class CachedFunction:
         return value if taken else await proceed()
 
     async def _look(self, flight: Hashable, place: Place, mode: Mode) -> Look:
-        """Look at the servers without a flight: a hit there is the usual case, and a flight costs more than the look."""
+        """Look at the servers without a flight, which would cost more than the look itself."""
         self._looking.add(flight)
         try:
             return await self._engine.look(place, self.policy, mode)

@@ -203,14 +203,20 @@ async def test_cancelled_calls_leave_no_reply_behind(kit):
 
 
 async def test_overrun_is_a_timeout_and_the_next_call_works(kit):
-    """A call that is given no time fails with `timeout`, and the next one gets its own answer."""
+    """A call that is given next to no time gets its own answer or fails with `timeout`, and so does the next one."""
     if kit.how["mode"] == "sync" or kit.store.name == "local":
         pytest.skip("blocking clients have fixed time-outs")
-    await kit.write("k", b"x", await kit.read("k"))
-    for _ in range(20):
-        with pytest.raises(StoreFailedError, match="timeout"):
-            await kit.store.read(kit.name("k"), [], mode="async", timeout_s=0.0)
-    assert (await kit.read("k")).blob == b"x"
+    for number in range(2):
+        await kit.write(f"k{number}", b"%d" % number, await kit.read(f"k{number}"))
+    kinds = set()
+    for turn in range(200):
+        try:
+            found = await kit.store.read(kit.name(f"k{turn % 2}"), [], mode="async", timeout_s=turn % 5 * 2e-5)
+            assert found.blob == b"%d" % (turn % 2)
+        except StoreFailedError as error:
+            kinds.add(error.kind)
+    assert kinds <= {"timeout"}
+    assert (await kit.read("k1")).blob == b"1"
 
 
 async def test_many_callers_at_once(kit):

@@ -1,0 +1,120 @@
+"""What the decorators refuse when decorating, and that each refusal names the remedy."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from smw import cache as cache_module
+from smw import cached, invalidate
+from smw.cache import Cache
+from smw.errors import ConfigError, DecorationError, StackingError
+
+
+def plain(user_id: int, *, lang: str = "en") -> str:
+    return f"{user_id}{lang}"
+
+
+@pytest.mark.parametrize(
+    ("decorate", "error", "says"),
+    [
+        (lambda: cached(plain), DecorationError, "@cached(ttl=60)"),
+        (lambda: cached("60"), DecorationError, "seconds or a timedelta"),
+        (lambda: cached(True), DecorationError, "seconds or a timedelta"),
+        (lambda: cached(None), DecorationError, "seconds or a timedelta"),
+        (lambda: cached(-1), ConfigError, "negative"),
+        (lambda: cached(timedelta(seconds=-1)), ConfigError, "negative"),
+        (lambda: cached(math.nan), ConfigError, "negative"),
+        (lambda: cached(1, tags="user"), DecorationError, "sequence of texts"),
+        (lambda: cached(1, tags=[""]), DecorationError, "not empty"),
+        (lambda: cached(1, tags=[1]), DecorationError, "not empty"),
+        (lambda: cached(1, tags=["{user_id"]), DecorationError, "malformed"),
+        (lambda: cached(1, tags=["{user_id!r}"]), DecorationError, "attributes"),
+        (lambda: cached(1, tags=["{user_id:>5}"]), DecorationError, "attributes"),
+        (lambda: cached(1, tags=["{0}"]), DecorationError, "attributes"),
+        (lambda: cached(1, tags=["user:{user}"])(plain), DecorationError, "Did you mean 'user_id'?"),
+        (lambda: cached(1, tags=[f"t{n}" for n in range(101)]), DecorationError, "100 tags"),
+        (lambda: cached(1, levels=("l1", "l4")), DecorationError, "l1, l2, l3"),
+        (lambda: cached(1, levels="l1"), DecorationError, "names of levels"),
+        (lambda: cached(1, levels=()), DecorationError, "names of levels"),
+        (lambda: cached(1, copy="shallow"), DecorationError, "auto, share, deep, decode"),
+        (lambda: cached(1, key="user_id"), DecorationError, "takes a function"),
+        (lambda: cached(1)(lambda: (yield 1)), DecorationError, "return a list"),
+        (lambda: invalidate(tags=[]), DecorationError, "names no tag"),
+        (lambda: invalidate(tags=["user:{user}"])(plain), DecorationError, "Did you mean 'user_id'?"),
+    ],
+)
+def test_wrong_decoration_is_refused_with_a_remedy(decorate, error, says):
+    """Each mistake raises at import and the message says what to write instead."""
+    with pytest.raises(error) as caught:
+        decorate()
+    assert says in str(caught.value)
+    assert "fix:" in str(caught.value)
+
+
+async def test_async_generator_is_refused():
+    """A result that is used up by reading it cannot be kept."""
+
+    async def numbers():
+        yield 1
+
+    with pytest.raises(DecorationError, match="return a list"):
+        cached(1)(numbers)
+
+
+def test_ttl_beyond_ten_years_is_cut_and_warned():
+    """A time to live that can only be a mistake is cut, and says so."""
+    with pytest.warns(UserWarning, match="ten years"):
+        assert "3.1536e+08" in repr(cached(1e12)(plain).__smw_stack__.advices[0].describe())
+
+
+def test_timedelta_and_float_are_fine(cache):
+    """Seconds may be given as int, float or timedelta."""
+    for ttl in (1, 0.5, timedelta(minutes=1)):
+        assert cache.cached(ttl)(plain)(1) == "1en"
+
+
+def test_tags_may_reach_into_attributes(cache):
+    """A field may name an attribute of an argument."""
+    calls = []
+
+    @cache.cached(60, tags=["user:{user.real}"])
+    def load(user: int) -> int:
+        calls.append(user)
+        return user
+
+    load(7)
+    cache.drop_sync(tags=["user:7"])
+    load(7)
+    assert calls == [7, 7]
+
+
+def test_caching_what_it_invalidates_is_refused(cache):
+    """`cached` and `invalidate` on one tag would drop what was just stored."""
+    with pytest.raises(StackingError, match="share the tag"):
+        cache.invalidate(tags=["user"])(cache.cached(60, tags=["user"])(plain))
+
+
+def test_undecorated_function_has_no_info():
+    """Asking about a function that is not cached names the mistake."""
+    with pytest.raises(ConfigError, match="not decorated with @cached"):
+        cache_module.info(plain)
+    with pytest.raises(ConfigError, match="not decorated with @cached"):
+        cache_module.key_for(plain, 1)
+
+
+def test_unknown_setting_names_the_nearest():
+    """A typo in a setting is one error that names the right one."""
+    with pytest.raises(ConfigError, match="l1_size"):
+        Cache(l1_siz=10)
+
+
+def test_key_that_is_none_is_refused(cache):
+    """A key that no call can have is refused before any server sees it."""
+    for bad in ("a b", "a\r\nflush_all", "", "x" * 300, 7):
+        with pytest.raises(ConfigError, match="full keys"):
+            cache.drop_sync(keys=[bad])
+    with pytest.raises(ConfigError, match="sequences"):
+        cache.drop_sync(tags="user")

@@ -1,0 +1,135 @@
+"""What the cache's settings mean: sizes, encryption, pickles, names."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from smw import cache as cache_module
+from smw.cache import Cache
+from smw.errors import ConfigError
+from tests.unit.cache.test_levels import Source, loader
+
+KEYS = {"k1": b"1" * 32}
+
+
+def blobs(bench) -> list[bytes]:
+    return [blob for store in bench.stores.values() for blob, _ in store.data.values()]
+
+
+def test_values_are_sealed_where_there_is_a_key(bench):
+    """With a key nothing readable reaches a server, and another process with the key reads it."""
+    source = Source()
+    source.value = "secret" * 10
+    loader(bench.cache("l2", encryption_keys=KEYS, compression=False), source)(1)
+    assert blobs(bench)
+    assert all(b"secret" not in blob for blob in blobs(bench))
+    assert loader(bench.cache("l2", encryption_keys=KEYS), source)(1)["value"] == source.value
+    assert source.reads == 1
+
+
+def test_rolled_out_key_reads_what_the_old_one_sealed(bench):
+    """A new first key seals; what the old one sealed still opens."""
+    source = Source()
+    loader(bench.cache("l2", encryption_keys=KEYS), source)(1)
+    loader(bench.cache("l2", encryption_keys={"k2": b"2" * 32, **KEYS}), source)(1)
+    assert source.reads == 1
+
+
+def test_entries_swapped_between_keys_do_not_open(bench):
+    """A value moved to another key by whoever can write to the server is a miss."""
+    source = Source()
+    load = loader(bench.cache("l2", encryption_keys=KEYS), source)
+    load(1)
+    load(2)
+    store = bench.stores["l2"]
+    one, two = store.data
+    store.data[one], store.data[two] = store.data[two], store.data[one]
+    assert loader(bench.cache("l2", encryption_keys=KEYS), source)(1)["user"] == 1
+    assert source.reads == 3
+
+
+def test_encryption_without_a_key():
+    """Production refuses to start; development warns and uses a key of its own."""
+    from smw._kernel.host import Host
+
+    with pytest.raises(ConfigError, match="encryption"):
+        Cache(encryption=True, host=Host(profile="production"))
+    Cache(encryption=True)
+
+
+def test_process_key_is_announced(caplog):
+    """The key that nobody else knows is named in a warning."""
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        Cache(encryption=True)
+    assert "only this process" in caplog.text
+
+
+def test_pickles_need_encryption(bench):
+    """Pickles are refused without a seal, and with one they store what no other form takes."""
+    with pytest.raises(ConfigError, match="allow_pickle"):
+        Cache(allow_pickle=True)
+    cache = bench.cache("l2", allow_pickle=True, encryption_keys=KEYS)
+    load = cache.cached(60)(lambda: ValueError("kept"))
+    load()
+    again = bench.cache("l2", allow_pickle=True, encryption_keys=KEYS).cached(60)(lambda: ValueError("kept"))
+    assert again().args == ("kept",)
+    assert len(blobs(bench)) == 1
+
+
+def test_large_values_are_compressed(bench):
+    """A compressible value takes less than its size, unless compression is off."""
+    source = Source()
+    source.value = "a" * 10_000
+    loader(bench.cache("l2"), source)(1)
+    assert max(map(len, blobs(bench))) < 500
+    loader(bench.cache("l2", compression=False), source)(2)
+    assert max(map(len, blobs(bench))) > 10_000
+
+
+def test_namespaces_keep_services_apart(bench):
+    """Two services with the same functions on one server share nothing."""
+    source = Source()
+    loads = [loader(bench.cache("l2", namespace=name), source) for name in ("shop", "bank")]
+    assert len({cache_module.key_for(load, 1) for load in loads}) == 2
+    for load in loads:
+        load(1)
+    assert source.reads == 2
+
+
+def test_memory_can_be_off(bench):
+    """With no entries in memory every call asks the servers."""
+    source = Source()
+    load = loader(bench.cache("l2", l1_size=0), source)
+    for _ in range(3):
+        load(1)
+    assert source.reads == 1
+    assert cache_module.info(load).hits == {"l2": 2}
+
+
+def test_longest_times_per_level(bench):
+    """`l1_ttl` shortens the life in memory alone."""
+    source = Source()
+    load = loader(bench.cache(l1_ttl=5.0), source)
+    load(1)
+    bench.clock.advance(5.1)
+    load(1)
+    assert source.reads == 2
+
+
+def test_production_without_a_name_warns(caplog):
+    """A remote level without service name or namespace is pointed out in production."""
+    from smw._kernel.host import Host
+
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        Cache(l2_host="redis://127.0.0.1:1/0", host=Host(profile="production"))
+    assert "CACHE_NAMESPACE" in caplog.text
+
+
+def test_forgotten_debt_of_a_test_is_none():
+    """A cache that was never used closes without a word and without a connection."""
+    made = Cache(l2_host="redis://127.0.0.1:1/0", l3_servers=["127.0.0.1:1"])
+    made.close()
+    made.close()
+    assert made.backends() == {"redis": True, "memcached 127.0.0.1:1": True}
