@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smw.web.exchange import Fields
 from smw.web.http_cache.declined import Declined
@@ -194,3 +196,28 @@ def test_declined_uris_are_looked_up_again_after_a_while(monkeypatch):
     for key in "abc":
         declined.add(key, now=0.0)
     assert not declined.covers("a", 1.0)
+
+
+_DIRECTIVES = (
+    "max-age=60",
+    "s-maxage=60",
+    "public",
+    "no-store",
+    "private",
+    "no-cache",
+    "max-age=x",
+    "immutable",
+    '"',
+    "",
+)
+_FORBIDDING = {"no-store", "private", "no-cache", '"'}
+
+
+@given(st.lists(st.sampled_from(_DIRECTIVES), max_size=5), st.booleans(), st.sampled_from([200, 206, 302, 404, 500]))
+def test_nothing_is_stored_without_freshness_or_against_a_word(parts, cookie, status):
+    """Whatever is combined: a lifetime, no word against it, a storable status, and for cookies a shared mark."""
+    found = storable(Wish(has_cookie=cookie), status, Fields([("Cache-Control", ", ".join(parts))]), now=NOW)
+    fresh = "s-maxage=60" in parts or ("max-age=60" in parts and "max-age=x" not in parts)
+    shared = not cookie or "public" in parts or "s-maxage=60" in parts
+    expected = fresh and shared and status in (200, 404) and not _FORBIDDING & set(parts)
+    assert (found is not None) is expected
