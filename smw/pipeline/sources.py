@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
-import weakref
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.loops import PerLoop
 from smw.errors import ConfigError, nearest
 from smw.pipeline.memory import MemoryHub
 from smw.pipeline.ports import Stream
@@ -34,12 +33,11 @@ class Sources:
     def __init__(self, settings: PipelineSettings, host: Host) -> None:
         self._settings = settings
         self._host = host
-        self._writers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Writers] = weakref.WeakKeyDictionary()
+        self._writers: PerLoop[_Writers] = PerLoop(dict, _close)
         self._hub = MemoryHub(host.clock, settings.stream_buffer_size)
 
     def forget(self) -> None:
-        """Drop everything without touching it: in a forked child it still belongs to the parent."""
-        self._writers = weakref.WeakKeyDictionary()
+        """Start with empty in-memory streams: in a forked child the records still belong to the parent."""
         self._hub = MemoryHub(self._host.clock, self._settings.stream_buffer_size)
 
     def is_memory(self, source: Any) -> bool:
@@ -80,7 +78,7 @@ class Sources:
         address = self._address(source)
         if not isinstance(address, str):
             return address  # type: ignore[no-any-return]
-        writers = self._writers.setdefault(asyncio.get_running_loop(), {})
+        writers = self._writers.get()
         if (name, address) not in writers:
             writers[name, address] = self._open(name, address, "smw")
         return writers[name, address]
@@ -102,5 +100,9 @@ class Sources:
 
     async def close_writers(self) -> None:
         """Close the writers of the running event loop."""
-        for writer in self._writers.pop(asyncio.get_running_loop(), {}).values():
-            await writer.close()
+        await self._writers.aclose()
+
+
+async def _close(writers: _Writers) -> None:
+    for writer in writers.values():
+        await writer.close()

@@ -358,3 +358,14 @@ async def _accepts(own, accepted):
 
 async def _handled(seen, accepted):
     return seen >= set(accepted)
+
+
+def test_connections_end_with_their_event_loop(redis_server, stream):
+    """One `asyncio.run` after another, without closing anything: no connection is left open."""
+    own, seen = pipeline.Pipeline(redis_url=redis_server.url), []
+    own.stream_process(stream)(seen.append)
+    for number in range(3):
+        asyncio.run(own.emit(stream, number))
+    asyncio.run(own.serve(stream, until_empty=True))
+    own.close()
+    assert seen == [0, 1, 2]
