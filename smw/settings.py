@@ -129,6 +129,9 @@ class MonitorSettings(PartSettings):
     otlp_endpoint: str | None = _setting(None, "OTEL_EXPORTER_OTLP_ENDPOINT", "collector's base URL; needs extra otel")
     series_max: int = _setting(2000, "MONITOR_SERIES_MAX", "series kept per metric; the rest share one", ge=1)
     metrics_push_gateway: str | None = _setting(None, "METRICS_PUSH_GATEWAY", "Pushgateway URL", used=False)
+    workers_dir: Path | None = _setting(
+        None, "MONITOR_WORKERS_DIR", "folder that the workers of a host share; unset: each shows its own figures"
+    )
     logs: Literal["json", "off"] = _setting("off", "MONITOR_LOGS", "json: log records of smw as JSON lines on stderr")
 
 

@@ -39,12 +39,37 @@ class Facts:
 
     def __init__(self) -> None:
         self._sources: tuple[FactSource, ...] = ()
+        self._watchers: tuple[Callable[[], None], ...] = ()
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether anybody keeps figures."""
+        return bool(self._sources)
+
+    def watch(self, look: Callable[[], None]) -> Callable[[], None]:
+        """Call `look` after a source was added and before one is removed; returns the function that ends that."""
+        self._watchers = (*self._watchers, look)
+
+        def end() -> None:
+            self._watchers = tuple(other for other in self._watchers if other is not look)
+
+        return end
+
+    def _changed(self) -> None:
+        for look in self._watchers:
+            try:
+                look()
+            except Exception:  # noqa: BLE001 - the part that opens or closes must not fail for it
+                _log.exception("looking at the facts failed")
 
     def add(self, source: FactSource) -> Callable[[], None]:
         """Register `source`; returns the function that removes it."""
         self._sources = (*self._sources, source)
+        self._changed()
 
         def remove() -> None:
+            if source in self._sources:
+                self._changed()
             self._sources = tuple(other for other in self._sources if other is not source)
 
         return remove

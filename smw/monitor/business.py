@@ -11,9 +11,11 @@ from smw._kernel.call import Call, Target
 from smw._kernel.chain import Bound, Proceed
 from smw.monitor.cells import Histogram, Labels, Losses, Reading, Series
 from smw.monitor.instruments import OUTCOMES, business_total, business_value
+from smw.monitor.memory import Memory
 
 if TYPE_CHECKING:
     from smw.monitor.decorators import BusinessMetric
+    from smw.monitor.totals import Rows
 
 __all__ = ["Business"]
 
@@ -27,9 +29,11 @@ class Business:
     Args:
         limit: Series kept per metric.
         losses: Where what cannot be counted is reported.
+        memory: Where the cells are kept.
     """
 
-    def __init__(self, *, limit: int, losses: Losses) -> None:
+    def __init__(self, *, limit: int, losses: Losses, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
         self._limit = limit
         self._losses = losses
         self._lock = threading.Lock()
@@ -39,13 +43,17 @@ class Business:
     def _total(self, name: str) -> Series:
         with self._lock:
             if name not in self._totals:
-                self._totals[name] = Series(business_total(name), limit=self._limit, losses=self._losses)
+                self._totals[name] = Series(
+                    business_total(name), limit=self._limit, losses=self._losses, memory=self._memory
+                )
             return self._totals[name]
 
     def _value(self, name: str) -> Histogram:
         with self._lock:
             if name not in self._values:
-                self._values[name] = Histogram(business_value(name), limit=self._limit, losses=self._losses)
+                self._values[name] = Histogram(
+                    business_value(name), limit=self._limit, losses=self._losses, memory=self._memory
+                )
             return self._values[name]
 
     def declare(self, metric: BusinessMetric) -> None:
@@ -116,9 +124,21 @@ class Business:
         for cells in (*self._totals.values(), *self._values.values()):
             cells.after_fork()
 
+    def _every(self) -> tuple[Series | Histogram, ...]:
+        with self._lock:
+            return (*self._totals.values(), *self._values.values())
+
+    def settle(self) -> None:
+        """Move to the cells that the memory hands out now."""
+        for cells in self._every():
+            cells.settle()
+
     def read(self) -> Iterator[Reading]:
         """Yield every business metric."""
-        with self._lock:
-            every = (*self._totals.values(), *self._values.values())
-        for cells in every:
+        for cells in self._every():
             yield cells.read()
+
+    def rows(self) -> Iterator[Rows]:
+        """Yield a copy of all cells by instrument."""
+        for cells in self._every():
+            yield from cells.rows()

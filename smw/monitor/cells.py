@@ -1,4 +1,4 @@
-"""The cells that metrics are kept in: plain numbers under a lock, bounded in number; knows no exposition format."""
+"""The series that metrics are kept in: numbers under a lock, bounded in number; knows no exposition format."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import math
 import threading
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from smw.monitor.instruments import DROPPED, OVERFLOW, Instrument
+from smw.monitor.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Histogram", "Labels", "Losses", "Reading", "Series", "clean"]
+__all__ = ["Cells", "Histogram", "Labels", "Losses", "Reading", "Series", "clean"]
 
 Labels = tuple[tuple[str, str], ...]
+Cells: TypeAlias = "list[float] | memoryview[float]"  # private, or in the file of this worker
 _LABEL_BYTES = 256
 _SAID_MAX = 100
 _log = logging.getLogger("smw.monitor")
@@ -44,12 +46,24 @@ def clean(value: object) -> str:
     return text.encode("utf-8", "replace")[:_LABEL_BYTES].decode("utf-8", "ignore")
 
 
-class Losses:
-    """Counts the telemetry that was given up, and says so once for each cause."""
+def moved(cells: Cells, fresh: Cells) -> Cells:
+    """Return `fresh` with the figures of `cells` in it."""
+    for place, value in enumerate(cells):
+        fresh[place] = value
+    return fresh
 
-    def __init__(self) -> None:
+
+class Losses:
+    """Counts the telemetry that was given up, and says so once for each cause.
+
+    Args:
+        memory: Where the counts are kept.
+    """
+
+    def __init__(self, memory: Memory | None = None) -> None:
         self._lock = threading.RLock()
-        self._counts: dict[str, float] = {}
+        self._memory = memory or Memory()
+        self._counts: dict[str, Cells] = {}
         self._said: set[str] = set()
 
     def lost(self, kind: str, why: str, *args: object) -> None:
@@ -61,7 +75,10 @@ class Losses:
             *args: Its arguments.
         """
         with self._lock:
-            self._counts[kind] = self._counts.get(kind, 0.0) + 1.0
+            cell = self._counts.get(kind)
+            if cell is None:
+                cell = self._counts[kind] = self._memory.cells(DROPPED, (("kind", kind),), 1)
+            cell[0] += 1.0
             text = why % args
             first = text not in self._said and len(self._said) < _SAID_MAX
             if first:
@@ -74,10 +91,21 @@ class Losses:
         self._lock = threading.RLock()
         self._counts = {}
 
+    def settle(self) -> None:
+        """Move to the cells that the memory hands out now."""
+        with self._lock:
+            for kind, cell in self._counts.items():
+                self._counts[kind] = moved(cell, self._memory.cells(DROPPED, (("kind", kind),), 1))
+
     def read(self) -> Reading:
         """Return the counts by kind."""
         with self._lock:
-            return Reading(DROPPED, [((("kind", kind),), [count]) for kind, count in self._counts.items()])
+            return Reading(DROPPED, [((("kind", kind),), [cell[0]]) for kind, cell in self._counts.items()])
+
+    def rows(self) -> Iterator[tuple[Instrument, list[tuple[Labels, list[float]]]]]:
+        """Yield the counts by kind."""
+        reading = self.read()
+        yield reading.instrument, reading.rows
 
 
 class _Cells:
@@ -86,15 +114,20 @@ class _Cells:
     The lock is re-entrant because a garbage collection inside it may end a generator that counts something.
     """
 
-    def __init__(self, instrument: Instrument, *, limit: int, losses: Losses) -> None:
+    def __init__(self, instrument: Instrument, *, limit: int, losses: Losses, memory: Memory | None = None) -> None:
         self.instrument = instrument
+        self._memory = memory or Memory()
         self._width = len(instrument.buckets) + 2 if instrument.kind == "histogram" else 1
         self._limit = limit
         self._losses = losses
         self._lock = threading.RLock()
-        self._cells: dict[Labels, list[float]] = {}
+        self._cells: dict[Labels, Cells] = {}
+        self._handles: dict[Labels, list[Cells]] = {}
 
-    def _cell(self, labels: Labels) -> list[float]:
+    def _new(self, labels: Labels) -> Cells:
+        return self._memory.cells(self.instrument, labels, self._width)
+
+    def _cell(self, labels: Labels) -> Cells:
         """Return the cell of `labels`, made on first use; the overflow's once the limit is reached."""
         labels = tuple((name, clean(value)) for name, value in labels)
         with self._lock:
@@ -104,15 +137,19 @@ class _Cells:
             full = len(self._cells) >= self._limit
             if full:
                 labels = tuple((name, OVERFLOW) for name, _ in labels)
-            cell = self._cells.setdefault(labels, [0.0] * self._width)
+            cell = self._cells.get(labels)
+            if cell is None:
+                cell = self._cells[labels] = self._new(labels)
         if full:
             why = "metric %s has reached %d series; further ones are counted as %r"
             self._losses.lost("series", why, self.instrument.name, self._limit, OVERFLOW)
         return cell
 
-    def handle(self, labels: Labels) -> list[float]:
-        """Return the cell of `labels`, for `tick`; it stays the same, in forked children too."""
-        return self._cell(labels)
+    def handle(self, labels: Labels) -> list[Cells]:
+        """Return what holds the cell of `labels`, for `tick`; it stays the same, in forked children too."""
+        cell = self._cell(labels)
+        with self._lock:
+            return self._handles.setdefault(labels, [cell])
 
     def declare(self, *labels: tuple[str, str]) -> None:
         """Let the series of `labels` start at zero, so that its first increase can be seen."""
@@ -123,13 +160,26 @@ class _Cells:
         self._lock = threading.RLock()
         if self.instrument.kind == "gauge":
             self._cells = {}
-        for cell in self._cells.values():
-            cell[:] = [0.0] * self._width
+        self._move({labels: self._new(labels) for labels in self._cells})
+
+    def settle(self) -> None:
+        """Move to the cells that the memory hands out now."""
+        with self._lock:
+            self._move({labels: moved(cell, self._new(labels)) for labels, cell in self._cells.items()})
+
+    def _move(self, cells: dict[Labels, Cells]) -> None:
+        self._cells = cells
+        for labels, handle in self._handles.items():
+            handle[0] = self._cell(labels)
 
     def read(self) -> Reading:
         """Return a consistent copy."""
         with self._lock:
-            return Reading(self.instrument, [(labels, cell.copy()) for labels, cell in self._cells.items()])
+            return Reading(self.instrument, [(labels, list(cell)) for labels, cell in self._cells.items()])
+
+    def rows(self) -> Iterator[tuple[Instrument, list[tuple[Labels, list[float]]]]]:
+        """Yield a consistent copy with its instrument."""
+        yield self.instrument, self.read().rows
 
 
 class Series(_Cells):
@@ -141,10 +191,10 @@ class Series(_Cells):
         with self._lock:
             cell[0] += amount
 
-    def tick(self, cell: list[float]) -> None:
-        """Add 1 to a cell that `handle` returned."""
+    def tick(self, handle: list[Cells]) -> None:
+        """Add 1 to the cell that a handle holds."""
         with self._lock:
-            cell[0] += 1.0
+            handle[0][0] += 1.0
 
     def put(self, labels: Labels, value: float) -> None:
         """Set the series of `labels` to `value`."""

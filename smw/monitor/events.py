@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from smw._kernel.signals import Bus
+    from smw.monitor.memory import Memory
+    from smw.monitor.totals import Rows
 
 __all__ = ["Events"]
 
@@ -23,11 +25,12 @@ class Events:
         bus: Carries the signals.
         limit: Series kept per metric.
         losses: Where reaching the limit is reported.
+        memory: Where the cells are kept.
     """
 
-    def __init__(self, bus: Bus, *, limit: int, losses: Losses) -> None:
+    def __init__(self, bus: Bus, *, limit: int, losses: Losses, memory: Memory | None = None) -> None:
         def series(instrument: instruments.Instrument) -> Series:
-            made = Series(instrument, limit=limit, losses=losses)
+            made = Series(instrument, limit=limit, losses=losses, memory=memory)
             self._series.append(made)
             return made
 
@@ -66,6 +69,16 @@ class Events:
         """Start from zero in a forked child."""
         for series in self._series:
             series.after_fork()
+
+    def settle(self) -> None:
+        """Move to the cells that the memory hands out now."""
+        for series in self._series:
+            series.settle()
+
+    def rows(self) -> Iterator[Rows]:
+        """Yield a copy of all cells by instrument."""
+        for series in self._series:
+            yield from series.rows()
 
     def read(self) -> Iterator[Reading]:
         """Yield every metric that signals feed."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["DECLARED", "Instrument", "business_total", "business_value"]
 
@@ -46,6 +49,8 @@ HTTP_DURATION = Instrument(
     "http_request_duration_seconds", "histogram", "Seconds to the last byte of the answer.", _ROUTE, _SECONDS
 )
 HTTP_SIZE = Instrument("http_request_size_bytes", "summary", "Bytes of the request body.", ("method", "route"))
+HTTP_ROWS = Instrument("smw_http_rows", "histogram", "", _ROUTE, _SECONDS)
+"""What the three metrics above are kept as between workers: buckets, sum of seconds, sum of bytes. Never shown."""
 CONNECTIONS = Instrument("active_connections", "gauge", "Requests in flight and open WebSockets.")
 MEMORY = Instrument("memory_usage_bytes", "gauge", "Resident memory of this process.")
 MEMORY_LIMIT = Instrument("smw_memory_limit_bytes", "gauge", "Memory this process may use: its cgroup's limit, or RAM.")
@@ -79,6 +84,13 @@ DECLARED: tuple[Instrument, ...] = (
     DROPPED,
 )  # fmt: skip
 """All of them but the business metrics, which are named by users."""
+
+ACROSS: Mapping[str, Literal["max", "min"]] = {
+    "smw_backend_up": "min",
+    "smw_cache_breaker_state": "max",
+    "smw_stream_lag_records": "max",
+}
+"""Gauges that several workers see the same thing by; all others add up over the workers."""
 
 BUSINESS_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")
 LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,99}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from smw._kernel import current
@@ -14,12 +14,14 @@ from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw.monitor import decorators, instruments, logs, propagation
 from smw.monitor.business import Business
-from smw.monitor.cells import Losses, Reading, clean
+from smw.monitor.cells import Losses, Reading
 from smw.monitor.events import Events
 from smw.monitor.health import Health
 from smw.monitor.http import HttpMeter
-from smw.monitor.instruments import Instrument
-from smw.monitor.process import ProcessFacts
+from smw.monitor.memory import Memory
+from smw.monitor.process import Processes
+from smw.monitor.pulled import Pulled
+from smw.monitor.siblings import warn_of_siblings
 from smw.monitor.spans import ServerSpan, SpanBlock, Spans
 from smw.settings import MonitorSettings, build
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from smw.monitor.prometheus import Listener
+    from smw.monitor.shared import Shared
 
 __all__ = ["Monitor"]
 
@@ -69,22 +72,36 @@ class Monitor:
         self.settings = build(MonitorSettings, settings, options)
         self._host = host or Host()
         limit = self.settings.series_max
-        self._losses = Losses()
-        self.http = HttpMeter(limit=limit, losses=self._losses)
-        self.business = Business(limit=limit, losses=self._losses)
+        memory = Memory()
+        self._losses = losses = Losses(memory)
+        self.http = HttpMeter(limit=limit, losses=losses, memory=memory)
+        self.business = Business(limit=limit, losses=losses, memory=memory)
         self.spans = Spans(self.settings, self._host.service)
         self.health = Health(self._host)
-        self._events = Events(self._host.bus, limit=limit, losses=self._losses)
-        self._process = ProcessFacts(self._host.clock)
+        self._events = Events(self._host.bus, limit=limit, losses=losses, memory=memory)
+        self._pulled = Pulled(self._host.facts, memory, losses)
+        self._processes = Processes(self._host.clock)
+        self._shared = self._sharing(memory)
         self._lock = threading.RLock()
         self._registry: CollectorRegistry | None = None
         self._listener: Listener | None = None
         self._unlog: Callable[[], None] | None = None
         after_fork(self._after_fork)
 
+    def _sharing(self, memory: Memory) -> Shared | None:
+        folder = self.settings.workers_dir
+        if folder is None:
+            return None
+        from smw.monitor.shared import Shared
+
+        meters = (self._losses, self.http, self.business, self._events, self._pulled)
+        return Shared(folder, self._host, memory, meters, self._pulled, most=self.settings.series_max)
+
     def open(self) -> Self:
-        """Start what the settings ask for: the JSON log handler and the own listener; idempotent."""
+        """Start what the settings ask for: JSON logs, the own listener, figures of all workers; idempotent."""
         with self._lock:
+            if self._shared is not None:
+                self._shared.open()
             if self.settings.logs == "json" and self._unlog is None:
                 self._unlog = logs.install()
             if self.settings.prometheus_port is not None and self._listener is None:
@@ -107,6 +124,8 @@ class Monitor:
         self._events.close()
         if listener is not None:
             listener.close()
+        if self._shared is not None:
+            self._shared.close()
         self.spans.close()
         if unlog is not None:
             unlog()
@@ -137,8 +156,12 @@ class Monitor:
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
-        for meter in (self._losses, self.http, self.business, self._events, self._process, self.spans, self.health):
+        if self._shared is not None:
+            self._shared.after_fork()
+        for meter in (self._losses, self.http, self.business, self._events, self._pulled):
             meter.after_fork()
+        for other in (self._processes, self.spans, self.health):
+            other.after_fork()
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.after_fork()
@@ -212,17 +235,32 @@ class Monitor:
         """Yield every metric as it stands now; declared ones without a series come empty."""
         for instrument in instruments.DECLARED:
             yield Reading(instrument, [])
-        yield from self.http.read()
-        yield from self._process_facts()
         self._declare_business()
+        readings, others = self._of_all_workers() or (self._own(), set[int]())
+        yield from readings
+        yield from self._process_facts(others)
+
+    def _of_all_workers(self) -> tuple[Iterable[Reading], set[int]] | None:
+        """Return the metrics of all workers and the other workers' process ids; None where figures are private."""
+        if self._shared is None:
+            warn_of_siblings()
+            return None
+        try:
+            return self._shared.readings()
+        except Exception:  # noqa: BLE001 - a scrape shows what can be had
+            _log.exception("the other workers could not be looked at")
+            return None
+
+    def _own(self) -> Iterator[Reading]:
+        yield from self.http.read()
         yield from self.business.read()
         yield from self._events.read()
-        yield from self._facts()
+        yield from self._pulled.read()
         yield self._losses.read()
 
-    def _process_facts(self) -> list[Reading]:
+    def _process_facts(self, others: set[int]) -> list[Reading]:
         try:
-            return list(self._process.read())
+            return list(self._processes.read(others))
         except Exception:  # noqa: BLE001 - a scrape shows what can be had
             _log.exception("the process could not be looked at")
             return []
@@ -237,14 +275,3 @@ class Monitor:
     def _is_current(self) -> bool:
         runtime: Any = current.get()
         return bool(getattr(runtime, "is_open", False)) and runtime.host is self._host
-
-    def _facts(self) -> Iterator[Reading]:
-        """Yield the figures that other parts keep; those of one name and one set of labels are added up."""
-        declared = {instrument.name: instrument for instrument in instruments.DECLARED}
-        rows: dict[str, dict[Any, list[float]]] = {}
-        for fact in self._host.facts:
-            declared.setdefault(fact.name, Instrument(fact.name, fact.kind, fact.help))
-            labels = tuple((name, clean(value)) for name, value in fact.labels)
-            rows.setdefault(fact.name, {}).setdefault(labels, [0.0])[0] += fact.value
-        for name, found in rows.items():
-            yield Reading(declared[name], list(found.items()))

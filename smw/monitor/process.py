@@ -1,7 +1,8 @@
-"""Memory and CPU of this process, read when somebody scrapes; knows no metrics library."""
+"""Memory and CPU of this process and its fellow workers, read when somebody scrapes; knows no metrics library."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -12,11 +13,11 @@ from smw.monitor.cells import Reading
 from smw.monitor.instruments import CPU, MEMORY, MEMORY_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from smw._kernel.clock import Clock
 
-__all__ = ["ProcessFacts", "allotted_cpus", "memory_limit_bytes"]
+__all__ = ["ProcessFacts", "Processes", "allotted_cpus", "memory_limit_bytes"]
 
 _WINDOW_S = 1.0
 _CGROUP = Path("/sys/fs/cgroup")
@@ -53,10 +54,12 @@ class ProcessFacts:
 
     Args:
         clock: Measures the windows.
+        pid: Which process; None takes this one.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, pid: int | None = None) -> None:
         self._clock = clock
+        self._pid = pid
         self._lock = threading.Lock()
         self._process: Any = None
         self._cpus = 1.0
@@ -68,7 +71,7 @@ class ProcessFacts:
     def _begin(self) -> None:
         import psutil
 
-        self._process = psutil.Process()
+        self._process = psutil.Process(self._pid)
         self._cpus = allotted_cpus()
         self._limit = memory_limit_bytes(lambda: int(psutil.virtual_memory().total))
         self._since = self._clock.now()
@@ -84,8 +87,8 @@ class ProcessFacts:
         percent = 100.0 * used_s / elapsed_s / self._cpus
         return percent if math.isfinite(percent) and percent > 0.0 else 0.0
 
-    def read(self) -> Iterator[Reading]:
-        """Yield memory, its limit, and CPU."""
+    def figures(self) -> tuple[float, float, float]:
+        """Return memory, its limit, and CPU."""
         with self._lock:
             if self._process is None:
                 self._begin()
@@ -96,13 +99,39 @@ class ProcessFacts:
                 self._since += elapsed_s
                 self._used_s = used_s
             process: Any = self._process
-            resident = float(process.memory_info().rss)
-            limit, percent = float(self._limit), self._percent
+            return float(process.memory_info().rss), float(self._limit), self._percent
+
+
+class Processes:
+    """This process and others that belong to it.
+
+    Args:
+        clock: Measures the windows of CPU.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._own = ProcessFacts(clock)
+        self._others: dict[int, ProcessFacts] = {}
+
+    def read(self, others: Iterable[int] = ()) -> Iterator[Reading]:
+        """Yield memory and CPU of all, and what they may have together.
+
+        Args:
+            others: Ids of the other processes; one that has just ended is left out.
+        """
+        self._others = {pid: self._others.get(pid) or ProcessFacts(self._clock, pid) for pid in others}
+        resident, limit, percent = self._own.figures()
+        for facts in tuple(self._others.values()):
+            with contextlib.suppress(Exception):
+                more, _, busy = facts.figures()
+                resident += more
+                percent += busy
         yield Reading(MEMORY, [((), [resident])])
         yield Reading(MEMORY_LIMIT, [((), [limit])])
         yield Reading(CPU, [((), [percent])])
 
     def after_fork(self) -> None:
         """Look at the child, not at the parent."""
-        self._lock = threading.Lock()
-        self._process = None
+        self._own = ProcessFacts(self._clock)
+        self._others = {}

@@ -119,7 +119,7 @@ def test_a_forked_child_counts_from_zero_and_never_waits_for_a_lock(unused_port,
 
     def hold():
         total = monitor.business._totals["sold"]
-        with monitor.http._lock, monitor.business._lock, total._lock, monitor._lock, monitor._process._lock:
+        with monitor.http._lock, monitor.business._lock, total._lock, monitor._lock, monitor._processes._own._lock:
             held.set()
             release.wait(10)
 

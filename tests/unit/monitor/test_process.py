@@ -7,7 +7,7 @@ import os
 import psutil
 import pytest
 
-from smw.monitor.process import ProcessFacts, allotted_cpus, memory_limit_bytes
+from smw.monitor.process import Processes, allotted_cpus, memory_limit_bytes
 
 
 def figures(facts):
@@ -16,16 +16,16 @@ def figures(facts):
 
 def test_memory_is_this_process(clock):
     """Resident memory is what psutil says of this process."""
-    seen = figures(ProcessFacts(clock))["memory_usage_bytes"]
+    seen = figures(Processes(clock))["memory_usage_bytes"]
     assert seen == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
 
 
 def test_two_scrapers_see_the_same_cpu(clock, monkeypatch):
     """CPU is measured over a window of at least a second that scrapes do not shorten."""
-    facts = ProcessFacts(clock)
+    facts = Processes(clock)
     figures(facts)
     used = [0.0]
-    monkeypatch.setattr(facts, "_cpu_s", lambda: used[0])
+    monkeypatch.setattr(facts._own, "_cpu_s", lambda: used[0])
     facts._used_s, facts._cpus = 0.0, 2.0
     clock.advance(2.0)
     used[0] = 1.0
@@ -41,10 +41,10 @@ def test_the_first_figure_covers_the_life_of_the_process(clock):
     """Before the first window has passed, the share of the whole life is shown, never a negative or odd number."""
     clock.step_wall(psutil.Process().create_time() + 100 - clock.wall())
     times = psutil.Process().cpu_times()
-    seen = figures(ProcessFacts(clock))["cpu_usage_percent"]
+    seen = figures(Processes(clock))["cpu_usage_percent"]
     assert seen == pytest.approx((times.user + times.system) / allotted_cpus(), rel=0.2)
     clock.step_wall(-1000)
-    assert figures(ProcessFacts(clock))["cpu_usage_percent"] == 0.0
+    assert figures(Processes(clock))["cpu_usage_percent"] == 0.0
 
 
 def test_the_quota_of_the_container_counts(tmp_path):
