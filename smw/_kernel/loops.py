@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from smw._kernel.process import after_fork
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["PerLoop"]
 
 T = TypeVar("T")
+_standing: set[Any] = set()
+"""Guardians whose loops have not ended; the loop itself holds them weakly."""
 
 
 class _Slot(Generic[T]):
@@ -53,9 +55,10 @@ class PerLoop(Generic[T]):
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> T:
         for ended in [other for other in self._slots if other.is_closed()]:
-            del self._slots[ended]
+            _standing.discard(self._slots.pop(ended).guardian)
         slot = self._slots[loop] = _Slot(self._make())
         slot.guardian = self._until_loop_ends(loop, slot)
+        _standing.add(slot.guardian)
         # The first step registers the generator with its loop; it reaches the yield at once.
         with contextlib.suppress(StopIteration):
             slot.guardian.__anext__().__await__().send(None)
@@ -68,6 +71,7 @@ class PerLoop(Generic[T]):
         finally:
             if self._slots.get(loop) is slot:
                 del self._slots[loop]
+            _standing.discard(slot.guardian)
             await self._close(slot.made)
 
     def replace(self, old: T) -> None:
@@ -76,8 +80,22 @@ class PerLoop(Generic[T]):
         if slot is not None and slot.made is old:
             slot.made = self._make()
 
+    def close(self) -> None:
+        """Have the objects of all loops closed, each in its own loop, without waiting; idempotent."""
+        for loop, slot in list(self._slots.items()):
+            if slot.guardian is None:
+                continue
+            with contextlib.suppress(RuntimeError):  # the loop has just ended, and closed it
+                loop.call_soon_threadsafe(_end, loop, slot.guardian)
+
     async def aclose(self) -> None:
         """Close the running loop's object; those of other loops close with their loops."""
         slot = self._slots.pop(asyncio.get_running_loop(), None)
         if slot is not None and slot.guardian is not None:
             await slot.guardian.aclose()
+
+
+def _end(loop: asyncio.AbstractEventLoop, guardian: AsyncGenerator[None, None]) -> None:
+    task = loop.create_task(guardian.aclose())
+    _standing.add(task)
+    task.add_done_callback(_standing.discard)

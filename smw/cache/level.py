@@ -175,5 +175,5 @@ class Level:
 
     async def aclose(self) -> None:
         """Pay once more if possible, then stop asking; idempotent."""
-        self.close()
         await self.store.aclose()
+        self.close()

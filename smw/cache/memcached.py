@@ -119,13 +119,14 @@ class MemcachedStore:
         self._blocking.ask("version")
 
     def close(self) -> None:
-        """Close the blocking connections; idempotent."""
+        """Close the blocking connections, and have those of event loops closed there; idempotent."""
         self._blocking.close()
+        self._awaiting.close()
 
     async def aclose(self) -> None:
-        """Close the blocking connections and those of the running loop; idempotent."""
-        self.close()
+        """Close the connections of the running loop, then as `close`; idempotent."""
         await self._awaiting.aclose()
+        self.close()
 
 
 def spread(servers: Sequence[str]) -> Callable[[str], str]:

@@ -152,6 +152,10 @@ class Awaiting:
         client.abort()
         task.cancel()
 
+    def close(self) -> None:
+        """Have the connections of all loops closed there; idempotent."""
+        self._clients.close()
+
     async def aclose(self) -> None:
         """Close the connections of the running loop; idempotent."""
         await self._clients.aclose()

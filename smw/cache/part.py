@@ -163,13 +163,13 @@ class Cache:
         return {level.store.name: not level.breaker.is_open for level in self._engine.remote.servers}
 
     def close(self) -> None:
-        """Pay what invalidations are owed if the servers answer, and close blocking connections; idempotent."""
+        """Pay what invalidations are owed if the servers answer, and close all connections; idempotent."""
         self._forget_facts()
         for level in self._engine.remote.servers:
             level.close()
 
     async def aclose(self) -> None:
-        """Close also the connections of the running event loop; idempotent. Those of other loops close with them."""
+        """Close as `close` does, waiting for the connections of the running event loop; idempotent."""
         self._forget_facts()
         for level in self._engine.remote.servers:
             await level.aclose()

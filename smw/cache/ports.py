@@ -109,9 +109,9 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Close what blocking callers used; idempotent."""
+        """Close what blocking callers used, and have closed what event loops hold; idempotent."""
         ...
 
     async def aclose(self) -> None:
-        """Close what blocking callers and the running event loop used; idempotent."""
+        """Close what the running event loop used, then as `close`; idempotent."""
         ...

@@ -214,15 +214,16 @@ class RedisStore:
             raise _failure(error) from error
 
     def close(self) -> None:
-        """Close the blocking connections; idempotent."""
+        """Close the blocking connections, and have those of event loops closed there; idempotent."""
         client, self._blocking = self._blocking, None
         if client is not None:
             client.close()
+        self._awaiting.close()
 
     async def aclose(self) -> None:
-        """Close the blocking connections and those of the running loop; idempotent."""
-        self.close()
+        """Close the connections of the running loop, then as `close`; idempotent."""
         await self._awaiting.aclose()
+        self.close()
 
 
 def _failure(error: Exception) -> StoreFailedError:
