@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 
 import pytest
 
 from tests.arch.source import ROOT
+from tests.services.locate import option
 
 PACKAGES = (
     "smw",
@@ -36,7 +36,7 @@ def test_public_names_are_pinned():
     """Every `__all__` is as recorded; SMW_UPDATE_SNAPSHOTS=1 records a change that is meant."""
     lines = [f"{name}: {public}" for name in present() for public in sorted(importlib.import_module(name).__all__)]
     now = "\n".join(lines) + "\n"
-    if os.environ.get("SMW_UPDATE_SNAPSHOTS"):
+    if option("SMW_UPDATE_SNAPSHOTS"):
         SNAPSHOT.write_text(now, encoding="utf-8")
     assert SNAPSHOT.read_text(encoding="utf-8") == now
 

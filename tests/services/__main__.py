@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
-from tests.services.locate import Found, allowed_missing, in_ci, locate
+from tests.services.locate import Found, allowed_missing, in_ci, locate, option
 from tests.services.specs import SPECS
 
 
@@ -26,7 +25,7 @@ def main() -> int:
         if spec.name not in allowed_missing():
             missing.append(spec.name)
     failed = bool(missing) and in_ci()
-    if path := os.environ.get("SMW_RESULT"):
+    if path := option("SMW_RESULT"):
         Path(path).write_text(json.dumps({"exit": int(failed), "missing": missing}), encoding="utf-8")
     return int(failed)
 

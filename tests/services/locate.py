@@ -12,6 +12,8 @@ from tests.services import debian
 from tests.services.specs import Spec
 
 WAYS = ("path", "deb", "compose")
+NAMES = ("SMW_ALLOW_MISSING", "SMW_PORTS", "SMW_RESULT", "SMW_SERVICES", "SMW_UPDATE_SNAPSHOTS")
+_kept: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,16 @@ class Missing:
     reason: str
 
 
+def hide_options() -> None:
+    """Take the options of the tests out of the environment: smw reports each `SMW_` name that it does not know."""
+    _kept.update({name: os.environ.pop(name) for name in NAMES if name in os.environ})
+
+
+def option(name: str) -> str:
+    """Return an option of the tests, or an empty string."""
+    return os.environ.get(name) or _kept.get(name, "")
+
+
 def in_ci() -> bool:
     """Tell whether this is a CI run, where a missing server is a failure."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -37,7 +49,7 @@ def in_ci() -> bool:
 
 def ways() -> tuple[str, ...]:
     """Return the ways to try, as `SMW_SERVICES` says."""
-    chosen = os.environ.get("SMW_SERVICES", "auto")
+    chosen = option("SMW_SERVICES") or "auto"
     if chosen not in ("auto", "none", *WAYS):
         raise SystemExit(f"SMW_SERVICES={chosen}: use auto, path, deb, compose or none")
     return {"auto": WAYS, "none": ()}.get(chosen, (chosen,))
@@ -45,7 +57,7 @@ def ways() -> tuple[str, ...]:
 
 def allowed_missing() -> set[str]:
     """Return the servers whose absence is accepted; nothing is in CI."""
-    return set() if in_ci() else {name.strip() for name in os.environ.get("SMW_ALLOW_MISSING", "").split(",")} - {""}
+    return set() if in_ci() else {name.strip() for name in option("SMW_ALLOW_MISSING").split(",")} - {""}
 
 
 def locate(spec: Spec, *, fetch: bool) -> Found | Missing:

@@ -7,7 +7,6 @@ to the file named by `SMW_RESULT`, for whoever started pytest.
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.locate import Found, Missing, allowed_missing, in_ci, locate
+from tests.services.locate import Found, Missing, allowed_missing, hide_options, in_ci, locate, option
 from tests.services.server import Server, launch
 from tests.services.specs import SPECS
 
@@ -56,6 +55,7 @@ def _terminated(_signal: int, _frame: object) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start with an empty table; a TERM ends pytest in order, so that the servers end with it."""
+    hide_options()
     config.stash[ROWS] = {name: Row() for name in SPECS}
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminated)
@@ -94,7 +94,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write what was missed, for the program that started pytest."""
-    if path := os.environ.get("SMW_RESULT"):
+    if path := option("SMW_RESULT"):
         rows = session.config.stash[ROWS]
         counts = {name: {"ran": row.ran, "not_run": row.not_run} for name, row in rows.items()}
         result = {"exit": int(exitstatus), "missing": _missing(session.config), "services": counts}

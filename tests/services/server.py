@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.services.debian import ROOT
-from tests.services.locate import Found
+from tests.services.locate import Found, option
 from tests.services.specs import Spec
 
 HOST = "127.0.0.1"
@@ -24,7 +24,7 @@ _taken: set[int] = set()
 
 def free_port() -> int:
     """Return a free loopback port, within `SMW_PORTS` when that is set."""
-    span = os.environ.get("SMW_PORTS")
+    span = option("SMW_PORTS")
     low, _, high = (span or "0").partition("-")
     for port in range(int(low), int(high or low) + 1):
         if port in _taken:
