@@ -7,6 +7,8 @@ import sys
 import threading
 from typing import Any
 
+from smw.monitor.process import same_parent
+
 __all__ = ["warn_of_siblings"]
 
 _log = logging.getLogger("smw.monitor")
@@ -34,14 +36,4 @@ def _siblings() -> int:
     forked = "gunicorn.arbiter" in sys.modules
     if not forked and not (spawned and {"uvicorn", "hypercorn"} & sys.modules.keys()):
         return 0
-    import psutil
-
-    me = psutil.Process()
-    parent = me.parent()
-    if parent is None:
-        return 0
-    helper = "resource_tracker"
-    return sum(
-        child.pid != me.pid and child.exe() == me.exe() and helper not in " ".join(child.cmdline())
-        for child in parent.children()
-    )
+    return same_parent(without="resource_tracker")

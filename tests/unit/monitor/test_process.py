@@ -26,7 +26,7 @@ def test_two_scrapers_see_the_same_cpu(clock, monkeypatch):
     figures(facts)
     used = [0.0]
     monkeypatch.setattr(facts._own, "_cpu_s", lambda: used[0])
-    facts._used_s, facts._cpus = 0.0, 2.0
+    facts._own._used_s, facts._own._cpus = 0.0, 2.0
     clock.advance(2.0)
     used[0] = 1.0
     first = figures(facts)["cpu_usage_percent"]
