@@ -162,7 +162,6 @@ class Delivery:
                 held.update([record.position for record in fresh])
                 self._tally.in_flight = len(held)
                 self._workers.add(fresh)
-                await self._host.clock.sleep(0)
             elif self._until_empty:
                 if not held:
                     break

@@ -110,6 +110,7 @@ class MemoryStream:
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
         """Return up to `max_records` records, waiting up to `wait_s` for the first."""
+        await self._hub.clock.sleep(0)
         records = self._take(max_records)
         if records or wait_s <= 0:
             return records

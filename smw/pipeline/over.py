@@ -73,6 +73,7 @@ class IterableStream:
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:  # noqa: ARG002 - it has no silence
         """Return the next records; from an async iterable one at a time, as it yields them."""
+        await self._clock.sleep(0)
         if self._async is not None:
             try:
                 values = [await anext(self._async)]

@@ -74,6 +74,8 @@ class Stream(Protocol):
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
         """Return up to `max_records` records, those left behind by others first; waits up to `wait_s` for the first.
 
+        It lets the event loop run at least once, so that handlers get their turn between two polls.
+
         Raises:
             Ended: There will never be another one.
         """
