@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from smw.monitor.otel import Recording
     from smw.settings import MonitorSettings
 
-__all__ = ["ServerSpan", "SpanBlock", "Spans", "current_ids"]
+__all__ = ["ServerSpan", "SpanBlock", "Spans", "current_ids", "endpoint_of"]
 
 _log = logging.getLogger("smw.monitor")
 _FLUSH_S = 2.0
@@ -45,8 +45,12 @@ def current_ids() -> tuple[str, str] | None:
     return otel.current_ids()
 
 
-def _endpoint(settings: MonitorSettings) -> str | None:
-    """Return the full URL that spans are posted to."""
+def endpoint_of(settings: MonitorSettings) -> str | None:
+    """Return the full URL that spans are posted to, or None where no setting names one.
+
+    Raises:
+        ConfigError: The setting is no URL that spans can be posted to.
+    """
     given, setting = settings.jaeger_endpoint, "jaeger_endpoint"
     if given is None:
         given, setting = settings.otlp_endpoint, "otlp_endpoint"
@@ -84,7 +88,7 @@ class Spans:
     """
 
     def __init__(self, settings: MonitorSettings, service: str) -> None:
-        self._endpoint = _endpoint(settings)
+        self._endpoint = endpoint_of(settings)
         self._service = service
         self._lock = threading.Lock()
         self._own: TracerProvider | None = None
