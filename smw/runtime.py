@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from smw._kernel import current as _current
@@ -151,7 +152,20 @@ class Runtime:
             return Security(settings, host=self.host)
         from smw.pipeline import Pipeline
 
-        return Pipeline(settings, host=self.host)
+        return Pipeline(settings, host=self.host, carry=self._carry, restore=self._restore)
+
+    def _carry(self, headers: dict[str, str]) -> None:
+        """Let the trace of whoever emits a record travel with it; without a tracer it costs one look."""
+        monitor = self.monitor
+        if monitor.spans.tracer() is not None:
+            monitor.inject(headers)
+
+    def _restore(self, headers: Mapping[str, str]) -> AbstractContextManager[Any]:
+        """Open a consumer span around the handling of a record, below the span that emitted it."""
+        monitor = self.monitor
+        if monitor.spans.tracer() is None:
+            return nullcontext()
+        return monitor.span("process record", kind="consumer", context=monitor.extract(headers))
 
     @property
     def cache(self) -> Cache:

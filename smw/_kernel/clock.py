@@ -47,7 +47,10 @@ class SystemClock:
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
-    pause = staticmethod(time.sleep)
+
+    def pause(self, seconds: float) -> None:
+        """Block the calling thread for `seconds`."""
+        time.sleep(seconds)
 
     async def sleep(self, seconds: float) -> None:
         """Suspend the running task for `seconds`."""
@@ -59,10 +62,12 @@ class SystemClock:
 class SystemEntropy:
     """The operating system's randomness."""
 
-    token_bytes = staticmethod(secrets.token_bytes)
-
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - jitter only, never a secret
+
+    def token_bytes(self, count: int) -> bytes:
+        """Return `count` unpredictable bytes."""
+        return secrets.token_bytes(count)
 
     def random(self) -> float:
         """Return a float in [0, 1)."""
