@@ -31,7 +31,9 @@ def _options(timeout_s: float | None, connect_s: float | None, most: int, retry:
     }
 
 
-def blocking(url: str, *, timeout_s: float, connect_s: float | None = None, max_connections: int = 64) -> redis.Redis:
+def blocking(
+    url: str, *, timeout_s: float, connect_s: float | None = None, max_connections: int = 64, whole: bool = False
+) -> redis.Redis:
     """Return a client for blocking code; opens no connection yet.
 
     Args:
@@ -39,6 +41,7 @@ def blocking(url: str, *, timeout_s: float, connect_s: float | None = None, max_
         timeout_s: Most that one read, one write or the wait for a free connection may take.
         connect_s: Most that connecting may take; `timeout_s` when not given.
         max_connections: Connections at a time; a caller beyond waits `timeout_s`, then fails.
+        whole: Let `timeout_s` bound the whole exchange, also against a server that drips its reply (plain TCP only).
 
     Raises:
         MissingExtra: redis-py is not installed.
@@ -51,6 +54,8 @@ def blocking(url: str, *, timeout_s: float, connect_s: float | None = None, max_
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
     options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
+    if whole:
+        options["connection_class"] = _whole_connection()
     try:
         pool = redis.BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
@@ -86,6 +91,19 @@ def awaiting(
     except ValueError as error:
         raise _refused(url, error) from None
     return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _whole_connection() -> type[Any]:
+    import redis
+
+    from smw._kernel import deadline
+
+    class Connection(redis.Connection):
+        def _connect(self) -> Any:
+            connect: Any = super()._connect  # untyped in redis-py
+            return deadline.over(connect())
+
+    return Connection
 
 
 def shown(url: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel import deadline
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
 from smw.cache.ports import StoreFailedError
@@ -56,6 +57,7 @@ class Blocking:
                     connect_timeout=self._timeout_s,
                     timeout=self._timeout_s,
                     no_delay=True,
+                    socket_module=deadline.socket_module,
                     max_pool_size=_BLOCKING_CONNECTIONS,
                     default_noreply=False,
                 )

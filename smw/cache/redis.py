@@ -122,7 +122,9 @@ class RedisStore:
         if client is None:
             with self._opening:
                 if self._blocking is None:
-                    opened = _redis.blocking(self._url, timeout_s=self._timeout_s, max_connections=_CONNECTIONS)
+                    opened = _redis.blocking(
+                        self._url, timeout_s=self._timeout_s, max_connections=_CONNECTIONS, whole=True
+                    )
                     self._blocking = BlockingLines(opened, most=_CONNECTIONS, wait_s=self._timeout_s)
                 client = self._blocking
         return client

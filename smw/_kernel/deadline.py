@@ -1,0 +1,73 @@
+"""A blocking socket whose time-out covers a whole exchange, where a plain one starts anew with every few bytes."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from smw._kernel.clock import SystemClock
+
+__all__ = ["DeadlineSocket", "over", "socket_module"]
+
+_LEAST_S = 0.0005
+
+
+class DeadlineSocket(socket.socket):
+    """From the last byte sent to the last byte received, no more time passes than the time-out says.
+
+    A peer that drips its reply byte by byte would otherwise hold a caller for the time-out times the bytes.
+    """
+
+    _whole_s: float | None = None
+    _until = 0.0
+    _reads = 0
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Set how long an exchange, or connecting, may take."""
+        self._whole_s = value
+        super().settimeout(value)
+
+    def sendall(self, *args: Any) -> None:
+        """Begin an exchange."""
+        whole_s = self._whole_s
+        if self._reads > 1 and whole_s is not None:
+            super().settimeout(whole_s)  # reading the last reply had shortened it
+        self._reads = 0
+        if whole_s is not None:
+            self._until = SystemClock.now() + whole_s
+        super().sendall(*args)
+
+    def _shorten(self) -> None:
+        self._reads += 1
+        if self._reads > 1 and self._whole_s is not None:
+            super().settimeout(max(_LEAST_S, self._until - SystemClock.now()))
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive within what is left of the exchange."""
+        self._shorten()
+        return super().recv(*args)
+
+    def recv_into(self, *args: Any) -> int:
+        """Receive within what is left of the exchange."""
+        self._shorten()
+        return super().recv_into(*args)
+
+
+def over(plain: socket.socket) -> DeadlineSocket:
+    """Return a socket that takes the place of a connected one."""
+    timeout_s = plain.gettimeout()
+    made = DeadlineSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+    made.settimeout(timeout_s)
+    return made
+
+
+class _Module:
+    """The module `socket`, with such sockets, for clients that take a module."""
+
+    socket = DeadlineSocket
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+
+socket_module: Any = _Module()
