@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # type checkers know it by its name; importing typing would be nearly all of smw's import time
 
 __version__ = "0.1.0"
 
@@ -43,7 +43,7 @@ else:
         "track_business_metric": "smw.monitor",
     }
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         import importlib
 
         if name in _MODULES:
