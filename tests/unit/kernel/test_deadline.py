@@ -13,23 +13,27 @@ from smw._kernel.deadline import over
 
 
 @pytest.fixture
-def peer():
-    """A server that answers each byte with five, one every 50 ms; the fixture is the client's socket."""
+def sock():
+    """A server that answers each byte with five, one every 50 ms; the fixture is the client's side."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def drip() -> None:
         with contextlib.suppress(OSError):
             other, _ = listener.accept()
-            while other.recv(1):
-                for _ in range(5):
-                    time.sleep(0.05)
-                    other.sendall(b"x")
+            with other:
+                while other.recv(1):
+                    for _ in range(5):
+                        time.sleep(0.05)
+                        other.sendall(b"x")
 
-    threading.Thread(target=drip, daemon=True).start()
+    thread = threading.Thread(target=drip)
+    thread.start()
     client = socket.create_connection(listener.getsockname())
-    yield client
-    client.close()
+    sock = over(client)
+    yield sock
+    sock.close()
     listener.close()
+    thread.join(5)
 
 
 def read_five(sock) -> bytes:
@@ -41,23 +45,19 @@ def read_five(sock) -> bytes:
 
 
 @pytest.mark.timed
-def test_dripping_reply_does_not_outlast_the_timeout(peer):
+def test_dripping_reply_does_not_outlast_the_timeout(sock):
     """Bytes that keep coming one by one do not renew the time-out, as they do with a plain socket."""
-    sock = over(peer)
     sock.settimeout(0.15)
     began = time.perf_counter()
     with pytest.raises(TimeoutError):
         read_five(sock)
     assert time.perf_counter() - began < 0.24
-    sock.close()
 
 
-def test_every_exchange_has_the_whole_time(peer):
+def test_every_exchange_has_the_whole_time(sock):
     """A slow reply within its time leaves the next exchange the full time again."""
-    sock = over(peer)
     sock.settimeout(1.0)
     for _ in range(3):
         assert read_five(sock) == b"xxxxx"
     sock.settimeout(None)
     assert read_five(sock) == b"xxxxx"
-    sock.close()

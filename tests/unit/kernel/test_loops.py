@@ -81,7 +81,7 @@ def test_closing_from_blocking_code_reaches_every_loop():
     async def use() -> None:
         seen.append(clients.get())
         ready.set()
-        while seen[0].closed_in is None and not end.is_set():
+        while seen[0].closed_in is None and not end.is_set():  # noqa: ASYNC110 - another thread sets them
             await asyncio.sleep(0.001)
 
     thread = threading.Thread(target=lambda: asyncio.run(use()))
