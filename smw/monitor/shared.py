@@ -70,7 +70,8 @@ class Shared:
             self._memory.use(self._workers.join())
             for meter in self._meters:
                 meter.settle()
-            self._workers.fold()
+            if self._memory.slab is not None:
+                self._workers.fold()
         else:
             slab.close(closed=False)
         if self._memory.slab is not None:

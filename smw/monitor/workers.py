@@ -164,18 +164,21 @@ class _Look:
     def __init__(self, folder: Folder, own: str, mine: Iterable[Rows]) -> None:
         self.totals = Totals()
         self.pids: set[int] = set()
-        self.dead = False
         _add(self.totals, mine)
         mark, base = folder.dead()
         if base is not None:
             _add(self.totals, base.rows(gauges=False))
-        for name in folder.names() - (base.folded if base is not None else frozenset()) - {own}:
+        names, folded = folder.names(), base.folded if base is not None else frozenset[str]()
+        self.dead = not names.isdisjoint(folded)
+        for name in names - folded - {own}:
             try:
                 worker = folder.worker(name)
             except OSError as error:
                 folder.say(name, error)
                 continue
-            if worker is not None:
+            if worker is None:
+                self.dead = True  # to be cleared away, unless it is about to be used
+            else:
                 self._add(worker)
         self.is_whole = folder.mark() == mark
 
