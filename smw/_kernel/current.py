@@ -40,9 +40,10 @@ def default() -> Provider:
     """
     global _current  # noqa: PLW0603 - one current runtime a process is the point
     with _lock:
-        if _current is None:
-            _current = importlib.import_module("smw.runtime").Runtime()
-        return _current
+        runtime = _current
+        if runtime is None:
+            runtime = _current = importlib.import_module("smw.runtime").Runtime()
+        return runtime
 
 
 def get() -> Provider | None:

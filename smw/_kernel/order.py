@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from smw.errors import StackingError
 
@@ -18,12 +18,10 @@ class StackingWarning(UserWarning):
 
 
 class Stacked(Protocol):
-    """What the rules look at."""
+    """What the rules look at: the decorator's name and the cache tags that it names."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def tags(self) -> frozenset[str]: ...
+    name: ClassVar[str]
+    tags: frozenset[str]
 
 
 class Rule(NamedTuple):
