@@ -65,19 +65,19 @@ class AsgiExchange(Exchange):
     @property
     def raw_fields(self) -> Iterable[tuple[Any, Any]]:
         """The header fields of the request as bytes."""
-        fields: Iterable[tuple[Any, Any]] = self.scope["headers"]
+        fields: Iterable[tuple[Any, Any]] = self.scope.get("headers", ())
         return fields
 
     def header(self, name: str) -> str | None:
         """Return one header field by lower-case name, joined where it came in several lines."""
         wanted = name.encode("latin-1")
-        found = [value for key, value in self.scope["headers"] if key == wanted]
+        found = [value for key, value in self.scope.get("headers", ()) if key == wanted]
         if not found:
             return None
         return (found[0] if len(found) == 1 else b", ".join(found)).decode("latin-1")
 
     def _read_fields(self) -> Fields:
-        return _decoded(self.scope["headers"])
+        return _decoded(self.scope.get("headers", ()))
 
     @property
     def target(self) -> str:

@@ -19,7 +19,8 @@ class Lifespan:
 
     The application sees every message that the server sends, and the server every one of the application's. An
     application that does not know the protocol (it raises or returns without having asked for a message) is stood in
-    for, so that what smw holds back is flushed in any case.
+    for, so that what smw holds back is flushed in any case. One that has named itself in the scope, as Starlette and
+    FastAPI do, knows the protocol: what it raises is an error.
 
     Args:
         receive: As the server gave it.
@@ -48,7 +49,7 @@ class Lifespan:
         try:
             await app(scope, self.receive, self.send)
         except Exception:
-            if self._asked:
+            if self._asked or "app" in scope:
                 raise
             await self._stand_in()
         else:

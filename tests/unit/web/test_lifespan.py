@@ -72,6 +72,27 @@ async def test_an_application_without_lifespan_is_stood_in_for(default, how):
     assert not default.is_open
 
 
+@pytest.mark.parametrize("where", ["outside", "inside"])
+async def test_a_framework_that_fails_before_it_listens_is_not_stood_in_for(default, where):
+    """A broken middleware of a FastAPI application stops the server as it does without smw."""
+
+    class Broken:
+        def __init__(self, app):
+            pass
+
+        async def __call__(self, scope, receive, send):
+            raise OSError("broken middleware")
+
+    app = FastAPI()
+    app.add_middleware(Broken)
+    if where == "inside":
+        app.add_middleware(MonitoringMiddleware)
+    else:
+        app = MonitoringMiddleware(app)
+    with pytest.raises(OSError, match="broken middleware"):
+        await lifespan(app)
+
+
 async def test_a_failing_startup_of_the_application_goes_on_unchanged(default):
     """The server hears what it would have heard without smw."""
     sent = []

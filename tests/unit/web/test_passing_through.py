@@ -275,3 +275,19 @@ async def test_cancellation_passes_and_leaves_nothing_behind(runtime):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert caught == [True]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_scope_without_header_fields_passes(runtime, method):
+    """Those who drive applications by hand leave out what is empty; frameworks bear it, and so does smw."""
+    sent = []
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    async def send(message):
+        sent.append(message["type"])
+
+    await stack(app)({"type": "http", "method": method, "path": "/"}, None, send)
+    assert sent == ["http.response.start", "http.response.body"]
