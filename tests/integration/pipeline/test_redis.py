@@ -255,6 +255,10 @@ async def test_entries_of_other_programs(make, client, stream):
     assert letter.value == b"user_id=\xff"
 
 
+def _order(position):
+    return tuple(map(int, position.split("-")))
+
+
 async def test_trimming_spares_what_any_group_needs(make, client, stream):
     """A long stream loses only what every group has settled."""
     own = make(stream_keep=50)
@@ -266,11 +270,11 @@ async def test_trimming_spares_what_any_group_needs(make, client, stream):
     await reader.settle([record.position for record in records if record is not records[899]])
     await reader.tend()
     first = (await client.xrange(stream, count=1))[0][0].decode()
-    assert records[0].position < first <= records[499].position
+    assert _order(records[0].position) < _order(first) <= _order(records[499].position)
     await client.xgroup_setid(stream, "two", "$")
     await reader.tend()
     first = (await client.xrange(stream, count=1))[0][0].decode()
-    assert records[499].position < first <= records[899].position
+    assert _order(records[499].position) < _order(first) <= _order(records[899].position)
     await reader.close()
 
 

@@ -49,7 +49,7 @@ async def test_any_iterable():
     ):
         got.clear()
         assert (await own.run_over("s", records)).done == len(wanted)
-        assert got == wanted
+        assert sorted(got, key=str) == wanted, "records without a key may overtake each other"
 
 
 async def test_keys_order_the_records():
