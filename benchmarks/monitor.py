@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.utils import floatToGoString
 
 from benchmarks._table import Row, nanoseconds
 from smw.monitor import Monitor
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 NAME = "monitor"
 KEY = ("GET", "/users/{user_id}", "200")
 SERIES = 1000
+ROUTES = 50
 
 
 class Children:
@@ -76,10 +81,13 @@ def _requests(number: int) -> list[Row]:
     bound = nanoseconds(_bound(Children()), number=number)
     labelled = nanoseconds(_labelled(Children()), number=number)
     own = nanoseconds(_own(Monitor()), number=number)
+    with TemporaryDirectory() as folder, Monitor(workers_dir=folder) as monitor:
+        shared = nanoseconds(_own(monitor), number=number)
     return [
         Row(task, "prometheus_client, children bound", bound, "ns"),
         Row(task, "prometheus_client, labels() each time", labelled, "ns", labelled / bound),
         Row(task, "smw monitor.http", own, "ns", own / bound, "<= 0.5"),
+        Row(task, "smw monitor.http, shared by workers (beside private)", shared, "ns", shared / own, "<= 1.2"),
     ]
 
 
@@ -197,7 +205,55 @@ def _scrape(rounds: int) -> list[Row]:
     ]
 
 
+def _their_files(folder: str, worker: int) -> None:
+    """Write what a worker under prometheus_client's multiprocess mode leaves after a request on each route."""
+    names = ["method", "route", "status"]
+    counts = MmapedDict(f"{folder}/counter_{worker}.db")
+    times = MmapedDict(f"{folder}/histogram_{worker}.db")
+    for number in range(ROUTES):
+        key = ["GET", f"/r{number}/{{x}}", "200"]
+        counts.write_value(mmap_key("http_requests", "http_requests_total", names, key, "x"), 1.0, 0.0)
+        metric = "http_request_duration_seconds"
+        times.write_value(mmap_key(metric, f"{metric}_sum", names, key, "x"), 0.031, 0.0)
+        for bound in (*HTTP_DURATION.buckets, float("inf")):
+            bucket = mmap_key(metric, f"{metric}_bucket", [*names, "le"], [*key, floatToGoString(bound)], "x")
+            times.write_value(bucket, float(bound == 0.05), 0.0)
+    counts.close()
+    times.close()
+
+
+def _merge(workers: int, rounds: int) -> list[Row]:
+    task = f"add up {workers} workers of {ROUTES} routes each, without text"
+    with TemporaryDirectory() as theirs, TemporaryDirectory() as ours:
+        for worker in range(workers):
+            _their_files(theirs, worker)
+        collector = MultiProcessCollector(None, theirs)
+        monitors = [Monitor(workers_dir=ours).open() for _ in range(workers)]
+        for monitor in monitors:
+            for number in range(ROUTES):
+                monitor.http.finished("GET", f"/r{number}/{{x}}", 200, 0.031, 0)
+
+        def peers(count: int) -> None:
+            for _ in range(count):
+                list(collector.collect())
+
+        def own(count: int) -> None:
+            for _ in range(count):
+                list(monitors[0].readings())
+
+        peer_ms = nanoseconds(peers, number=1, rounds=rounds) / 1e6
+        own_ms = nanoseconds(own, number=1, rounds=rounds) / 1e6
+        for monitor in monitors:
+            monitor.close()
+    return [
+        Row(task, "prometheus_client, multiprocess mode", peer_ms, "ms"),
+        Row(task, "smw monitor, workers_dir", own_ms, "ms", own_ms / peer_ms, "<= 0.5"),
+    ]
+
+
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every benchmark like this
-    """Measure counting, decorating, tracing and scraping."""
+    """Measure counting, decorating, tracing, scraping, and adding up over workers."""
     number = 20_000 if quick else 200_000
-    return [*_requests(number), *_decorators(number), *_spans(number // 20, _patch), *_scrape(3 if quick else 7)]
+    rounds = 3 if quick else 7
+    merged = [row for workers in (1, 8, 64) for row in _merge(workers, rounds)]
+    return [*_requests(number), *_decorators(number), *_spans(number // 20, _patch), *_scrape(rounds), *merged]

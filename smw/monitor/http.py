@@ -83,7 +83,7 @@ class HttpMeter:
             duration_s = 0.0
         slot = bisect_left(_BOUNDS, duration_s)
         with self._lock:
-            row[slot] += 1
+            row[slot] += 1.0
             row[_SUM] += duration_s
             if request_bytes > 0:
                 row[_SIZE] += request_bytes
