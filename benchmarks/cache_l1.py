@@ -1,0 +1,247 @@
+"""An answer from memory, sync and async, beside the caches that people use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import statistics
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiocache
+import async_lru
+import cachebox
+import cachetools
+import cashews
+
+from benchmarks._table import Row, nanoseconds
+from smw.cache import Cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NAME = "cache_l1"
+SIZE, TTL_S = 1000, 300
+FLAT = {"id": 1, "name": "Morning mix", "public": True, "score": 0.87}
+NESTED = {
+    "id": "37i9dQZF1DX", "name": "Morning mix", "owner": "user-42", "score": 0.87, "public": True, "cover": None,
+    "tracks": [{"id": f"t{n:04d}", "title": f"Song {n}", "artist": f"Artist {n}", "ms": 200_000} for n in range(13)],
+}  # fmt: skip
+Wrap = Any
+ROUNDS = 21
+_Lock = threading.RLock
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _empty(count: int) -> None:
+    for _ in range(count):
+        pass
+
+
+def _int(f: Callable[..., Any]) -> Callable[[int], None]:
+    def calls(count: int) -> None:
+        for _ in range(count):
+            f(1)
+
+    return calls
+
+
+def _words(f: Callable[..., Any]) -> Callable[[int], None]:
+    def calls(count: int) -> None:
+        for _ in range(count):
+            f("tenant42", lang="fr")
+
+    return calls
+
+
+def _method(f: Any) -> Callable[[int], None]:
+    class Service:
+        load = f
+
+    service = Service()
+
+    def calls(count: int) -> None:
+        for _ in range(count):
+            service.load(1)
+
+    return calls
+
+
+def _by_int(number: int) -> int:
+    return number
+
+
+def _by_words(tenant: str, *, lang: str = "en") -> str:
+    return tenant + lang
+
+
+class Service:
+    """Where the method is defined, so that it is one."""
+
+    def load(self, number: int) -> int:
+        """Return what was given."""
+        return number
+
+
+TASKS: tuple[tuple[str, Any, Callable[[Any], Callable[[int], None]]], ...] = (
+    ("f(1)", _by_int, _int),
+    ('f("tenant42", lang="fr")', _by_words, _words),
+    ("obj.load(1)", Service.load, _method),
+)
+
+
+def _sync_systems(cache: Cache, *, is_method: bool) -> dict[str, Wrap]:
+    def in_instance(instance: Any) -> Any:
+        try:
+            return instance.cache
+        except AttributeError:
+            instance.cache = cachebox.TTLCache(SIZE, TTL_S)
+            return instance.cache
+
+    return {
+        # cachebox keeps methods apart per instance by a cache in the instance, as its documentation has it.
+        "cachebox TTLCache": lambda: cachebox.cached(in_instance if is_method else cachebox.TTLCache(SIZE, TTL_S)),
+        "cachetools TTLCache + lock": lambda: cachetools.cached(
+            cachetools.TTLCache(SIZE, TTL_S), lock=threading.RLock()
+        ),
+        "functools.lru_cache (no TTL)": lambda: functools.lru_cache(SIZE),
+        "smw": lambda: cache.cached(TTL_S, tags=["playlist"]),
+    }
+
+
+def _in_turns(systems: dict[str, Callable[[int], None]], number: int) -> dict[str, float]:
+    """Return the median nanoseconds of each, measured in turns, so that a busy moment hits them all."""
+    rounds: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(ROUNDS):
+        empty = nanoseconds(_empty, number=number, rounds=1)
+        for name, calls in systems.items():
+            rounds[name].append(nanoseconds(calls, number=number, rounds=1) - empty)
+    return {name: statistics.median(taken) for name, taken in rounds.items()}
+
+
+def _sync(number: int) -> list[Row]:
+    rows = []
+    with _quiet():
+        for text, fn, caller in TASKS:
+            wraps = _sync_systems(Cache(), is_method=fn is Service.load)
+            systems = {name: caller(make()(fn)) for name, make in wraps.items()}
+            rows += _rows(f"hit in memory, sync: {text}", _in_turns(systems, number), "cachebox TTLCache", "<= 0.5")
+    return rows
+
+
+def _rows(task: str, taken: dict[str, float], peer: str, target: str) -> list[Row]:
+    return [
+        Row(task, name, value, "ns", value / taken[peer], target if name == "smw" else None)
+        for name, value in taken.items()
+    ]
+
+
+def _awaited(fn: Any) -> Any:
+    """Return the coroutine function of the same parameters."""
+
+    if fn is _by_int:
+
+        async def load(number: int) -> int:
+            return number
+
+    elif fn is _by_words:
+
+        async def load(tenant: str, *, lang: str = "en") -> str:  # type: ignore[misc]
+            return tenant + lang
+
+    else:
+
+        async def load(self: Any, number: int) -> int:  # type: ignore[misc]  # noqa: ARG001 - a method
+            return number
+
+        load.__qualname__ = "Service.load"
+    return load
+
+
+def _async_caller(f: Any, text: str) -> Callable[[int], Any]:
+    instance = type("Service", (), {"load": f})()
+
+    async def calls(count: int) -> None:
+        if text == "f(1)":
+            for _ in range(count):
+                await f(1)
+        elif text.startswith("f("):
+            for _ in range(count):
+                await f("tenant42", lang="fr")
+        else:
+            for _ in range(count):
+                await instance.load(1)
+
+    return calls
+
+
+async def _async_in_turns(systems: dict[str, Callable[[int], Any]], number: int) -> dict[str, float]:
+    rounds: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(ROUNDS):
+        empty = nanoseconds(_empty, number=number, rounds=1)
+        for name, calls in systems.items():
+            few = max(200, number // 20) if name in ("aiocache", "cashews") else number
+            await calls(10)
+            began = time.perf_counter_ns()
+            await calls(few)
+            rounds[name].append((time.perf_counter_ns() - began) / few - empty)
+    return {name: statistics.median(taken) for name, taken in rounds.items()}
+
+
+async def _async(number: int) -> list[Row]:
+    cache, memory = Cache(), cashews.Cache()
+    memory.setup("mem://")
+    wraps: dict[str, Wrap] = {
+        "async-lru": lambda: async_lru.alru_cache(SIZE, ttl=TTL_S),
+        "cachebox TTLCache": lambda: cachebox.cached(cachebox.TTLCache(SIZE, TTL_S)),
+        "aiocache": lambda: aiocache.cached(ttl=TTL_S),
+        "cashews": lambda: memory(ttl=TTL_S),
+        "smw": lambda: cache.cached(TTL_S, tags=["playlist"]),
+    }
+    rows = []
+    with _quiet():
+        for text, fn, _ in TASKS:
+            systems = {name: _async_caller(make()(_awaited(fn)), text) for name, make in wraps.items()}
+            taken = await _async_in_turns(systems, number)
+            rows += _rows(f"hit in memory, async: {text}", taken, "async-lru", "<= 0.6")
+    await memory.close()
+    return rows
+
+
+def _constant(value: object) -> Callable[[int], object]:
+    def load(number: int) -> object:
+        return value if number else None
+
+    return load
+
+
+def _mutable(number: int) -> list[Row]:
+    """Measure results that could be changed: smw hands out a copy of everything, cachebox of the outermost dict."""
+    rows = []
+    with _quiet():
+        for text, value in (("flat dict", FLAT), ("nested dict of 871 bytes", NESTED)):
+            systems = {
+                "cachebox, outermost copied": cachebox.cached(cachebox.TTLCache(SIZE, TTL_S))(_constant(value)),
+                "smw, copy='auto'": Cache().cached(TTL_S)(_constant(value)),
+            }
+            taken = _in_turns({name: _int(f) for name, f in systems.items()}, number)
+            rows += [Row(f"hit in memory, sync: {text}", name, nanos, "ns") for name, nanos in taken.items()]
+    return rows
+
+
+def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every benchmark so
+    """Measure all."""
+    number = 1_000 if quick else 20_000
+    return [*_sync(number), *asyncio.run(_async(number // 4)), *_mutable(number // 4)]
