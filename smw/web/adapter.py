@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from smw._kernel import current
 from smw.errors import ConfigError
+from smw.web import telemetry
 from smw.web.asgi import Application, AsgiExchange, Receive, Scope, Send
 from smw.web.exchange import Link, Policy, Reply, compose
 from smw.web.lifespan import Lifespan
@@ -34,6 +35,7 @@ class _Bound:
     sockets: tuple[Policy, ...]
     now: Callable[[], float]
     routes: Routes
+    telemetry: Callable[[], bool] | None
 
 
 class Adapter:
@@ -98,6 +100,8 @@ class Adapter:
             chain = bound.again if _MONITORED in scope else bound.chain
             scope[_MONITORED] = True
             exchange = AsgiExchange(scope, receive, send, bound.now, bound.routes)
+            if bound.telemetry is not None:
+                exchange.telemetry = bound.telemetry
             reply = await chain(exchange)
             if isinstance(reply, Reply):  # whatever else an application may return means nothing in ASGI
                 await exchange.answer(reply)
@@ -141,6 +145,7 @@ class Adapter:
                     sockets=_overriding(policy for _, policy in policies),
                     now=runtime.host.clock.now,
                     routes=Routes(scope.get("app", self.app)),
+                    telemetry=telemetry.native(self.app),
                 )
             return self._bound
 

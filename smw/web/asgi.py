@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
 from smw.web.exchange import Exchange, Fields, Reply, Tap
+from smw.web.telemetry import is_global
 
 if TYPE_CHECKING:
     from smw.web.route import Routes
@@ -42,6 +43,8 @@ class AsgiExchange(Exchange):
     """
 
     mode: ClassVar[Literal["sync", "async"]] = "async"
+    telemetry: Callable[[], bool] | None = None
+    """Tells whether something below makes the server span; None where nothing there can."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, now: Callable[[], float], routes: Routes) -> None:
         self.scope = scope
@@ -102,9 +105,13 @@ class AsgiExchange(Exchange):
 
     @property
     def traced_by_framework(self) -> bool:
-        """Whether FastAPI's own telemetry has the server span."""
+        """Whether the server span is made, or left out on purpose, by the telemetry of FastAPI or Starlette."""
         native = self.scope.get("fastapi.telemetry")
-        return native is not None and getattr(native, "span", native) is not None
+        if native is not None and getattr(native, "span", native) is not None:
+            return True
+        if self.telemetry is not None and self.telemetry():
+            return True
+        return "starlette.opentelemetry" in self.scope and is_global()
 
     async def answer(self, reply: Reply) -> None:
         """Send `reply` as the whole response."""

@@ -9,6 +9,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from smw.web import MonitoringMiddleware, SecurityMiddleware
 from tests.unit.web.driving import call
@@ -63,6 +68,67 @@ async def test_fastapis_own_span_is_not_doubled(runtime, exporter):
     await call(application(), "/users/7")
     (server,) = servers(exporter)
     assert server.instrumentation_scope.name == "fastapi"
+
+
+async def test_fastapis_own_span_is_not_doubled_from_outside_either(runtime, exporter):
+    """The same when smw is put around the application."""
+    app = FastAPI()
+
+    @app.get("/users/{user}")
+    async def _user(user: str):
+        return user
+
+    await call(MonitoringMiddleware(app), "/users/7")
+    assert [span.instrumentation_scope.name for span in servers(exporter)] == ["fastapi"]
+
+
+async def homepage(_request):
+    return PlainTextResponse("hello")
+
+
+def starlette(**options):
+    telemetry = Middleware(OpenTelemetryMiddleware, **options)
+    return Starlette(routes=[Route("/", homepage), Route("/quiet", homepage)], middleware=[telemetry])
+
+
+@pytest.mark.parametrize("where", ["outside", "above", "below", "raw"])
+async def test_starlettes_own_span_is_not_doubled(runtime, exporter, where):
+    """Whether smw is around the application, before its telemetry or after it, nobody counts the request twice."""
+    app = starlette()
+    if where == "outside":
+        app = MonitoringMiddleware(app)
+    elif where == "above":
+        app.add_middleware(MonitoringMiddleware)
+    elif where == "below":
+        app.user_middleware.append(Middleware(MonitoringMiddleware))
+    else:
+        app = MonitoringMiddleware(OpenTelemetryMiddleware(PlainTextResponse("hello")))
+    await call(app, "/")
+    assert [span.instrumentation_scope.name for span in servers(exporter)] == ["starlette"]
+
+
+@pytest.mark.parametrize("where", ["above", "below"])
+async def test_what_starlettes_telemetry_leaves_out_stays_out(runtime, exporter, where):
+    """A path excluded there, or a provider that records nothing, is somebody's decision."""
+    for options in ({"excluded_urls": "/quiet"}, {"tracer_provider": api.NoOpTracerProvider()}):
+        app = starlette(**options)
+        app.user_middleware.insert(0 if where == "above" else 1, Middleware(MonitoringMiddleware))
+        assert (await call(app, "/quiet")).status == 200
+    assert servers(exporter) == []
+
+
+@pytest.mark.parametrize("make", [starlette, FastAPI])
+async def test_a_framework_whose_telemetry_has_nowhere_to_go_leaves_the_span_to_smw(
+    runtime, exporter, monkeypatch, make
+):
+    """Where only smw knows a collector, the idle telemetry of the framework does not keep it from tracing."""
+    provider = api.get_tracer_provider()
+    monkeypatch.setattr(api, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(runtime.monitor.spans, "tracer", lambda: provider.get_tracer("smw"))
+    app = make()
+    app.add_middleware(MonitoringMiddleware)
+    await call(app, "/")
+    assert [span.instrumentation_scope.name for span in servers(exporter)] == ["smw"]
 
 
 async def test_a_span_of_another_instrumentation_is_not_doubled(runtime, exporter):
