@@ -35,11 +35,10 @@ def _checked_ttl(ttl: object) -> float:
     if isinstance(ttl, timedelta):
         ttl = ttl.total_seconds()
     if isinstance(ttl, bool) or not isinstance(ttl, int | float):
-        raise DecorationError("SMW-C102", "ttl= takes seconds or a timedelta", seen=repr(ttl), fix=_FORM)
+        fix = f"{_FORM}, or ttl=timedelta(minutes=1)"
+        raise DecorationError("SMW-C102", "ttl= takes seconds or a timedelta", seen=repr(ttl), fix=fix)
     if math.isnan(ttl) or ttl < 0:
-        raise ConfigError(
-            "SMW-C103", "ttl= must not be negative", seen=ttl, fix="0 stores nothing; remove the decorator"
-        )
+        raise ConfigError("SMW-C103", "ttl= must not be negative", seen=ttl, fix=f"{_FORM}; ttl=0 stores nothing")
     if ttl > _MOST_TTL_S:
         warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=4)
     return min(float(ttl), _MOST_TTL_S)
@@ -110,7 +109,7 @@ class Cached(Advice):
         """Refuse what has no result to keep, and tags that name no parameter."""
         if target.kind in (Kind.GEN, Kind.ASYNC_GEN):
             what = f"@cached stands on {target.qualname}, whose result ({target.kind.value}) is used up by reading it"
-            raise DecorationError("SMW-C109", what, fix="return a list")
+            raise DecorationError("SMW-C109", what, fix="collect in the function and return a list")
         for template in self.templates:
             template.check(target.parameters, target.qualname)
 

@@ -99,7 +99,7 @@ class CachedFunction:
             quick = UNKEYED if self._gear_key is None else self._gear_key(*call.args, **call.kwargs)
             place = self.place(call, quick)
         except UnkeyableError as error:
-            self._uncached(error.reason, error.what)
+            self._uncached(error.reason, error.what if error.reason in self._said else _blamed(call, error))
             return await proceed()
         except TypeError:
             return await proceed()  # arguments that do not fit: Python's own complaint is the best one
@@ -238,10 +238,11 @@ class CachedFunction:
         Raises:
             ConfigError: It has none.
         """
+        call = Call(self.target, args, kwargs)
         try:
-            text = self.place(Call(self.target, args, kwargs)).text
+            text = self.place(call).text
         except UnkeyableError as error:
-            what = f"this call of {self.target.name} has no key: {error.reason} ({error.what})"
+            what = f"this call of {self.target.name} has no key: {error.reason} ({_blamed(call, error)})"
             raise ConfigError("SMW-C113", what, fix=_REMEDIES.get(error.reason, _REMEDY)) from None
         if text is None:
             what = f"{self.target.name} is a method whose class says nothing of identity"
@@ -261,3 +262,14 @@ class CachedFunction:
             uncached=others["none", "uncached"],
             entries=len(self._table) + len(self._texts),
         )
+
+
+def _blamed(call: Call, error: UnkeyableError) -> str:
+    """Return which argument has no key, and its type."""
+    for name, value in call.arguments.items():
+        try:
+            encode(value)
+        except UnkeyableError as found:
+            if found.args == error.args:
+                return f"{name}: {error.what}"
+    return error.what
