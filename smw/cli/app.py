@@ -7,6 +7,7 @@ import sys
 import typer
 
 from smw.cli import audit, config
+from smw.cli.doctor import doctor_command
 from smw.cli.explain import explain_command
 from smw.errors import SmwError
 
@@ -14,13 +15,14 @@ __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="smw",
-    help="Production middleware for any function or web app: look at settings, stacks and the audit log.",
+    help="Production middleware for any function or web app: look at settings, servers, stacks and the audit log.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app, name="config")
 app.add_typer(audit.app, name="audit")
+app.command("doctor")(doctor_command)
 app.command("explain")(explain_command)
 
 

@@ -17,14 +17,20 @@ ProfileOption = Annotated[str | None, typer.Option("--profile", help="Profile in
 
 
 @app.command()
-def show(profile: ProfileOption = None, *, json: Json = False) -> None:
+def show(
+    profile: ProfileOption = None,
+    *,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
+    json: Json = False,
+) -> None:
     """Show every setting, its value, where the value came from, and the variable that sets it."""
     from smw.configuration import resolve
 
     settings = resolve(profile)
-    rows = settings.rows()
+    rows = [row for row in settings.rows() if not changed or row.source != "default"]
     if json:
-        as_json({"settings": [asdict(row) for row in rows], "suspicious": dict(settings.suspicious)})
+        shown = [asdict(row) for row in rows]
+        as_json({"schema": 1, "profile": settings.profile, "settings": shown, "suspicious": dict(settings.suspicious)})
         return
     table = [
         (row.name, row.value, row.source, row.variable, row.about if row.used else f"(not yet used) {row.about}")
@@ -32,22 +38,32 @@ def show(profile: ProfileOption = None, *, json: Json = False) -> None:
     ]
     as_table(f"smw settings, profile {settings.profile}", ("setting", "value", "from", "variable", "about"), table)
     for name, near in settings.suspicious.items():
-        typer.echo(f"{name} is not known to smw; did you mean {near}?")
+        typer.echo(f"{name} is not known to smw; did you mean {near}?", err=True)
 
 
 @app.command()
-def check(profile: ProfileOption = None) -> None:
-    """Exit 1 when a setting is wrong or an environment variable looks misspelled, 0 otherwise."""
+def check(profile: ProfileOption = None, *, json: Json = False) -> None:
+    """Exit 1 when a setting is wrong or an environment variable looks misspelled, 0 otherwise; asks no server."""
+    import os
+
     from smw.configuration import resolve
+    from smw.doctor.declared import declared, parts
+    from smw.doctor.report import Finding, Report
     from smw.errors import ConfigError
 
     try:
         settings = resolve(profile)
     except ConfigError as error:
-        typer.echo(str(error))
-        raise typer.Exit(1) from None
-    for name, near in settings.suspicious.items():
-        typer.echo(f"{name} is not known to smw; did you mean {near}?")
-    if settings.suspicious:
-        raise typer.Exit(1)
-    typer.echo(f"settings are valid (profile {settings.profile})")
+        refused = Finding("settings.values", "fail", error.what, error.fix or f"smw explain {error.code}")
+        report = Report(profile or "", (refused,))
+    else:
+        report = Report(settings.profile, (*declared(settings, os.environ), *parts(settings)))
+    if json:
+        as_json(report.as_dict())
+        raise typer.Exit(report.exit_code)
+    for finding in report.findings:
+        if finding.verdict != "ok":
+            typer.echo(f"{finding.verdict}: {finding.seen}" + (f"\n  fix:   {finding.fix}" if finding.fix else ""))
+    if report.exit_code == 0:
+        typer.echo(f"settings are valid (profile {report.profile})")
+    raise typer.Exit(report.exit_code)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,20 +15,70 @@ if TYPE_CHECKING:
 
 __all__ = ["as_json", "as_table"]
 
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "not checked": "magenta"}
+_NARROW = 100
+_WIDEST = 72  # a cell beyond it pushes its own row out, not all of them
+
 
 def as_json(value: Any) -> None:
     """Print `value` as indented JSON."""
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
-def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as a table that folds to the terminal's width and stays plain text in a pipe."""
+def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, marks: int | None = None) -> None:
+    """Print rows: as a table on a wide terminal, as blocks on a narrow one, one row a line in a pipe.
+
+    Colours only where a terminal reads them and ``NO_COLOR`` is not set.
+
+    Args:
+        title: Line above, "" for none.
+        columns: Heads of the columns.
+        rows: One text a column.
+        marks: Column whose words have colours.
+    """
+    if title:
+        typer.echo(title)
+    if not sys.stdout.isatty():
+        _aligned(columns, rows)
+    elif shutil.get_terminal_size().columns < _NARROW:
+        _blocks(columns, rows, marks)
+    else:
+        _folded(columns, rows, marks)
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print one line a row, never folded or cut, so that ``grep`` and ``awk`` find whole rows."""
+    widths = [min(max(map(len, cells)), _WIDEST) for cells in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], marks: int | None) -> None:
+    """Print the first two cells of a row in a line and each other one below it, indented."""
+    for row in rows:
+        mark = _coloured(row[1]) if marks == 1 else row[1]
+        typer.echo(f"{row[0]}  {mark}".rstrip())
+        for column, cell in list(zip(columns, row, strict=True))[2:]:
+            if cell:
+                typer.echo(f"    {column}: {cell}")
+
+
+def _folded(columns: Sequence[str], rows: Sequence[Sequence[str]], marks: int | None) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        # Names are what people copy: they are not broken, the texts behind them give way.
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
-        table.add_row(*row)
-    Console(soft_wrap=False).print(table)
+        cells = [Text(cell) for cell in row]
+        if marks is not None:
+            cells[marks].stylize(_COLOURS.get(row[marks], ""))
+        table.add_row(*cells)
+    Console().print(table)
+
+
+def _coloured(word: str) -> str:
+    return word if os.environ.get("NO_COLOR") else typer.style(word, fg=_COLOURS.get(word))

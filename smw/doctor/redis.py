@@ -1,0 +1,211 @@
+"""Whether a Redis can do what smw wants of it: log in, answer, take writes, keep what it was given."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from smw import _redis
+from smw.doctor.network import STEP_S, Place, hang_up, reach, why_not
+from smw.doctor.probe import in_daemon
+from smw.doctor.report import Finding
+from smw.errors import SmwError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from smw._kernel.clock import Clock
+
+__all__ = ["Redis", "findings"]
+
+_PORT = 6379
+_STREAMS_FROM = (6, 2)
+_POOL = 64
+_AFTER_LOGIN = ("role", "memory", "clients")
+
+
+@dataclass(frozen=True, slots=True)
+class Redis:
+    """A Redis that the settings name.
+
+    Args:
+        name: Prefix of the findings, ``cache.l2`` or ``pipeline.redis``.
+        url: Its URL.
+        holder: The setting or variable that holds the URL.
+        purpose: What is kept there.
+        production: Whether the profile is production.
+        workers: Processes that connect to it from this service.
+    """
+
+    name: str
+    url: str
+    holder: str
+    purpose: Literal["cache", "streams"]
+    production: bool
+    workers: int = 1
+
+    @property
+    def place(self) -> Place:
+        """Where it listens.
+
+        Raises:
+            ValueError: The URL has a port that is no port.
+        """
+        parts = urlsplit(self.url)
+        path = unquote(parts.path) if parts.scheme == "unix" else ""
+        return Place(
+            self.name, parts.hostname or "localhost", parts.port or _PORT, self.holder, "a Redis", socket_path=path
+        )
+
+
+def _logged_in(url: str, clock: Clock) -> tuple[float, Mapping[str, Any] | Exception]:
+    """Return how long a PING took and what INFO says, or why it says nothing; a failing login is raised."""
+    client = _redis.blocking(url, timeout_s=STEP_S, max_connections=1)
+    try:
+        client.ping()
+        started = clock.now()
+        client.ping()
+        took = clock.now() - started
+        try:
+            answer: Any = client.info()
+        except Exception as error:  # noqa: BLE001 - not every server lets everybody ask
+            answer = error
+        return took, answer
+    finally:
+        client.close()
+
+
+async def findings(redis: Redis, clock: Clock) -> AsyncIterator[Finding]:
+    """Check resolve, connect, login, role, memory and clients, each on top of the one before."""
+    try:
+        place = redis.place
+    except ValueError:
+        seen = f"{_redis.shown(redis.url)}: the port is no number up to 65535"
+        yield Finding(f"{redis.name}.resolve", "fail", seen, f"correct the port in {redis.holder}")
+        return
+    reached = False
+    async for finding, opened in reach(place):
+        yield finding
+        if opened is not None:
+            reached = True
+            hang_up(opened)
+    if not reached:
+        for finding in _unchecked(redis, ("auth", "ping", *_AFTER_LOGIN), "no connection"):
+            yield finding
+        return
+    try:
+        took, info = await in_daemon(lambda: _logged_in(redis.url, clock))
+    except Exception as error:  # noqa: BLE001 - whatever the client raises is sorted below
+        yield _login_failed(redis, place, error)
+        for finding in _unchecked(redis, _AFTER_LOGIN, "no login"):
+            yield finding
+        return
+    yield Finding(f"{redis.name}.auth", "ok", _login(redis.url))
+    yield Finding(f"{redis.name}.ping", "ok", f"answers in {took * 1000:.1f} ms")
+    if isinstance(info, Exception):
+        for finding in _unchecked(redis, _AFTER_LOGIN, "this user may not ask INFO", "allow it: ACL SETUSER ... +info"):
+            yield finding
+        return
+    for finding in _from_info(redis, info):
+        yield finding
+
+
+def _unchecked(redis: Redis, steps: tuple[str, ...], why: str, fix: str = "") -> Iterator[Finding]:
+    for step in steps:
+        yield Finding(f"{redis.name}.{step}", "not checked", why, fix)
+
+
+def _login(url: str) -> str:
+    parts = urlsplit(url)
+    who = f"user {parts.username}" if parts.username else "the default user"
+    return f"{who}, {'with a password' if parts.password else 'no password needed'}"
+
+
+def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
+    """Name the cause of a failed login or PING, and the setting that holds it."""
+    if isinstance(error, SmwError):
+        return Finding(f"{redis.name}.ping", "fail", error.what, error.fix or "")
+    kind, _ = _redis.kind_of_failure(error)
+    if kind == "auth":
+        return _auth_failed(redis, str(error))
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            fix = f"correct the certificate of {place.address}, or scheme and options in {redis.holder}"
+            return Finding(f"{redis.name}.auth", "fail", f"{place.address}: {why_not(cause)}", fix)
+        cause = cause.__cause__ or cause.__context__
+    where = f"correct host and port in {redis.holder}"
+    stopped, other = f"is it stopped or overloaded? or {where}", f"a Redis that wants TLS (rediss://)? or {where}"
+    wrong = f"correct the database number or the options in {redis.holder}"
+    seen, fix = {
+        "timeout": (f"accepts connections, but gave no answer within {STEP_S:g} s", stopped),
+        "protocol": ("something answers there, but it is no Redis", where),
+        "connection": ("accepts connections and closes them", other),
+        "refused": ("connection refused, nothing listens there", f"start a Redis there, or {where}"),
+        "loading": ("is loading its data and does not answer yet", "wait until it has loaded"),
+        "busy": ("takes no more connections", "raise maxclients of the server"),
+        "answer": (f"refuses: {str(error)[:60]}", wrong),
+    }.get(kind, (f"failed ({kind})", where))
+    return Finding(f"{redis.name}.ping", "fail", f"{place.address}: {seen}", fix)
+
+
+def _auth_failed(redis: Redis, text: str) -> Finding:
+    parts = urlsplit(redis.url)
+    form = f"{parts.scheme}://USER:PASSWORD@HOST"
+    if "without any password configured" in text:
+        seen, fix = "a password is given, but the server has none", f"take the password out of {redis.holder}"
+    elif parts.password is None:
+        seen, fix = "the server wants a password, none is given", f"put it into {redis.holder}: {form}"
+    elif "no permissions" in text.lower() or "NOPERM" in text:
+        seen, fix = f"the user {parts.username or 'default'} may not use PING", "ACL SETUSER ... +@all on smw's keys"
+    else:
+        seen, fix = "the server refuses user or password", f"correct them in {redis.holder}: {form}"
+    return Finding(f"{redis.name}.auth", "fail", seen, fix)
+
+
+def _from_info(redis: Redis, info: Mapping[str, Any]) -> Iterator[Finding]:
+    version = str(info.get("redis_version", "unknown"))
+    role = info.get("role")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if role == "slave":
+        fix = f"name its primary in {redis.holder}"
+        yield Finding(f"{redis.name}.role", "fail", f"a replica, which refuses writes (READONLY), Redis {version}", fix)
+    elif redis.purpose == "streams" and numbers and numbers < _STREAMS_FROM:
+        yield Finding(f"{redis.name}.role", "fail", f"Redis {version}", "streams with groups need Redis 6.2")
+    else:
+        yield Finding(f"{redis.name}.role", "ok", f"primary, Redis {version}")
+    yield _memory(redis, info)
+    yield _clients(redis, info)
+
+
+def _memory(redis: Redis, info: Mapping[str, Any]) -> Finding:
+    name = f"{redis.name}.memory"
+    policy = info.get("maxmemory_policy")
+    if policy is None:
+        return Finding(name, "not checked", "the server does not tell its maxmemory-policy")
+    limit = int(info.get("maxmemory", 0))
+    seen = f"maxmemory {limit // 2**20} MB, {policy}" if limit else "no maxmemory"
+    if redis.purpose == "streams":
+        if limit and str(policy).startswith("allkeys"):
+            fix = "maxmemory-policy noeviction or volatile-lru, or a Redis of its own for streams"
+            return Finding(name, "fail", f"{seen}: records that were accepted may be evicted", fix)
+        return Finding(name, "ok", seen)
+    if limit and policy == "noeviction":
+        return Finding(name, "warn", f"{seen}: a full server refuses to store", "maxmemory-policy volatile-lru")
+    if not limit and redis.production:
+        return Finding(name, "warn", f"{seen}: it may fill the machine", "set maxmemory, maxmemory-policy volatile-lru")
+    return Finding(name, "ok", seen)
+
+
+def _clients(redis: Redis, info: Mapping[str, Any]) -> Finding:
+    name = f"{redis.name}.clients"
+    most, now = int(info.get("maxclients", 0)), int(info.get("connected_clients", 0))
+    if not most:
+        return Finding(name, "ok", f"{now} connected")
+    wanted = _POOL * redis.workers
+    seen = f"{now} of {most} connected"
+    if now + wanted > most:
+        return Finding(name, "warn", f"{seen}; this service may want {wanted}", "raise maxclients of the server")
+    return Finding(name, "ok", seen)
