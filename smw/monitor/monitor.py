@@ -92,8 +92,11 @@ class Monitor:
         folder = self.settings.workers_dir
         if folder is None:
             return None
-        from smw.monitor.shared import Shared
-
+        try:
+            from smw.monitor.shared import Shared
+        except ImportError:
+            _log.warning("workers_dir needs file locks (flock), which this system lacks: metrics are this process's")
+            return None
         meters = (self._losses, self.http, self.business, self._events, self._pulled)
         return Shared(folder, self._host, memory, meters, self._pulled, most=self.settings.series_max)
 

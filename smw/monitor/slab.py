@@ -157,7 +157,7 @@ class Pages:
                 self._map = memoryview(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
         finally:
             os.close(fd)
-        if self._map.nbytes < _HEADER_BYTES or self._map[:8] != _MAGIC:
+        if self._map.nbytes < _HEADER_BYTES or self._map[:8].tobytes() != _MAGIC:
             raise ValueError("no file of figures")
         self._words = self._map[:_HEADER_BYTES].cast("Q")
         self._doubles = self._map.cast("d")

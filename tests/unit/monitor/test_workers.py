@@ -273,7 +273,7 @@ def test_a_thread_publishes_as_long_as_the_monitor_lives(folder):
 
 
 def test_facts_of_the_parent_are_not_the_childs(folder, samples):
-    """A counter that a source goes on counting in a forked child is published from where it stood."""
+    """A counter that a source goes on counting in a forked child is published from there on, by its own thread."""
     host = Host()
     hits = [5.0]
     host.facts.add(lambda: [Fact("smw_things_total", "counter", "x", (), hits[0])])
@@ -283,8 +283,8 @@ def test_facts_of_the_parent_are_not_the_childs(folder, samples):
         if child == 0:
             hits[0] += 2
             monitor._shared._tick()
-            os._exit(0)
-        os.waitpid(child, 0)
+            os._exit(not monitor._shared._ticker._thread.is_alive())
+        assert os.waitpid(child, 0)[1] == 0
         assert samples(monitor)["smw_things_total",] == 7
 
 
@@ -380,6 +380,16 @@ def test_a_folder_that_cannot_be_used_is_one_warning(tmp_path, samples, caplog, 
         count(monitor)
         assert samples(monitor)[REQUESTS] == 1
     assert [record.getMessage().split(" (")[0] for record in caplog.records] == [f"workers_dir {folder} cannot be used"]
+
+
+def test_a_system_without_file_locks_is_one_warning(folder, samples, caplog, monkeypatch):
+    """Where `flock` is missing the setting is refused with its reason, and figures stay private."""
+    monkeypatch.setitem(sys.modules, "smw.monitor.shared", None)
+    with Monitor(workers_dir=folder) as monitor:
+        count(monitor)
+        assert samples(monitor)[REQUESTS] == 1
+    assert ["flock" in record.getMessage() for record in caplog.records] == [True]
+    assert not folder.exists()
 
 
 def test_a_full_disk_keeps_new_series_private(folder, samples, caplog, monkeypatch):
