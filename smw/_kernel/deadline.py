@@ -47,10 +47,10 @@ class DeadlineSocket(socket.socket):
         self._shorten()
         return super().recv(*args)
 
-    def recv_into(self, *args: Any) -> int:
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive within what is left of the exchange."""
         self._shorten()
-        return super().recv_into(*args)
+        return super().recv_into(buffer, nbytes, flags)
 
 
 def over(plain: socket.socket) -> DeadlineSocket:

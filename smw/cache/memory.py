@@ -145,11 +145,6 @@ class Memory:
             self._remove(entry)
         return len(found)
 
-    def forget(self, entry: Entry) -> None:
-        """Remove one entry."""
-        with self.lock:
-            self._remove(entry)
-
     def abandon(self, entry: Entry) -> None:
         """Remove one entry without the lock, as a finalizer must; its space is reclaimed with the next change."""
         if entry.home.get(entry.key) is entry:
