@@ -196,7 +196,15 @@ class Runtime:
                 _log.exception("closing the %s failed", name)
 
     async def aclose(self) -> None:
-        """Flush and close the parts in dependency order without blocking the event loop; idempotent."""
+        """Flush and close the parts in dependency order without blocking the event loop; idempotent.
+
+        On an event loop other than asyncio's it does block: the clients of the parts know no third way.
+        """
+        from smw._kernel.bridge import on_asyncio
+
+        if not on_asyncio():
+            self.close()
+            return
         for name, part in self._take():
             try:
                 await part.aclose()

@@ -13,10 +13,19 @@ from smw._kernel.process import after_fork
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["Portal", "in_thread"]
+__all__ = ["Portal", "in_thread", "on_asyncio"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def on_asyncio() -> bool:
+    """Tell whether the running event loop is asyncio's: not in blocking code, and not in that of another one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

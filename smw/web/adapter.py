@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from smw._kernel import current
+from smw._kernel.bridge import on_asyncio
 from smw.errors import ConfigError
 from smw.web import telemetry
-from smw.web.asgi import Application, AsgiExchange, Receive, Scope, Send
+from smw.web.asgi import Application, AsgiExchange, BlockingExchange, Receive, Scope, Send
 from smw.web.exchange import Link, Policy, Reply, compose
 from smw.web.lifespan import Lifespan
 from smw.web.route import Routes
@@ -30,6 +31,7 @@ _MONITORED = "smw.monitored"
 class _Bound:
     """The policies of one adapter under one runtime."""
 
+    exchange: type[AsgiExchange]
     chain: Link
     again: Link
     sockets: tuple[Policy, ...]
@@ -99,7 +101,7 @@ class Adapter:
             bound = self._bound or self._bind(scope)
             chain = bound.again if _MONITORED in scope else bound.chain
             scope[_MONITORED] = True
-            exchange = AsgiExchange(scope, receive, send, bound.now, bound.routes)
+            exchange = bound.exchange(scope, receive, send, bound.now, bound.routes)
             if bound.telemetry is not None:
                 exchange.telemetry = bound.telemetry
             reply = await chain(exchange)
@@ -140,6 +142,7 @@ class Adapter:
                 made = [(source, source.bind(runtime)) for source in self.sources]
                 policies = [(source, policy) for source, policy in made if policy is not None]
                 self._bound = _Bound(
+                    exchange=AsgiExchange if on_asyncio() else BlockingExchange,
                     chain=compose((policy for _, policy in policies), self._serve),
                     again=compose((policy for source, policy in policies if not source.once), self._serve),
                     sockets=_overriding(policy for _, policy in policies),

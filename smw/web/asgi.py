@@ -14,7 +14,7 @@ from smw.web.telemetry import is_global
 if TYPE_CHECKING:
     from smw.web.route import Routes
 
-__all__ = ["Application", "AsgiExchange", "Message", "Receive", "RequestTooLarge", "Scope", "Send"]
+__all__ = ["Application", "AsgiExchange", "BlockingExchange", "Message", "Receive", "RequestTooLarge", "Scope", "Send"]
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -196,6 +196,16 @@ class AsgiExchange(Exchange):
     def _drop_tap(self) -> None:
         self.tap = None
         _log.exception("watching a response failed; the response itself is not touched")
+
+
+class BlockingExchange(AsgiExchange):
+    """An exchange on an event loop that is not asyncio's, such as trio's: what smw waits for, it waits for blocking."""
+
+    mode: ClassVar[Literal["sync", "async"]] = "sync"
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work` here."""
+        return work(*args)
 
 
 def _decoded(lines: Iterable[tuple[bytes, bytes]]) -> Fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,9 @@ class Endpoints:
         async def serve(exchange: Exchange) -> Reply:
             if exchange.method not in ("GET", "HEAD"):
                 return _not_allowed()
-            report: dict[str, Any] = await self._monitor.health.report(group, details=self._details)
+            asked = self._monitor.health.report(group, details=self._details)
+            # Checks run on asyncio; who waits blocking has no such loop, so they get one for as long as they take.
+            report: dict[str, Any] = await asked if exchange.mode == "async" else asyncio.run(asked)
             status = 503 if report["status"] == "fail" else 200
             return Reply(status, json.dumps(report).encode(), (("content-type", "application/health+json"), _NO_STORE))
 
