@@ -181,6 +181,12 @@ if __name__ not in ("__main__", "front_door"):
         prepare(session, "fastapi", "redis", "memcached", "crypto", "cli", "otel", groups=("serve",))
         step(session, "demo", "python", "-m", "examples.music_agent.demo", *session.posargs)
 
+    @nox.session
+    def invisible(session: nox.Session) -> None:
+        """Run other projects' own suites with smw around every application and without: nothing may differ."""
+        prepare(session, "fastapi", "otel", groups=("invisible",))
+        step(session, "suites", "python", "-m", "tests.invisible", *session.posargs)
+
     @nox.session(python=MATRIX)
     def matrix(session: nox.Session) -> None:
         """Run unit and contract tests on Python 3.11, 3.12 and 3.13; a missing one fails."""

@@ -26,7 +26,7 @@ SESSIONS = [
     "bench",
     "wheel",
 ]
-SESSIONS += ["demo", "matrix", "services"]
+SESSIONS += ["demo", "invisible", "matrix", "services"]
 
 
 @pytest.fixture
