@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
 from smw.web.exchange import Exchange, Fields, Reply, Tap
+from smw.web.route import RECALLED
 from smw.web.telemetry import is_global
 
 if TYPE_CHECKING:
@@ -102,6 +103,11 @@ class AsgiExchange(Exchange):
         except Exception:  # noqa: BLE001 - a label is no reason to fail a request
             _log.exception("the route of a request could not be told")
             return None
+
+    def recall(self, route: str | None) -> None:
+        """Note the route where an adapter further out finds it too."""
+        if route is not None:
+            self.scope[RECALLED] = route
 
     @property
     def traced_by_framework(self) -> bool:

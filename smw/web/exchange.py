@@ -143,6 +143,10 @@ class Exchange(ABC):
     def route(self) -> str | None:
         """The template of the route that served the exchange, None where none did; known once the application ran."""
 
+    @abstractmethod
+    def recall(self, route: str | None) -> None:
+        """Learn the route that once made the answer which is now given instead of asking the application."""
+
     @property
     @abstractmethod
     def traced_by_framework(self) -> bool:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Routes"]
+__all__ = ["RECALLED", "Routes"]
+
+RECALLED = "smw.route"
+"""Where a scope has the template of the route that made a stored answer, as seen from the adapter that gave it."""
 
 _FIXED_MOST = 1000
 _NOT_A_PAGE = (404, 405, 307)
@@ -35,7 +38,7 @@ class Routes:
             root_path: What its ``root_path`` was before.
             status: The status sent; it tells a page of a mounted application without routes from its 404.
         """
-        leaf = _leaf(scope)
+        leaf = scope.get(RECALLED) or _leaf(scope)
         inner = scope.get("root_path") or ""
         if inner == root_path:
             return leaf if leaf is not None else self._plain(scope, inner)

@@ -23,6 +23,7 @@ class Stored:
         age_s: Its age when it was received.
         lifetime_s: How long it is fresh, counted from age 0.
         shared: The application said that it is meant for everybody.
+        route: Template of the route that made it, None where none did.
     """
 
     status: int
@@ -33,6 +34,7 @@ class Stored:
     age_s: float
     lifetime_s: float
     shared: bool
+    route: str | None = None
 
     def field(self, name: str) -> str | None:
         """Return the first header field of that lower-case name."""
@@ -42,16 +44,16 @@ class Stored:
         """Return its age at `now`; a clock that stepped back counts as no time passed."""
         return self.age_s + max(0.0, now - self.stored_at)
 
-    def with_body(self, body: bytes) -> Stored:
-        """Return the same response with its body."""
-        return replace(self, body=body)
+    def completed(self, body: bytes, route: str | None) -> Stored:
+        """Return the same response with what is known only at its end."""
+        return replace(self, body=body, route=route)
 
     def dump(self) -> dict[str, Any]:
         """Return plain values for the store."""
         return {
             "form": _FORM, "status": self.status, "headers": [list(pair) for pair in self.headers], "body": self.body,
             "vary": list(self.vary), "at": self.stored_at, "age": self.age_s, "life": self.lifetime_s,
-            "shared": self.shared,
+            "shared": self.shared, "route": self.route,
         }  # fmt: skip
 
     @classmethod
@@ -61,9 +63,11 @@ class Stored:
             if plain["form"] != _FORM:
                 return None
             headers = tuple((name, value) for name, value in plain["headers"])
+            route = plain.get("route")  # entries of older versions have none
             return cls(
                 plain["status"], headers, plain["body"], tuple(plain["vary"]),
                 stored_at=plain["at"], age_s=plain["age"], lifetime_s=plain["life"], shared=plain["shared"],
+                route=None if route is None else str(route),
             )  # fmt: skip
         except (TypeError, KeyError, ValueError):
             return None

@@ -75,6 +75,7 @@ class ResponseCache(Policy):
                 return await proceed()
             stored = await self._find(exchange, uri_key(uri)) if wish.lookup else None
             if stored is not None and rules.may_use(stored, wish, now=self.host.clock.wall()):
+                exchange.recall(stored.route)
                 return self._reply(stored, exchange.fields)
         if exchange.method == "GET":
             exchange.tap = _Recording(self, exchange, uri)
@@ -175,7 +176,7 @@ class _Recording(Tap):
         stored, cache = self._stored, self._cache
         if stored is None or (self._length is not None and int(self._length) != self._bytes):
             return
-        whole = stored.with_body(b"".join(self._chunks))
+        whole = stored.completed(b"".join(self._chunks), self._exchange.route)
         await cache.keep(self._exchange, uri_key(self._uri), whole, since=self._since)
 
 

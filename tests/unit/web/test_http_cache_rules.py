@@ -178,8 +178,10 @@ def test_variants_compare_what_vary_names():
 
 def test_an_entry_survives_the_store_and_garbage_is_none():
     """What another version or a stranger has written is a miss."""
-    found = stored(("Cache-Control", "max-age=60"), ("Vary", "accept")).with_body(b"\x00\xff")
+    found = stored(("Cache-Control", "max-age=60"), ("Vary", "accept")).completed(b"\x00\xff", "/charts/{week}")
     assert Stored.load(found.dump()) == found
+    older = {name: value for name, value in found.dump().items() if name != "route"}
+    assert Stored.load(older) == found.completed(found.body, None)
     for garbage in (None, 7, "x", [], {}, {"form": 2}, {"form": 1}, {**found.dump(), "headers": 5}):
         assert Stored.load(garbage) is None
 

@@ -9,7 +9,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from smw.web import MonitoringMiddleware
+from smw.web import CacheMiddleware, MonitoringMiddleware
+from smw.web.fastapi import install
 from smw.web.route import Routes
 from tests.unit.web.driving import call, metric
 
@@ -175,3 +176,36 @@ async def test_a_strange_route_object_never_fails_a_request(runtime):
 
     assert (await call(MonitoringMiddleware(app))).status == 204
     assert metric(runtime, "http_requests_total") == {("GET", "unmatched", "204"): 1.0}
+
+
+def cacheable():
+    """An application with a page that may be stored."""
+    app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+
+    @app.get("/charts/{week}")
+    def _charts(week):
+        return PlainTextResponse(week, headers={"cache-control": "max-age=60"})
+
+    return app
+
+
+async def test_a_stored_answer_counts_under_the_route_that_made_it(runtime):
+    """The router does not run for it, yet it is an answer of that route: GET, HEAD and 304 alike."""
+    app = install(cacheable())
+    assert [(await call(app, "/charts/12")).headers.get("age") for _ in range(3)] == [None, "0", "0"]
+    await call(app, "/charts/12", method="HEAD")
+    await call(app, "/gone")
+    assert metric(runtime, "http_requests_total") == {
+        ("GET", "/charts/{week}", "200"): 3.0, ("HEAD", "/charts/{week}", "200"): 1.0, ("GET", "unmatched", "404"): 1.0,
+    }  # fmt: skip
+
+
+async def test_a_stored_answer_of_a_mounted_application_has_the_mount_in_its_route(runtime):
+    """The cache lies in the mounted application, the count is taken outside of it."""
+    sub = cacheable()
+    sub.add_middleware(CacheMiddleware)
+    app = FastAPI()
+    app.mount("/tenants/{t}", sub)
+    app.add_middleware(MonitoringMiddleware)
+    assert [(await call(app, "/tenants/7/charts/12")).headers.get("age") for _ in range(2)] == [None, "0"]
+    assert metric(runtime, "http_requests_total") == {("GET", "/tenants/{t}/charts/{week}", "200"): 2.0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from opentelemetry import trace as api
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from smw.web import MonitoringMiddleware, SecurityMiddleware
+from smw.web.fastapi import install
 from tests.unit.web.driving import call
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -181,3 +182,19 @@ async def test_without_a_provider_nothing_is_recorded(runtime, monkeypatch):
 
     await call(app, "/span")
     assert seen == [api.INVALID_SPAN]
+
+
+async def test_a_stored_answer_has_the_name_of_its_route(runtime, exporter):
+    """A span of the response cache is found under the same name as the one that filled it."""
+    app = FastAPI(telemetry=NATIVE_OFF)
+
+    @app.get("/charts/{week}")
+    async def _charts(week: str, response: Response):
+        response.headers["cache-control"] = "max-age=60"
+        return week
+
+    install(app)
+    for _ in range(2):
+        await call(app, "/charts/12")
+    assert [span.name for span in servers(exporter)] == ["GET /charts/{week}"] * 2
+    assert [span.attributes["http.route"] for span in servers(exporter)] == ["/charts/{week}"] * 2
