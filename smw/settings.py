@@ -230,13 +230,17 @@ def explain_invalid(
     part = model.__name__.removesuffix("Settings").lower()
     valid = [*model.model_fields, *(f.alias for f in model.model_fields.values() if f.alias)]
     spelled = {f.alias: name for name, f in model.model_fields.items() if f.alias}
-    problems = []
+    problems, wanted = [], []
     for item in error.errors(include_input=False, include_url=False):
-        field = str(item["loc"][0]) if item["loc"] else ""
-        field = spelled.get(field, field)
-        shown = (names or {}).get(field, field)
+        given = str(item["loc"][0]) if item["loc"] else ""
+        field = spelled.get(given, given)
+        shown = (names or {}).get(field, given)
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown {part} setting {shown!r}.{nearest(field, valid)}")
-        else:
-            problems.append(f"{part} setting {shown!r}: {item['msg'].removeprefix('Value error, ')}")
-    return ConfigError("SMW-S101", "; ".join(problems), fix=f"known {part} settings: {', '.join(model.model_fields)}")
+            continue
+        problems.append(f"{part} setting {shown!r}: {item['msg'].removeprefix('Value error, ')}")
+        if field in model.model_fields:
+            info: Any = model.model_fields[field]
+            wanted.append(f"{given}, or {info.json_schema_extra['env']}: {info.description}")
+    known = f"known {part} settings: {', '.join(model.model_fields)}"
+    return ConfigError("SMW-S101", "; ".join(problems), fix="; ".join(dict.fromkeys(wanted)) or known)

@@ -46,7 +46,7 @@ class MemcachedStore:
     def __init__(self, server: str, *, timeout_s: float, clock: Clock, entropy: Entropy) -> None:
         for package in ("aiomcache", "pymemcache"):  # what is missing shows now, not with the first awaited call
             if importlib.util.find_spec(package) is None:
-                raise MissingExtra("a memcached connection", package=package, extra="memcached")
+                raise MissingExtra("cache setting 'l3_servers'", package=package, extra="memcached")
         self.name = f"memcached {server}"
         self._clock = clock
         self._entropy = entropy

@@ -11,6 +11,7 @@ from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
 from smw.cache.ports import Found, StoreFailedError, Versions
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
+from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,10 @@ class RedisStore:
         self._opening = threading.Lock()
         self._awaiting: PerLoop[AwaitingLines] = PerLoop(self._open_awaiting, AwaitingLines.aclose)
         self._hashes: dict[str, str] = {}
-        self._client()
+        try:
+            self._client()
+        except MissingExtra:
+            raise MissingExtra("cache setting 'l2_url'", package="redis", extra="redis") from None
         after_fork(self._forked)
 
     def _forked(self) -> None:

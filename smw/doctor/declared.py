@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smw.doctor.report import Finding
 from smw.environment import PREFIX, variables
 from smw.errors import SmwError
+from smw.settings import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,7 @@ def holder(settings: Settings, part: str, field: str) -> str:
     """Return what holds a setting: the environment variable that set it, or its name in code."""
     source = settings.sources.get(f"{part}.{field}", "default")
     kind, _, variable = source.partition(" ")
-    return variable if kind == "environment" else f"{part} setting {field}"
+    return variable if kind == "environment" else f"{part} setting {PARTS[part].model_fields[field].alias or field}"
 
 
 def names(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
