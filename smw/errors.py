@@ -57,12 +57,13 @@ class SmwError(Exception):
         super().__init__(code, what)
 
     def __str__(self) -> str:
-        """Render the error as up to three lines: what, seen, fix."""
+        """Render the error as up to four lines: what, seen, fix, and where to read more."""
         lines = [f"[{self.code}] {self.what}"]
         if self.seen is not None:
             lines.append(f"  seen:  {self.seen}")
         if self.fix is not None:
             lines.append(f"  fix:   {self.fix}")
+        lines.append(f"  docs:  smw explain {self.code}")
         return "\n".join(lines)
 
 

@@ -124,7 +124,7 @@ def test_the_holder_is_the_variable_or_the_setting():
     spelled = Runtime(environ={"SMW_CACHE_L2_URL": "redis://h"}).settings
     given = Runtime(cache={"l2_url": "redis://h"}, environ={}).settings
     assert declared.holder(spelled, "cache", "l2_host") == "SMW_CACHE_L2_URL"
-    assert declared.holder(given, "cache", "l2_host") == "cache setting l2_host"
+    assert declared.holder(given, "cache", "l2_host") == "cache setting l2_url"
 
 
 async def test_a_folder_is_tried_and_left_as_it_was(tmp_path):
@@ -237,15 +237,14 @@ async def test_errors_of_a_daemon_thread_arrive():
         await in_daemon(lambda: 1 // 0)
 
 
-async def served(answer, *, wait=False):
+async def served(answer):
     """Start a server that answers everything with `answer`; returns it and its port."""
 
     async def serve(reader, writer):
         await reader.read(100)
-        if wait:
-            await asyncio.sleep(5)
         writer.write(answer)
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     return server, server.sockets[0].getsockname()[1]
@@ -307,7 +306,14 @@ async def test_a_host_without_an_address_is_named():
 async def test_a_unix_socket_is_connected_by_its_path(tmp_path):
     """No host is looked up for a socket; a missing one names the path."""
     path = str(tmp_path / "s")
-    server = await asyncio.start_unix_server(lambda _reader, writer: writer.write(b"yes\n"), path)
+
+    async def serve(reader, writer):
+        await reader.read(1)
+        writer.write(b"yes\n")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_unix_server(serve, path)
     place = Place("x", "", 0, "URL", "a server", socket_path=path)
     async with server:
         steps = [step async for step in reach(place)]
