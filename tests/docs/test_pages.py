@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 
+import pytest
+
 from smw.environment import variables
 from smw.settings import PARTS
 from tests.docs.snippets import ROOT, blocks
@@ -80,3 +82,18 @@ def test_the_version_matrix_is_that_of_the_project():
         assert rows[title] == (", ".join(oldest[n] for n in names), ", ".join(tested[n] for n in names)), title
     minors = re.findall(r'"(3\.\d+)"', re.search(r"^MATRIX = .*$", (ROOT / "noxfile.py").read_text(), re.MULTILINE)[0])
     assert rows["Python"] == (project["requires-python"].removeprefix(">="), ", ".join(minors))
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("KAFKA_BROKERS", "no Kafka stream"),
+        ("METRICS_PUSH_GATEWAY", "Pushgateway"),
+        ("THREAT_DETECTION_ENABLED", "threat detectors"),
+    ],
+)
+def test_the_readme_says_what_is_not_there_yet(variable, words):
+    """What a setting waits for is named as missing, and no longer once something acts on it."""
+    missing = README.read_text(encoding="utf-8").partition("\n## What smw does not do yet\n")[2]
+    used = next(known.used for known in variables() if known.name == variable)
+    assert (words in missing) is not used
