@@ -54,8 +54,14 @@ def blocking(
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
     options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
-    if whole:
+    if whole and url.startswith("redis:"):  # a class given here takes the place of those for TLS and Unix sockets
         options["connection_class"] = _whole_connection()
+    if url.startswith("rediss:"):
+        from redis._parsers import _RESP2Parser
+
+        # With hiredis a new connection counts as unclean while the session tickets of TLS 1.3 wait to be read, and is
+        # refused; this parser looks at what is behind the encryption.
+        options["parser_class"] = _RESP2Parser
     try:
         pool = redis.BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
