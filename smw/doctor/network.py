@@ -66,6 +66,8 @@ def why_not(error: BaseException) -> str:
     """Return the cause of a failed connection in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return "the connection was closed"
     if isinstance(error, ssl.SSLError):
         return f"no TLS there ({(error.reason or 'handshake failed').replace('_', ' ').lower()})"
     kinds: tuple[tuple[type[BaseException], str], ...] = (

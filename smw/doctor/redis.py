@@ -136,8 +136,11 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
             fix = f"correct the certificate of {place.address}, or scheme and options in {redis.holder}"
             return Finding(f"{redis.name}.auth", "fail", f"{place.address}: {why_not(cause)}", fix)
         cause = cause.__cause__ or cause.__context__
+    if kind == "connection" and "not ready" in str(error):
+        kind = "protocol"  # redis-py found words on the line before it had said anything
     where = f"correct host and port in {redis.holder}"
-    stopped, other = f"is it stopped or overloaded? or {where}", f"a Redis that wants TLS (rediss://)? or {where}"
+    state = "without TLS (redis://)" if redis.url.startswith("rediss:") else "overloaded"
+    stopped, other = f"is it stopped, or {state}? or {where}", f"a Redis that wants TLS (rediss://)? or {where}"
     wrong = f"correct the database number or the options in {redis.holder}"
     seen, fix = {
         "timeout": (f"accepts connections, but gave no answer within {STEP_S:g} s", stopped),

@@ -52,7 +52,9 @@ def doctor(environ, *names):
     """Return the findings of those names, one line each, without what differs from run to run."""
     result = CliRunner().invoke(app, ["doctor", "--json"], env=CLEAN | environ)
     found = [row for row in json.loads(result.stdout)["checks"] if row["name"].startswith(names)]
-    lines = [f"{row['name']}  {row['verdict']}  {row['seen']}" + f"  fix: {row['fix']}" * bool(row["fix"]) for row in found]
+    lines = [
+        f"{row['name']}  {row['verdict']}  {row['seen']}" + f"  fix: {row['fix']}" * bool(row["fix"]) for row in found
+    ]
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", "\n".join(lines))
     return re.sub(r"[\d.]+ ms", "N ms", re.sub(r"Redis \d[\d.]*", "Redis VERSION", text)) + "\n"
 
@@ -86,7 +88,7 @@ def test_03_an_option_is_misspelled():
 
 
 def test_04_a_variable_is_misspelled(caplog):
-    """It is a warning when the runtime opens, and an error of `config check` and `doctor`, each with the nearest name."""
+    """A warning when the runtime opens, an error of `config check` and `doctor`, each with the nearest name."""
     typo = {"CACHE_L2_ULR": f"redis://:{SECRET}@cache"}
     with caplog.at_level(logging.WARNING, "smw"):
         smw.Runtime(environ=typo).open().close()
@@ -136,7 +138,7 @@ def test_09_a_generator_is_cached():
 
 
 def test_10_an_argument_is_no_key(caplog):
-    """The function runs uncached with one warning; key_for raises; both name the argument, its type and the ways out."""
+    """The function runs uncached with one warning; key_for raises; both name argument, type and ways out."""
 
     @cached(ttl=60)
     def read(name: str, source: object) -> str:

@@ -16,11 +16,10 @@ import pytest
 from typer.testing import CliRunner
 
 from smw.cli.app import app
-from smw.doctor import Finding, Report, declared, disk, examine_environment, process
+from smw.doctor import Finding, Report, declared, disk, examine_environment, process, versions
 from smw.doctor.network import Place, ask, hang_up, reach
 from smw.doctor.probe import Probe, in_daemon, run
 from smw.doctor.telemetry import collector, metrics_port
-from smw.doctor import versions
 from smw.runtime import Runtime
 from smw.testing import FakeClock
 
@@ -180,7 +179,9 @@ async def test_few_descriptors_are_a_warning(monkeypatch):
 def test_versions_are_judged_by_what_was_tested():
     """Too old is a problem, a newer major version a warning, everything between is well."""
     installed = {"redis": "5.0.1", "wrapt": "3.0", "pydantic": "2.99", "psutil": "7.0", "crc32c": "1!x"}
-    found = versions.judge(installed, {"redis": "6", "wrapt": "2.0"}, {"redis": "8.1.0", "wrapt": "2.5.2", "pydantic": "2.14.4"})
+    found = versions.judge(
+        installed, {"redis": "6", "wrapt": "2.0"}, {"redis": "8.1.0", "wrapt": "2.5.2", "pydantic": "2.14.4"}
+    )
     verdicts = {each.name: each.verdict for each in found}
     assert verdicts == {"versions.redis": "fail", "versions.wrapt": "warn", "versions.packages": "ok"}
     young = versions.judge({"prometheus-client": "0.27.0"}, {}, {"prometheus-client": "0.26.0"})
