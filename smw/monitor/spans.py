@@ -19,6 +19,7 @@ from smw.monitor.instruments import METHODS
 from smw.monitor.propagation import extract
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from opentelemetry.context import Context
@@ -180,13 +181,16 @@ class Spans:
 
         return Bound(around_steps if target.kind in (Kind.GEN, Kind.ASYNC_GEN) else around_call)
 
-    def server(self, method: str, headers: Any, attributes: Mapping[str, Any] | None = None) -> ServerSpan | None:
+    def server(
+        self, method: str, headers: Any, attributes: Mapping[str, Any] | None = None, *, stepwise: bool = False
+    ) -> ServerSpan | None:
         """Open the server span of a request and make it current.
 
         Args:
             method: HTTP method.
             headers: Its header fields, as pairs; the caller's trace context is continued.
             attributes: What else is known, such as ``url.path``.
+            stepwise: It is current inside `ServerSpan.step` only.
 
         Returns:
             None where nobody would see it, or where a server span is already open, so that there is exactly one.
@@ -200,7 +204,8 @@ class Spans:
             return None
         name = method if method in METHODS else "HTTP"
         known = {"http.request.method": method if method in METHODS else "_OTHER", **(attributes or {})}
-        return ServerSpan(otel.Recorder(tracer, name, "server", known).start(extract(headers)), name)
+        recording = otel.Recorder(tracer, name, "server", known).start(extract(headers))
+        return ServerSpan(recording, name, stepwise=stepwise)
 
     def close(self) -> None:
         """Send what is left within two seconds; the application's own provider is not touched. Idempotent."""
@@ -232,14 +237,23 @@ class ServerSpan:
     Args:
         recording: The span.
         method: For its name, once the route is known.
+        stepwise: It is current inside `step` only, because other code of this thread runs between the steps.
     """
 
-    __slots__ = ("_method", "_recording")
+    __slots__ = ("_method", "_recording", "_stepwise")
 
-    def __init__(self, recording: Recording, method: str) -> None:
+    def __init__(self, recording: Recording, method: str, *, stepwise: bool = False) -> None:
         self._recording = recording
         self._method = method
-        recording.enter()
+        self._stepwise = stepwise
+        if not stepwise:
+            recording.enter()
+
+    def step(self) -> AbstractContextManager[None]:
+        """Return what makes the span current while the application runs a piece of its code."""
+        from smw.monitor.otel import Step
+
+        return Step(self._recording)
 
     def end(self, *, route: str | None, status: int, error: BaseException | None = None) -> None:
         """Bring back the context from before and end the span.
@@ -250,7 +264,8 @@ class ServerSpan:
             error: What the application raised, if it did.
         """
         recording = self._recording
-        recording.leave(abandoned=isinstance(error, GeneratorExit))
+        if not self._stepwise:
+            recording.leave(abandoned=isinstance(error, GeneratorExit))
         if route is not None:
             recording.rename(f"{self._method} {route}")
             recording.add({"http.route": route})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smw.web import fastapi
+    from smw.web import fastapi, flask
     from smw.web.middleware import (
         ENTERPRISE_MIDDLEWARE_STACK,
         CacheMiddleware,
@@ -33,8 +33,8 @@ else:
     def __getattr__(name: str) -> Any:
         import importlib
 
-        if name == "fastapi":
-            return importlib.import_module("smw.web.fastapi")
+        if name in ("fastapi", "flask"):
+            return importlib.import_module(f"smw.web.{name}")
         if name in _NAMES:
             value = getattr(importlib.import_module("smw.web.middleware"), name)
             globals()[name] = value
@@ -56,4 +56,5 @@ __all__ = [
     "create_pipeline_middleware",
     "create_security_middleware",
     "fastapi",
+    "flask",
 ]

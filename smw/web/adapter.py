@@ -1,4 +1,4 @@
-"""The ASGI middleware that carries policies: merges with its neighbour, binds late; decides no policy."""
+"""The middleware that carries policies, ASGI or WSGI as its application is; merges with its neighbour."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from smw.web import telemetry
 from smw.web.asgi import Application, AsgiExchange, BlockingExchange, Receive, Scope, Send
 from smw.web.exchange import Link, Policy, Reply, compose
 from smw.web.lifespan import Lifespan
+from smw.web.protocol import called_wrongly, protocol_of
 from smw.web.route import Routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from smw.runtime import Runtime
+    from smw.web.protocol import Protocol
     from smw.web.source import PolicySource
 
 __all__ = ["Adapter"]
@@ -41,18 +43,19 @@ class _Bound:
 
 
 class Adapter:
-    """One ASGI middleware with one or more policies.
+    """One middleware with one or more policies, for ASGI and for WSGI: it speaks what its application speaks.
 
     When its application is an adapter too, it takes over that one's policies, and they all run here in the canonical
     order: monitoring, security, pipeline, response cache. Another middleware between two keeps them apart.
 
     Args:
-        app: The application below, given by position as Starlette does.
+        app: The application below, given by position as Starlette does. A WSGI application is put back where it
+            was: ``app.wsgi_app = Middleware(app.wsgi_app)``.
         profile: Profile of this middleware's policy; None is the runtime's.
         **overrides: Settings of this middleware's policy.
 
     Raises:
-        ConfigError: A setting is wrong, or the same middleware stands twice in a row.
+        ConfigError: A setting is wrong, the same middleware stands twice in a row, or `app` is no application.
     """
 
     source: ClassVar[type[PolicySource]]
@@ -69,6 +72,15 @@ class Adapter:
             sources, app = (own, *inner), app.app
         self.app: Application = app
         self.sources: tuple[PolicySource, ...] = tuple(sorted(sources, key=lambda source: source.rank))
+        self.protocol: Protocol = protocol_of(app)
+        self._serves: Callable[..., Any] = self._asgi
+        if self.protocol == "wsgi":
+            from smw.web.wsgi_app import WsgiApp
+
+            self._serves = WsgiApp(app, self.sources)
+        else:
+            # Servers ask the instance for a coroutine function, while Python calls the one of the class.
+            self.__call__ = self._asgi  # type: ignore[method-assign]
         self._bound: _Bound | None = None
         self._lock = threading.RLock()
         self._opened: Runtime | None = None
@@ -94,8 +106,17 @@ class Adapter:
         """Name the policies in the order in which they run."""
         return f"<smw {' > '.join(source.name for source in self.sources)}>"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
+    def __call__(self, *arguments: Any) -> Any:
+        """Serve one call of a server: scope, receive and send, or environ and start_response.
+
+        Raises:
+            ConfigError: The server speaks another protocol than the application.
+        """
+        if len(arguments) != (3 if self.protocol == "asgi" else 2):
+            called_wrongly(self, self.protocol, len(arguments))
+        return self._serves(*arguments)
+
+    async def _asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
             bound = self._bound or self._bind(scope)

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
-from smw.web.exchange import Exchange, Fields, Reply, Tap
+from smw.web.exchange import BODILESS, Exchange, Fields, Reply, RequestTooLarge, Tap
 from smw.web.route import RECALLED
 from smw.web.telemetry import is_global
 
 if TYPE_CHECKING:
     from smw.web.route import Routes
 
-__all__ = ["Application", "AsgiExchange", "BlockingExchange", "Message", "Receive", "RequestTooLarge", "Scope", "Send"]
+__all__ = ["Application", "AsgiExchange", "BlockingExchange", "Message", "Receive", "Scope", "Send"]
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -25,11 +25,6 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger("smw.web")
-_BODILESS = (204, 304)
-
-
-class RequestTooLarge(Exception):
-    """The application asked for more of a request body than is allowed; the security policy turns it into 413."""
 
 
 class AsgiExchange(Exchange):
@@ -122,7 +117,7 @@ class AsgiExchange(Exchange):
     async def answer(self, reply: Reply) -> None:
         """Send `reply` as the whole response."""
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
-        if reply.status not in _BODILESS and not any(name == b"content-length" for name, _ in headers):
+        if reply.status not in BODILESS and not any(name == b"content-length" for name, _ in headers):
             headers.append((b"content-length", str(len(reply.body)).encode("ascii")))
         body = b"" if self.method == "HEAD" else reply.body
         self.tap = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.bridge import on_asyncio
 from smw.web.exchange import Exchange, Reply
 from smw.web.problem import problem
 
@@ -58,12 +60,19 @@ class Endpoints:
             if exchange.method not in ("GET", "HEAD"):
                 return _not_allowed()
             asked = self._monitor.health.report(group, details=self._details)
-            # Checks run on asyncio; who waits blocking has no such loop, so they get one for as long as they take.
-            report: dict[str, Any] = await asked if exchange.mode == "async" else asyncio.run(asked)
+            report: dict[str, Any] = await asked if exchange.mode == "async" else _blocking(asked)
             status = 503 if report["status"] == "fail" else 200
             return Reply(status, json.dumps(report).encode(), (("content-type", "application/health+json"), _NO_STORE))
 
         return serve
+
+
+def _blocking(report: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Wait for a report: checks run on asyncio, and get a loop of their own for as long as they take."""
+    if not on_asyncio():
+        return asyncio.run(report)
+    with ThreadPoolExecutor(1, "smw-health") as thread:
+        return thread.submit(asyncio.run, report).result()
 
 
 def _not_allowed() -> Reply:

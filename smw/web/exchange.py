@@ -6,11 +6,32 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
-__all__ = ["Exchange", "Fields", "Link", "Policy", "Proceed", "Reply", "Tap", "compose"]
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+__all__ = [
+    "BODILESS",
+    "Exchange",
+    "Fields",
+    "Link",
+    "Policy",
+    "Proceed",
+    "Refusing",
+    "Reply",
+    "RequestTooLarge",
+    "Tap",
+    "compose",
+]
 
 T = TypeVar("T")
+BODILESS = (204, 304)
+"""Statuses of answers that have no body and say no length."""
+
+
+class RequestTooLarge(Exception):
+    """The application asked for more of a request body than is allowed; the security policy turns it into 413."""
 
 
 class Fields(dict[str, str]):
@@ -64,6 +85,14 @@ class Tap(ABC):
         """Learn that the last byte was handed to the server."""
 
 
+class Refusing(Protocol):
+    """Knows which exceptions mean that a request is refused."""
+
+    def refusal(self, exchange: Exchange, error: Exception) -> Reply | None:
+        """Return the answer to `error`, or None where it is none of its business."""
+        ...
+
+
 class Exchange(ABC):
     """One HTTP exchange in flight.
 
@@ -78,9 +107,13 @@ class Exchange(ABC):
         over_limit: The client has sent more than that.
         disconnected: The client was seen to leave before the response was complete.
         tap: Where the response is shown on its way out.
+        step: Where the exchange is stepwise: what is entered around every step.
+        refuses: Who can tell the answer to an exception that the application itself would turn into 500.
     """
 
     mode: ClassVar[Literal["sync", "async"]]
+    stepwise: ClassVar[bool] = False
+    """Whether the application runs in steps, with other code of the same thread between them."""
     # Defaults live in the class: one object is made for every request, and most of these never change.
     method: str
     path: str
@@ -92,6 +125,8 @@ class Exchange(ABC):
     over_limit: bool = False
     disconnected: bool = False
     tap: Tap | None = None
+    step: AbstractContextManager[None] | None = None
+    refuses: Refusing | None = None
     _fields: Fields | None = None
     _client: str | None = None
 

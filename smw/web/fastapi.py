@@ -50,9 +50,9 @@ def _checked(app: Any) -> Any:
     seen = f"{kind.__module__}.{kind.__qualname__}"
     what = "smw.web.fastapi.install needs a FastAPI or Starlette application"
     if any(base.__module__.partition(".")[0] == "flask" for base in kind.__mro__):
-        fix = "a Flask application is WSGI: this adapter is for ASGI; smw's decorators work in it as they are"
+        fix = "a Flask application is WSGI: from smw.web.flask import install"
     elif isinstance(app, type):
         fix = "pass the application, not its class"
     else:
-        fix = "another ASGI application: app = smw.web.MonitoringMiddleware(app), and so on for the others"
+        fix = "another application, ASGI or WSGI: app = smw.web.MonitoringMiddleware(app), and so on for the others"
     raise ConfigError("SMW-W105", what, seen=seen, fix=fix)

@@ -65,6 +65,11 @@ class PolicySource(ABC):
     def bind(self, runtime: Runtime) -> Policy | None:
         """Return the policy under `runtime`; None when it has nothing to do for an exchange."""
 
+    @property
+    def lives(self) -> bool:
+        """Whether `opened` has anything to start."""
+        return False
+
     async def opened(self, runtime: Runtime) -> None:  # noqa: B027 - most policies have nothing to start
         """Start what lives as long as the application does."""
 

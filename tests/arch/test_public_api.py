@@ -19,6 +19,7 @@ PACKAGES = (
     "smw.testing",
     "smw.web",
     "smw.web.fastapi",
+    "smw.web.flask",
 )
 SNAPSHOT = ROOT / "tests" / "arch" / "public_api.txt"
 

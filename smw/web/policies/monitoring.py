@@ -102,7 +102,10 @@ class Monitoring(Policy):
         if exchange.traced_by_framework:
             return None
         known = {"url.path": exchange.path, "url.scheme": exchange.scheme}
-        return self._spans.server(exchange.method, exchange.raw_fields, known)
+        span = self._spans.server(exchange.method, exchange.raw_fields, known, stepwise=exchange.stepwise)
+        if span is not None and exchange.stepwise:
+            exchange.step = span.step()
+        return span
 
 
 def _outcome(exchange: Exchange, error: BaseException | None) -> int:

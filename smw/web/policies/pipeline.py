@@ -46,6 +46,11 @@ class PipelineSource(PolicySource):
     def bind(self, runtime: Runtime) -> None:
         """Return None: an exchange passes untouched."""
 
+    @property
+    def lives(self) -> bool:
+        """Whether there are streams to serve."""
+        return bool(self._in_app)
+
     async def opened(self, runtime: Runtime) -> None:
         """Start serving; a stream that nobody handles stops the startup."""
         self._workers = {name: _serving(runtime, name) for name in self._in_app}

@@ -99,10 +99,11 @@ class Security(Policy):
             if not decision.allowed:
                 wait = str(max(1, math.ceil(decision.retry_after_s)))
                 return self._refuse(429, "rate_limited", "too many requests", ("retry-after", wait))
+        exchange.refuses = self
         try:
             reply = await proceed()
         except Exception as error:
-            refusal = self._refusal(exchange, error)
+            refusal = self.refusal(exchange, error)
             if refusal is None:
                 raise
             return refusal
@@ -110,7 +111,7 @@ class Security(Policy):
             return self._refuse_body()
         return reply
 
-    def _refusal(self, exchange: Exchange, error: Exception) -> Reply | None:
+    def refusal(self, exchange: Exchange, error: Exception) -> Reply | None:
         """Return the answer to an exception of the application, or None where it is to go on."""
         if exchange.status:
             return None

@@ -12,7 +12,7 @@ from smw._kernel.signals import RequestBlocked
 from smw.errors import AuditUnavailable, Denied
 from smw.testing import Recorded
 from smw.web import MonitoringMiddleware, SecurityMiddleware, create_security_middleware
-from smw.web.asgi import RequestTooLarge
+from smw.web.exchange import RequestTooLarge
 from tests.unit.web.driving import call, metric
 
 
