@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from smw.cache import cached, invalidate
     from smw.monitor import trace, track_business_metric
     from smw.pipeline import batch_transform, stream_process
-    from smw.runtime import Runtime, configure, shutdown
+    from smw.runtime import Runtime, configure, install_signal_handlers, shutdown
     from smw.security import audit_log, require_compliance
     from smw.web import (
         ENTERPRISE_MIDDLEWARE_STACK,
@@ -35,6 +35,7 @@ else:
         "create_pipeline_middleware": "smw.web",
         "create_security_middleware": "smw.web",
         "explain": "smw._kernel.explain",
+        "install_signal_handlers": "smw.runtime",
         "invalidate": "smw.cache",
         "require_compliance": "smw.security",
         "shutdown": "smw.runtime",
@@ -73,6 +74,7 @@ __all__ = [
     "create_security_middleware",
     "errors",
     "explain",
+    "install_signal_handlers",
     "invalidate",
     "monitor",
     "pipeline",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
+import signal
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from smw._kernel import current as _current
 from smw._kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from smw._kernel.ending import at_exit, exit_on
 from smw._kernel.host import Host
 from smw._kernel.process import ForkLock
 from smw.configuration import Given, Settings, resolve
+from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from smw.cache import Cache
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from smw.pipeline import Pipeline
     from smw.security import Security
 
-__all__ = ["Runtime", "configure", "current", "shutdown"]
+__all__ = ["Runtime", "configure", "current", "install_signal_handlers", "shutdown"]
 
 _log = logging.getLogger("smw.runtime")
 # What depends on what: streams use the trail and the cache, everything reports to the monitor.
@@ -294,4 +296,24 @@ def shutdown() -> None:
         before.close()
 
 
-atexit.register(shutdown)
+at_exit(shutdown)
+
+
+def install_signal_handlers(signals: Iterable[int] = (signal.SIGTERM,)) -> None:
+    """Let a signal end this process cleanly: as `sys.exit(128 + its number)` does, with `shutdown` as the last step.
+
+    For scripts and workers of one's own, which Python ends by TERM without leaving any block. Servers of web
+    applications and workers of task queues have handlers of their own. A handler that is there already goes on to be
+    called, and decides; an ignored signal stays ignored. Children forked by `multiprocessing` inherit it.
+
+    Args:
+        signals: Which ones.
+
+    Raises:
+        ConfigError: Not called in the main thread, or one of them cannot be handled.
+    """
+    try:
+        exit_on(signals)
+    except (ValueError, OSError) as error:
+        fix = "call it in the main thread, with signals that can be handled, such as SIGTERM"
+        raise ConfigError("SMW-K140", "the signals cannot be handled", seen=error, fix=fix) from error

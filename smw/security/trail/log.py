@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import json
 import os
@@ -13,6 +12,7 @@ import weakref
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.ending import at_exit
 from smw._kernel.process import after_fork
 from smw.errors import AuditUnavailable
 from smw.security.trail import note
@@ -67,7 +67,6 @@ class Trail:
         self._closed = False
         self._writer: Writer | None = None
         self._opening = threading.Lock()
-        self._next = 0
         after_fork(self._forget)
         _living.add(self)
 
@@ -186,11 +185,10 @@ class Trail:
             spool=self._spool,
             recovered=lambda tries: self._note("recovered", tries=tries),
         )
-        self._next = store.tree.size
         key = self._signer.public.hex() if self._signer else ""
         facts = {**self._about, "key": key, "origin": self._origin(store), "pid": os.getpid()}
         try:
-            if not self._next:
+            if not store.tree.size:
                 store.checkpoint(self._seal(writer))
             self._append(writer, {"kind": "log", "event": "opened", **facts, **store.found}, urgent=False)
         except OSError as error:
@@ -209,16 +207,15 @@ class Trail:
         clock = self._host.clock
         record["v"] = VERSION
         record["log"] = writer.store.log_id
-        with writer.changed:
+        with writer.lock:
             refusal = writer.refusal()
             if refusal is not None:
                 raise refusal
-            seq = record["seq"] = self._next
+            seq = record["seq"] = writer.next_seq
             self.added += 1
             record["ts_us"] = int(clock.wall() * 1e6)
             record["mono_us"] = int(clock.now() * 1e6)
             line = encode(record)
-            self._next = seq + 1
             return seq, writer.add(line, urgent=urgent)
 
     def _seal(self, writer: Writer) -> str:
@@ -244,4 +241,4 @@ def _seal_all() -> None:
         trail.seal_if_open()
 
 
-atexit.register(_seal_all)
+at_exit(_seal_all)

@@ -72,12 +72,14 @@ class Writer:
         self.store = store
         self.failure: str | None = None
         self.sealed = ""
-        self.changed = threading.Condition(threading.Lock())
+        self.lock = threading.Lock()  # entered by itself: a signal may interrupt the condition's own enter and exit
+        self._changed = threading.Condition(self.lock)
         self._seal_text = seal
         self._host = host
         self._spool = spool
         self._on_recovery = recovered
         self._open = Batch()
+        self._before_open = store.tree.size
         self._unsaved: list[bytes] = []
         self._uncovered = 0
         self._sealed_at = host.clock.now()
@@ -88,15 +90,24 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def add(self, line: bytes, *, urgent: bool) -> Batch:
-        """Put a line into the open batch; the caller holds `changed`, so that numbers and order agree."""
+        """Put a line into the open batch; the caller holds `lock`, so that numbers and order agree.
+
+        An exception may come between any two steps (a signal): appending the line is the last of them, and numbers
+        follow from the lines alone.
+        """
         batch = self._open
-        batch.lines.append(line)
         if urgent:
             batch.urgent = True
             self._wake()
-        elif len(batch.lines) in {1, _GROUP}:
+        elif len(batch.lines) in {0, _GROUP - 1}:
             self._wake()
+        batch.lines.append(line)
         return batch
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the next line; the caller holds `lock`."""
+        return self._before_open + len(self._open.lines)
 
     def refusal(self) -> AuditUnavailable | None:
         """Return why no further line can be taken, if so."""
@@ -112,7 +123,7 @@ class Writer:
         Raises:
             AuditUnavailable: The log is closed.
         """
-        with self.changed:
+        with self.lock:
             if self._closing:
                 raise AuditUnavailable("SMW-A120", "the audit log is closed")
             batch = self._open
@@ -131,11 +142,11 @@ class Writer:
         Args:
             timeout_s: How long a store that does not answer may hold this up.
         """
-        with self.changed:
+        with self.lock:
             if self._closing:
                 return
             self._closing = True
-            self.changed.notify_all()
+            self._changed.notify_all()
             thread = self._thread
         if thread is not None:
             thread.join(timeout_s)
@@ -156,7 +167,7 @@ class Writer:
             except RuntimeError as error:
                 raise AuditUnavailable("SMW-A123", "no thread can write the audit log", seen=error) from None
             self._thread = thread
-        self.changed.notify()
+        self._changed.notify()
 
     def _run(self) -> None:
         while (batch := self._take()) is not None:
@@ -164,12 +175,13 @@ class Writer:
 
     def _take(self) -> Batch | None:
         """Wait until lines are urgent, many or old enough, or a checkpoint or another try is due; None when closing."""
-        with self.changed:
-            while not self._is_pressing() and self.changed.wait(self._patience_s()):
+        with self.lock:
+            while not self._is_pressing() and self._changed.wait(self._patience_s()):
                 pass
             if self._closing:
                 return None
             batch, self._open = self._open, Batch()
+            self._before_open += len(batch.lines)
             return batch
 
     def _is_pressing(self) -> bool:
