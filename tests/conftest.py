@@ -7,6 +7,7 @@ import os
 from hypothesis import settings
 
 from tests.services.plugin import (
+    kafka_server,
     memcached_server,
     pytest_configure,
     pytest_itemcollected,
@@ -23,6 +24,7 @@ settings.register_profile("smw", deadline=None, derandomize=bool(os.environ.get(
 settings.load_profile("smw")
 
 __all__ = [
+    "kafka_server",
     "memcached_server",
     "pytest_configure",
     "pytest_itemcollected",

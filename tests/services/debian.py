@@ -7,16 +7,15 @@ only unpacked, so no daemon is registered and nothing outside the checkout chang
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.services.places import home
 from tests.services.specs import Spec
 
-ROOT = Path(__file__).resolve().parents[2]
 LISTS = Path("/var/lib/apt/lists")
 STATUS = Path("/var/lib/dpkg/status")
 
@@ -25,22 +24,14 @@ class CannotFetchError(Exception):
     """Says in one line why a server cannot be had this way."""
 
 
-def home() -> Path:
-    """Return where packages of this system's release and architecture are unpacked."""
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    codename = release.get("VERSION_CODENAME") or release.get("ID") or platform.system().lower()
-    return ROOT / ".services" / f"{codename}-{platform.machine()}"
-
-
 def unpacked(spec: Spec) -> tuple[Path, dict[str, str]] | None:
     """Return the program and the environment it needs, when it was unpacked before."""
     root = home() / spec.name
-    program = root / "usr" / "bin" / spec.program
-    if not program.exists():
+    program = next(root.glob(f"{spec.where}/{spec.program}"), None)
+    if program is None:
         return None
+    if spec.where != "usr/bin":  # such a program finds its own libraries
+        return program, {}
     libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
     return program, {"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {}
 
@@ -58,11 +49,22 @@ def fetch(spec: Spec) -> None:
         root = work / "root"
         for archive in archives:
             _run("dpkg-deb", "--extract", str(archive), str(root))
-        if not (root / "usr" / "bin" / spec.program).exists():
-            raise CannotFetchError(f"package {spec.package} brought no {spec.program}")
+        if not any(root.glob(f"{spec.where}/{spec.program}")):
+            raise CannotFetchError(f"{', '.join(spec.packages)} brought no {spec.program}")
+        _stay_inside(root)
         target = home() / spec.name
         shutil.rmtree(target, ignore_errors=True)
         root.rename(target)
+
+
+def _stay_inside(root: Path) -> None:
+    """Point links that lead to `/etc` and the like to what was unpacked instead."""
+    for link in [path for path in root.rglob("*") if path.is_symlink()]:
+        target = str(link.readlink())
+        inside = root / target.lstrip("/")
+        if target.startswith("/") and os.path.lexists(inside):
+            link.unlink()
+            link.symlink_to(os.path.relpath(inside, link.parent))
 
 
 def _download(spec: Spec, work: Path) -> list[Path]:
@@ -77,7 +79,7 @@ def _download(spec: Spec, work: Path) -> list[Path]:
         "APT::Sandbox::User": "root",
         "Acquire::Retries": "3",
     }
-    ask = ("install", "-y", "-qq", "--download-only", "--no-install-recommends", spec.package)
+    ask = ("install", "-y", "-qq", "--download-only", "--no-install-recommends", *spec.packages)
     try:
         if not any(LISTS.glob("*_Packages*")):
             raise CannotFetchError("no package lists")  # noqa: TRY301 - same way out as lists that are too old
@@ -92,10 +94,22 @@ def _download(spec: Spec, work: Path) -> list[Path]:
 
 
 def _status_without(spec: Spec, target: Path) -> None:
-    """Write the machine's list of installed packages without this server, so that apt brings it in any case."""
+    """Write the machine's list of installed packages without this server, so that apt brings it in any case.
+
+    What depends on it goes too: apt refuses to work on a list with gaps.
+    """
     stanzas = STATUS.read_text(encoding="utf-8", errors="surrogateescape").split("\n\n")
-    kept = [stanza for stanza in stanzas if not re.match(rf"Package: ({'|'.join(spec.parts)})\n", stanza.lstrip())]
+    packages = {stanza.lstrip("\n").partition("\n")[0].removeprefix("Package: "): stanza for stanza in stanzas}
+    gone = {name for name in packages if re.fullmatch("|".join(spec.parts), name)}
+    while more := {name for name, stanza in packages.items() if gone & _needs(stanza)} - gone:
+        gone |= more
+    kept = [stanza for name, stanza in packages.items() if name not in gone]
     target.write_text("\n\n".join(kept), encoding="utf-8", errors="surrogateescape")
+
+
+def _needs(stanza: str) -> set[str]:
+    fields = re.findall(r"^(?:Pre-)?Depends: (.*)$", stanza, re.MULTILINE)
+    return {name for field in fields for name in re.findall(r"(?:^|[,|])\s*([^\s:,|(]+)", field)}
 
 
 def _apt(options: dict[str, object], *command: str) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.services import debian
+from tests.services.places import hide_options, option
 from tests.services.specs import Spec
 
+__all__ = ["Found", "Missing", "allowed_missing", "hide_options", "in_ci", "locate", "option", "ways"]
+
 WAYS = ("path", "deb", "compose")
-NAMES = ("SMW_ALLOW_MISSING", "SMW_PORTS", "SMW_RESULT", "SMW_SERVICES", "SMW_UPDATE_SNAPSHOTS")
-_kept: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,6 @@ class Missing:
     """A server that cannot be had here."""
 
     reason: str
-
-
-def hide_options() -> None:
-    """Take the options of the tests out of the environment: smw reports each `SMW_` name that it does not know."""
-    _kept.update({name: os.environ.pop(name) for name in NAMES if name in os.environ})
-
-
-def option(name: str) -> str:
-    """Return an option of the tests, or an empty string."""
-    return os.environ.get(name) or _kept.get(name, "")
 
 
 def in_ci() -> bool:
@@ -73,7 +64,8 @@ def locate(spec: Spec, *, fetch: bool) -> Found | Missing:
 
 def _path(spec: Spec, *, fetch: bool) -> Found | Missing:
     program = shutil.which(spec.program)
-    return Found("PATH", Path(program)) if program else Missing(f"no {spec.program} on PATH")
+    found = Found("PATH", Path(program)) if program else Missing(f"no {spec.program} on PATH")
+    return _completed(spec, found, fetch=fetch)
 
 
 def _deb(spec: Spec, *, fetch: bool) -> Found | Missing:
@@ -83,7 +75,15 @@ def _deb(spec: Spec, *, fetch: bool) -> Found | Missing:
         except debian.CannotFetchError as error:
             return Missing(str(error))
     here = debian.unpacked(spec)
-    return Found("deb", *here) if here else Missing("not unpacked: python3 noxfile.py services")
+    found = Found("deb", *here) if here else Missing("not unpacked: python3 noxfile.py services")
+    return _completed(spec, found, fetch=fetch)
+
+
+def _completed(spec: Spec, found: Found | Missing, *, fetch: bool) -> Found | Missing:
+    if spec.complete is None or isinstance(found, Missing):
+        return found
+    lack = spec.complete(found.program, fetch=fetch)
+    return Missing(lack) if lack else found
 
 
 def _compose(spec: Spec, *, fetch: bool) -> Found | Missing:

@@ -18,7 +18,7 @@ from tests.services.locate import Found, Missing, allowed_missing, hide_options,
 from tests.services.server import Server, launch
 from tests.services.specs import SPECS
 
-FIXTURES = {"redis_server": "redis", "memcached_server": "memcached"}
+FIXTURES = {"redis_server": "redis", "memcached_server": "memcached", "kafka_server": "kafka"}
 
 
 @dataclass(slots=True)
@@ -136,6 +136,12 @@ def redis_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 def memcached_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A real memcached, one for the whole run: leave it running, and use keys of your own."""
     yield from _shared(pytestconfig, "memcached")
+
+
+@pytest.fixture(scope="session")
+def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    """A real Kafka broker, one for the whole run: leave it running, and use topics of your own."""
+    yield from _shared(pytestconfig, "kafka")
 
 
 @pytest.fixture

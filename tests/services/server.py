@@ -13,29 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.services.debian import ROOT
-from tests.services.locate import Found, option
+from tests.services.locate import Found
+from tests.services.places import HOST, ROOT, free_port
 from tests.services.specs import Spec
 
-HOST = "127.0.0.1"
 READY_S = 15.0
-_taken: set[int] = set()
-
-
-def free_port() -> int:
-    """Return a free loopback port, within `SMW_PORTS` when that is set."""
-    span = option("SMW_PORTS")
-    low, _, high = (span or "0").partition("-")
-    for port in range(int(low), int(high or low) + 1):
-        if port in _taken:
-            continue
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            chosen = int(probe.getsockname()[1])
-            if span:
-                _taken.add(chosen)
-            return chosen
-    raise RuntimeError(f"no free port in SMW_PORTS={span}")
 
 
 def _watchdog(pid: int) -> subprocess.Popen[bytes]:
@@ -48,7 +30,7 @@ class Server:
     """A running server: where it listens, and the ways to hurt it.
 
     Attributes:
-        name: The kind, `redis` or `memcached`.
+        name: The kind: `redis`, `memcached` or `kafka`.
         host: Always the loopback address.
         port: Kept over `stop()` and `start()`.
         address: `host:port`.
@@ -88,6 +70,8 @@ class Server:
         """Start and wait until it answers; a server that runs is left alone."""
         if self._process is not None:
             return
+        if self._spec.prepare is not None:
+            self._spec.prepare(self._found.program, self._found.env, self.port, self._home, self._extra)
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self._found.program), *self._spec.arguments(self.port, self._home), *self._extra],
@@ -119,6 +103,8 @@ class Server:
 
     def flush(self) -> None:
         """Erase all its data."""
+        if not self._spec.erase:
+            raise RuntimeError(f"{self.name} has no command that erases everything")
         self._ask(self._spec.erase, timeout_s=READY_S)
 
     def close(self) -> None:
@@ -151,7 +137,7 @@ class Server:
             return connection.recv(512)
 
     def _await_ready(self) -> None:
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + self._spec.ready_s
         while time.monotonic() < deadline:
             if self._process is not None and self._process.poll() is not None:
                 break
@@ -162,7 +148,7 @@ class Server:
         log = self._home / "log"
         tail = log.read_text(errors="replace")[-600:] if log.exists() else ""
         self.kill()
-        raise RuntimeError(f"{self.name} on {self.address} did not answer within {READY_S} s\n{tail}")
+        raise RuntimeError(f"{self.name} on {self.address} did not answer within {self._spec.ready_s:g} s\n{tail}")
 
 
 class ComposeServer(Server):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.services import kafka
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -14,13 +16,17 @@ class Spec:
 
     name: str
     program: str
-    package: str  # Debian's name of it
+    packages: tuple[str, ...]  # Debian's names of it
     parts: tuple[str, ...]  # Debian packages that must be unpacked here even when they are installed on the machine
     arguments: Callable[[int, Path], list[str]]
     hello: bytes
     greeting: bytes
-    erase: bytes
     url: str
+    erase: bytes = b""
+    where: str = "usr/bin"  # the folder of the program in its package
+    complete: Callable[..., str] | None = None  # brings what no package has; returns why it cannot
+    prepare: Callable[..., None] | None = None  # runs before each start
+    ready_s: float = 15.0
 
 
 def _redis(port: int, home: Path) -> list[str]:
@@ -38,7 +44,7 @@ SPECS = {
         Spec(
             name="redis",
             program="redis-server",
-            package="redis-server",
+            packages=("redis-server",),
             parts=("redis-server", "redis-tools"),
             arguments=_redis,
             hello=b"PING\r\n",
@@ -49,13 +55,27 @@ SPECS = {
         Spec(
             name="memcached",
             program="memcached",
-            package="memcached",
+            packages=("memcached",),
             parts=("memcached",),
             arguments=_memcached,
             hello=b"version\r\n",
             greeting=b"VERSION",
             erase=b"flush_all\r\n",
             url="memcached://{host}:{port}",
+        ),
+        Spec(
+            name="kafka",
+            program="java",
+            packages=("openjdk-17-jre-headless", "maven"),
+            parts=("openjdk-17-jre-headless", "maven", r"lib\S+-java"),
+            arguments=kafka.arguments,
+            hello=kafka.HELLO,
+            greeting=kafka.GREETING,
+            url="{host}:{port}",
+            where="usr/lib/jvm/*/bin",
+            complete=kafka.complete,
+            prepare=kafka.prepare,
+            ready_s=60.0,
         ),
     )
 }
