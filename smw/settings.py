@@ -158,7 +158,7 @@ class SecuritySettings(PartSettings):
 class PipelineSettings(PartSettings):
     """Streams and batches."""
 
-    kafka_brokers: Servers = _setting((), "KAFKA_BROKERS", "Kafka brokers, host:port", used=False)
+    kafka_brokers: Servers = _setting((), "KAFKA_BROKERS", "Kafka brokers, host:port")
     redis_url: RedisUrl | None = _setting(None, "PIPELINE_REDIS_URL", "Redis for streams", secret=True)
     stream_buffer_size: int = _setting(10_000, "STREAM_BUFFER_SIZE", "records fetched or waiting to be sent", ge=1)
     batch_size: int = _setting(1_000, "BATCH_SIZE", "rows per call of a batch function", ge=1)

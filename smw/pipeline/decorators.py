@@ -121,7 +121,7 @@ def stream_process(
 
     Args:
         name: Name of the stream.
-        source: ``"memory"``, ``"redis"``, a Redis URL, or a `Stream`; None: Redis when ``redis_url`` is set.
+        source: ``"memory"``, ``"redis"``, a Redis URL, ``"kafka"``, or a `Stream`; None: what the settings say.
         group: Readers of one group share the records; None takes the name of the service.
         retry: When a failed record is tried again; None is `Retry()`: six attempts in about half a minute.
         dead_letter: Move a record that is given up to ``<name>.dlq``. False stops the worker with an error instead.

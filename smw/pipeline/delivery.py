@@ -24,7 +24,7 @@ from smw.pipeline.settling import Settler
 from smw.pipeline.workers import Policy, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Iterable
 
     from smw._kernel.host import Host
     from smw.pipeline.handler import Handler
@@ -106,6 +106,7 @@ class Delivery:
             buried=lambda position: self._released((position,)),
             failed=self._finish,
         )
+        stream.on_revoke(self._revoked)
 
     async def run(self) -> None:
         """Deliver until stopped, cancelled, or at the end of a stream that has one.
@@ -159,6 +160,8 @@ class Delivery:
             self._back()
             if records:
                 fresh = [record for record in records if record.position not in held]
+                if len(fresh) < len(records):
+                    self._workers.regained([record.position for record in records])
                 held.update([record.position for record in fresh])
                 self._tally.in_flight = len(held)
                 self._workers.add(fresh)
@@ -200,6 +203,12 @@ class Delivery:
         if self._ended and not self._held:
             self._finish(None)
 
+    def _revoked(self, positions: Collection[str]) -> Collection[str]:
+        """Begin nothing more with records that go to another reader; returns those that were not begun."""
+        dropped = self._workers.drop(positions)
+        self._released(dropped)
+        return dropped
+
     async def _tend(self) -> None:
         while True:
             try:
@@ -225,10 +234,7 @@ class Delivery:
                     "stream %s: the last records are handled but not settled; they will come again", self._stream.name
                 )
         finally:
-            left = [*self._loops, *workers.running, *workers.parked]
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await _ended({*self._loops, *workers.running, *workers.parked})
 
     async def _bounded(self, tasks: set[asyncio.Task[None]], seconds: float) -> None:
         """Wait until all tasks are done, or `seconds` are over."""
@@ -246,3 +252,11 @@ class Delivery:
 
 async def _all(tasks: set[asyncio.Task[None]]) -> None:
     await asyncio.wait(tasks)
+
+
+async def _ended(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: before Python 3.12, `wait_for` loses a cancellation that meets an answer."""
+    while tasks := {task for task in tasks if not task.done()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.1)

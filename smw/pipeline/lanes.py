@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from smw.pipeline.ports import Record
 
@@ -26,17 +26,34 @@ class Lane:
 
     Attributes:
         queue: The records.
+        busy: So many at the front are in work.
         solo: So many at the front failed together and are handled one by one.
         condemned: Why the first one goes to the dead letters; None while it may be tried.
     """
 
-    __slots__ = ("condemned", "key", "queue", "solo")
+    __slots__ = ("busy", "condemned", "key", "queue", "solo")
 
     def __init__(self, key: str | None, first: Record) -> None:
         self.key = key
         self.queue: deque[Record] = deque((first,))
+        self.busy = 0
         self.solo = 0
         self.condemned: Condemned | None = None
+
+    def drop(self, positions: Collection[str]) -> list[str]:
+        """Forget waiting records at these positions; returns which those were."""
+        queue, busy = self.queue, self.busy
+        going = {n for n, record in enumerate(queue) if n >= busy and record.position in positions}
+        if not going:
+            return []
+        if 0 in going:
+            self.condemned = None
+        self.solo -= sum(n < self.solo for n in going)
+        dropped = [queue[n].position for n in going]
+        kept = [record for n, record in enumerate(queue) if n not in going]
+        queue.clear()
+        queue.extend(kept)
+        return dropped
 
     @property
     def is_fresh(self) -> bool:
@@ -53,6 +70,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._by_key: dict[str, Lane] = {}
+        self._parked: set[Lane] = set()
         self.ready: deque[Lane] = deque()
 
     def add(self, records: Iterable[Record]) -> None:
@@ -70,11 +88,37 @@ class Lanes:
 
     def take(self) -> Lane | None:
         """Hand out the lane that has been ready for longest."""
-        return self.ready.popleft() if self.ready else None
+        if not self.ready:
+            return None
+        lane = self.ready.popleft()
+        lane.busy = 1
+        return lane
+
+    def park(self, lane: Lane) -> None:
+        """Note that nobody works on a lane that is out: it waits for its next attempt."""
+        lane.busy = 0
+        self._parked.add(lane)
+
+    def drop(self, positions: Collection[str]) -> list[str]:
+        """Forget the records at these positions that nobody works on; returns which those were."""
+        dropped: list[str] = []
+        for lane in {*self._by_key.values(), *self.ready, *self._parked}:
+            dropped += lane.drop(positions)
+        for lane in self.ready:
+            if not lane.queue:
+                self._forget(lane)
+        self.ready = deque(lane for lane in self.ready if lane.queue)
+        return dropped
+
+    def _forget(self, lane: Lane) -> None:
+        if lane.key is not None:
+            del self._by_key[lane.key]
 
     def give_back(self, lane: Lane) -> None:
         """Take back a lane that was out: ready again, or forgotten when it is empty."""
+        lane.busy = 0
+        self._parked.discard(lane)
         if lane.queue:
             self.ready.append(lane)
-        elif lane.key is not None:
-            del self._by_key[lane.key]
+        else:
+            self._forget(lane)

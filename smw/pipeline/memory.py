@@ -13,7 +13,7 @@ from smw.pipeline.deadletter import SUFFIX, DeadLetter
 from smw.pipeline.ports import Entry, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from smw._kernel.clock import Clock
 
@@ -107,6 +107,9 @@ class MemoryStream:
     def lag(self) -> int | None:
         """Records not yet settled."""
         return self._queue.unsettled
+
+    def on_revoke(self, lost: Callable[[Collection[str]], Collection[str]]) -> None:
+        """Do nothing: records stay with their reader until it closes."""
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
         """Return up to `max_records` records, waiting up to `wait_s` for the first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,9 @@ class IterableStream:
             self._async = aiter(records)
         else:
             self._sync = iter(records)
+
+    def on_revoke(self, lost: Callable[[Collection[str]], Collection[str]]) -> None:
+        """Do nothing: there are no other readers."""
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:  # noqa: ARG002 - it has no silence
         """Return the next records; from an async iterable one at a time, as it yields them."""

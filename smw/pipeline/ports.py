@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from smw.pipeline.deadletter import DeadLetter
 
@@ -69,6 +69,14 @@ class Stream(Protocol):
     @property
     def lag(self) -> int | None:
         """Records not yet settled, as last measured; None where unknown."""
+        ...
+
+    def on_revoke(self, lost: Callable[[Collection[str]], Collection[str]]) -> None:
+        """Have `lost` called, in the event loop, with positions that this reader holds and must give to another one.
+
+        It returns those that nobody works on. The reader waits for the others within a bound; what is said about them
+        later counts for nothing. A stream whose records stay with their reader never calls it.
+        """
         ...
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:

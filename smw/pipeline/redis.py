@@ -21,7 +21,7 @@ from smw.pipeline.ports import NO_HEADERS, Entry, Record
 from smw.pipeline.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 
     from smw._kernel.clock import Clock
 
@@ -103,6 +103,9 @@ class RedisStream:
         self._claim_at = clock.now()
 
     # --- reading ---------------------------------------------------------------------------------------------------
+
+    def on_revoke(self, lost: Callable[[Collection[str]], Collection[str]]) -> None:
+        """Do nothing: entries stay with their reader while it lives."""
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
         """Return records: own pending ones after a lost connection, then those of dead readers, then new ones."""

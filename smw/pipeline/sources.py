@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Sources"]
 
-_NAMES = ("memory", "redis")
+_NAMES = ("kafka", "memory", "redis")
 _SCHEMES = ("redis://", "rediss://", "unix://")
 _Writers = dict[tuple[str, str], Stream]
 
 
 class Sources:
-    """Opens streams by users' words: ``"memory"``, ``"redis"``, a Redis URL, a `Stream`, or None for the settings.
+    """Opens streams by users' words: ``"memory"``, ``"redis"``, a Redis URL, ``"kafka"``, a `Stream`, or None.
+
+    None stands for the settings: Redis where ``redis_url`` is set, else Kafka where ``kafka_brokers`` are, else memory.
 
     Args:
-        settings: Which Redis, how large the buffers.
+        settings: Which Redis, which Kafka, how large the buffers.
         host: Clock and randomness.
     """
 
@@ -45,10 +47,10 @@ class Sources:
         return bool(self._address(source) == "memory")
 
     def _address(self, source: Any) -> Any:
-        """Return ``"memory"``, a URL, or the stream object itself."""
-        redis_url = self._settings.redis_url
+        """Return ``"memory"``, ``"kafka"``, a URL, or the stream object itself."""
+        redis_url, brokers = self._settings.redis_url, self._settings.kafka_brokers
         if source is None:
-            return redis_url or "memory"
+            return redis_url or ("kafka" if brokers else "memory")
         if not isinstance(source, str):
             if isinstance(source, Stream):
                 return source
@@ -61,9 +63,12 @@ class Sources:
             )
         if source == "redis":
             return redis_url
-        if source == "memory" or source.startswith(_SCHEMES):
+        if source == "kafka" and not brokers:
+            message = 'source="kafka" needs to know which brokers'
+            raise ConfigError("SMW-P111", message, fix='smw.configure(pipeline={"kafka_brokers": "localhost:9092"})')
+        if source in ("kafka", "memory") or source.startswith(_SCHEMES):
             return source
-        message = f"unknown source {source!r}; known: memory, redis, or a redis:// URL.{nearest(source, _NAMES)}"
+        message = f"unknown source {source!r}; known: kafka, memory, redis, or a redis:// URL.{nearest(source, _NAMES)}"
         raise ConfigError("SMW-P110", message, fix='source="memory"')
 
     def reader(self, name: str, source: Any, group: str | None) -> Stream:
@@ -71,7 +76,7 @@ class Sources:
         address = self._address(source)
         if not isinstance(address, str):
             return address  # type: ignore[no-any-return]
-        return self._open(name, address, group or self._host.service or "smw")
+        return self._open(name, address, group)
 
     def writer(self, name: str, source: Any) -> Stream:
         """Return a writer of a stream for the running event loop, the same one each time."""
@@ -80,22 +85,40 @@ class Sources:
             return address  # type: ignore[no-any-return]
         writers = self._writers.get()
         if (name, address) not in writers:
-            writers[name, address] = self._open(name, address, "smw")
+            writers[name, address] = self._open(name, address, None)
         return writers[name, address]
 
-    def _open(self, name: str, address: str, group: str) -> Stream:
+    def _open(self, name: str, address: str, group: str | None) -> Stream:
         if address == "memory":
             return self._hub.stream(name)
+        settings, host = self._settings, self._host
+        service = host.service or "smw"
+        me = f"{platform.node()}-{os.getpid()}-{host.entropy.token_bytes(4).hex()}"
+        if address == "kafka":
+            from smw.pipeline.kafka import KafkaStream
+
+            return KafkaStream(
+                settings.kafka_brokers,
+                name,
+                group=group or f"{service}.{name}",  # readers of different topics in one group would disturb each other
+                client_id=me,
+                clock=host.clock,
+                entropy=host.entropy,
+                session_s=settings.claim_idle_s,
+                grace_s=settings.drain_s,
+                timeout_s=settings.emit_timeout_s,
+                buffer=settings.stream_buffer_size,
+            )
         from smw.pipeline.redis import RedisStream
 
         return RedisStream(
             address,
             name,
-            group=group,
-            consumer=f"{platform.node()}-{os.getpid()}-{self._host.entropy.token_bytes(4).hex()}",
-            clock=self._host.clock,
-            claim_idle_s=self._settings.claim_idle_s,
-            keep=self._settings.stream_keep,
+            group=group or service,
+            consumer=me,
+            clock=host.clock,
+            claim_idle_s=settings.claim_idle_s,
+            keep=settings.stream_keep,
         )
 
     async def close_writers(self) -> None:

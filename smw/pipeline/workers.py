@@ -20,7 +20,7 @@ from smw.pipeline.lanes import Condemned, Lane, Lanes
 from smw.pipeline.retry import Backoff, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine, Iterable
 
     from smw._kernel.host import Host
     from smw.pipeline.handler import Handler
@@ -80,6 +80,7 @@ class Workers:
         self._away = Backoff(host.entropy)
         self._lanes = Lanes()
         self._suspects: set[str] = set()
+        self._lost: set[str] = set()
         self._alone = asyncio.Lock()
         self._starting = False
         self.stopping = False
@@ -91,6 +92,21 @@ class Workers:
         self._suspects.update([record.position for record in records if record.attempt >= _SUSPICIOUS])
         self._lanes.add(records)
         self._hire()
+
+    def drop(self, positions: Collection[str]) -> list[str]:
+        """Forget records that belong to another reader now; returns those that were not in work.
+
+        One that is in work ends as it ends, but is neither tried again here nor buried.
+        """
+        dropped = self._lanes.drop(positions)
+        self._suspects.difference_update(dropped)
+        self._lost.update(positions)
+        self._lost.difference_update(dropped)
+        return dropped
+
+    def regained(self, positions: Iterable[str]) -> None:
+        """Treat records that came back while they were in work as our own again."""
+        self._lost.difference_update(positions)
 
     def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
         def left(task: asyncio.Task[None]) -> None:
@@ -138,6 +154,8 @@ class Workers:
 
     async def _attempt(self, lane: Lane, record: Record) -> bool:
         """Try once a record that may have a past; True when it is done with, False when its lane waits."""
+        if self._lost and self._let_go(record):
+            return True
         position, doomed = record.position, lane.condemned
         is_suspect = position in self._suspects
         if is_suspect and doomed is None and record.attempt > self._policy.most_deaths:
@@ -180,13 +198,26 @@ class Workers:
         while task is not None and task.cancelling():
             task.uncancel()
 
+    def _let_go(self, record: Record) -> bool:
+        """Tell whether a record is another reader's by now, and forget it then."""
+        if record.position not in self._lost:
+            return False
+        self._lost.discard(record.position)
+        self._suspects.discard(record.position)
+        self._buried(record.position)
+        return True
+
     def _finished(self, record: Record, result: Any) -> None:
         self._tally.done += 1
+        if self._lost:
+            self._lost.discard(record.position)
         if self._host.bus.wants(RecordDone):
             self._host.bus.send(RecordDone(self._tally.stream))
         self._done(record, result)
 
     async def _again_or_bury(self, lane: Lane, record: Record, error: BaseException) -> bool:
+        if self._let_go(record):
+            return True
         if not self._policy.retry.allows(record.attempt + 1):
             return await self._bury(lane, record, Condemned("failed", _told(error), record.attempt), error)
         self._again(lane, [record])
@@ -201,6 +232,7 @@ class Workers:
         self._park(lane, self._policy.retry.delay_s(failures, self._host.entropy))
 
     def _park(self, lane: Lane, delay_s: float) -> None:
+        self._lanes.park(lane)
         self._start(self._parked(lane, delay_s), self.parked)
 
     async def _parked(self, lane: Lane, delay_s: float) -> None:
@@ -211,6 +243,8 @@ class Workers:
     async def _bury(self, lane: Lane, record: Record, why: Condemned, cause: BaseException | None = None) -> bool:
         """Move a record to the dead letters; True once they have it, False while they cannot take it."""
         name, position = self._tally.stream, record.position
+        if self._let_go(record):
+            return True
         if not self._policy.dead_letter:
             raise _stop(name, position, why) from cause
         letter = DeadLetter(
@@ -271,6 +305,7 @@ class Workers:
             if room <= 0 or not ready or not ready[0].is_fresh:
                 return shares
             lane = ready.popleft()
+            lane.busy = 1
 
     async def _share(self, lane: Lane, room: int) -> tuple[list[Record], list[Any]]:
         """Convert up to `room` records at the front of a lane; those that do not fit are given up at once."""
@@ -290,6 +325,7 @@ class Workers:
                 lane.queue.popleft()
             else:
                 records.append(record)
+        lane.busy = len(records)
         if not records:
             self._lanes.give_back(lane)
         return records, values

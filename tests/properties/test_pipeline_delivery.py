@@ -54,7 +54,7 @@ class Flaky:
 
     def __getattr__(self, name):
         method = getattr(self.inner, name)
-        if name in ("close", "letters"):
+        if name in ("close", "letters", "on_revoke"):
             return method
 
         async def flaky(*args):
