@@ -99,7 +99,7 @@ class TcpProxy:
 
     def close(self) -> None:
         self.mode = "pass"
-        self._listener.close()
-        with self._lock:
-            for each in self._open:
-                each.close()
+        for each in (self._listener, *self._open):  # closing alone would leave the threads in accept and recv
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
