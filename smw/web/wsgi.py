@@ -235,7 +235,8 @@ class WsgiExchange(Exchange):
             self.complete()
             return
         chain, self.chain = self.chain, None
-        if chain is not None:
+        # Where nobody has closed the body, the collector may have closed the chain before it.
+        if chain is not None and getattr(chain, "cr_frame", True) is not None:
             self.disconnected = True
             self.over_limit = False  # too late for another answer
             end(chain)

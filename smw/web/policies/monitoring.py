@@ -110,7 +110,7 @@ class Monitoring(Policy):
 
 def _outcome(exchange: Exchange, error: BaseException | None) -> int:
     """Return the status of an incomplete exchange: 499 where the client left, else what was sent, else 500."""
-    if exchange.disconnected or isinstance(error, asyncio.CancelledError):
+    if exchange.disconnected or isinstance(error, asyncio.CancelledError | GeneratorExit):
         return _CLIENT_LEFT
     return exchange.status or 500
 

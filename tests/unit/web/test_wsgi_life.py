@@ -1,0 +1,159 @@
+"""The life of the runtime and of streams behind WSGI, whose servers say neither when they start nor when they stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from smw import pipeline
+from smw._kernel import current
+from smw.errors import ConfigError
+from smw.runtime import Runtime
+from smw.testing import isolated
+from smw.web import MonitoringMiddleware, PipelineMiddleware, create_pipeline_middleware
+from tests.contract.worlds import environ_of, metric
+
+handled: list[int] = []
+
+
+@pipeline.stream_process("wsgi_in_app")
+async def handle(event: dict) -> None:
+    """Keep what came."""
+    handled.append(event["n"])
+
+
+def emitting(environ, start_response):
+    pipeline.emit_sync("wsgi_in_app", {"n": int(environ["QUERY_STRING"])})
+    start_response("200 OK", [])
+    return []
+
+
+def ask(app, target="/"):
+    def start_response(_status, _headers, _exc_info=None):
+        return None
+
+    result = app(environ_of("GET", target), start_response)
+    try:
+        return b"".join(result)
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+
+
+def eventually(check):
+    until = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_the_runtime_opens_with_the_first_request():
+    """Until then nothing is read or connected, so that a server may import the application before it forks."""
+    runtime = Runtime("testing", environ={})
+    before = current.use(runtime)
+    try:
+        app = MonitoringMiddleware(emitting)
+        assert not runtime.is_open
+        ask(app, "/health")
+        assert runtime.is_open
+    finally:
+        current.use(before)
+        runtime.close()
+
+
+def test_streams_are_served_from_the_first_request_on():
+    """In the process of the application, beside the threads that answer."""
+    handled.clear()
+    app = MonitoringMiddleware(create_pipeline_middleware(in_app=("wsgi_in_app",))(emitting))
+    with isolated() as runtime:
+        for number in range(3):
+            ask(app, f"/?{number}")
+        eventually(lambda: len(handled) == 3)
+        assert metric(runtime, "http_requests_total") == {("GET", "unmatched", "200"): 3.0}
+    assert handled == [0, 1, 2]
+
+
+def test_a_new_runtime_gets_streams_of_its_own():
+    """The workers of the one before have ended with it."""
+    handled.clear()
+    app = create_pipeline_middleware(in_app=("wsgi_in_app",))(emitting)
+    for number in range(2):
+        with isolated():
+            ask(app, f"/?{number}")
+            eventually(lambda number=number: handled == list(range(number + 1)))
+
+
+def test_a_stream_that_nobody_handles_fails_every_request():
+    """There is no startup that could fail, so the first request says it, and the next one too."""
+    app = PipelineMiddleware(emitting, in_app=["wsgi_in_ap"])
+    with isolated():
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="wsgi_in_ap"):
+                ask(app)
+
+
+PROGRAM = """
+import atexit, os, sys, time
+import smw
+from smw import pipeline
+from smw.web import MonitoringMiddleware, create_pipeline_middleware
+from tests.unit.web.test_wsgi_life import ask
+
+DONE = []
+
+@pipeline.stream_process("jobs")
+async def work(event: dict) -> None:
+    DONE.append(event["n"])
+    if {slow}:
+        time.sleep(0.01)
+
+def app(environ, start_response):
+    pipeline.emit_sync("jobs", {{"n": int(environ["QUERY_STRING"])}})
+    start_response("200 OK", [])
+    return []
+
+smw.configure("testing")
+app = MonitoringMiddleware(create_pipeline_middleware(in_app=("jobs",))(app))
+
+
+first = os.getpid()
+atexit.register(lambda: print("parent" if os.getpid() == first else "child", sorted(DONE), flush=True))
+"""
+
+
+def run(program, *, slow=False):
+    """Run a program and return the lines it printed."""
+    source = PROGRAM.format(slow=slow) + program
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source], env=environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_what_waits_at_the_exit_is_handled_first():
+    """In-memory records are gone with the process, so it takes its leave of them."""
+    lines = run("for n in range(50): ask(app, f'/?{n}')\n", slow=True)
+    assert lines == [f"parent {list(range(50))}"]
+
+
+def test_a_forked_child_serves_for_itself():
+    """A server that forks after the first request has workers that work, and each cleans up its own."""
+    lines = run(
+        "ask(app, '/?1')\n"
+        "while not DONE: time.sleep(0.01)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    ask(app, '/?2')\n"
+        "    sys.exit(0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n"
+        "ask(app, '/?3')\n"
+    )
+    assert sorted(lines) == ["child [1, 2]", "parent [1, 3]"]
