@@ -178,7 +178,7 @@ if __name__ not in ("__main__", "front_door"):
     @nox.session
     def demo(session: nox.Session) -> None:
         """Show the main job: a music service under all eight decorators; no server needed."""
-        prepare(session, "fastapi", "redis", "memcached", "crypto", "cli", "otel", groups=("serve",))
+        prepare(session, "fastapi", "flask", "redis", "memcached", "crypto", "cli", "otel", groups=("serve",))
         step(session, "demo", "python", "-m", "examples.music_agent.demo", *session.posargs)
 
     @nox.session
