@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 from typing import TYPE_CHECKING, Self
 
 from smw._kernel.bridge import Portal
+from smw._kernel.ending import at_exit
 from smw._kernel.process import after_fork
 
 if TYPE_CHECKING:
@@ -50,13 +50,12 @@ class Life:
             portal.close()
             raise
         life = cls(living, runtime, portal)
-        atexit.register(life.end)  # runs before the runtime's own, which is older
+        at_exit(life.end)  # runs before the runtime's own, which is older
         return life
 
     def end(self) -> None:
         """Stop in reverse order; idempotent. After the runtime was closed there is nothing to stop."""
         portal, self._portal = self._portal, None
-        atexit.unregister(self.end)
         if portal is None:
             return
         try:
