@@ -11,14 +11,10 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import smw
 from examples.music_agent import domain, events, store
+from examples.music_agent.stack import MORE, configure, listener
 from smw import ENTERPRISE_MIDDLEWARE_STACK, pipeline, security
-from smw.web import PipelineMiddleware
 
-CATALOGUE = Path(__file__).with_name("catalogue.toml")
-# What this service wants besides: its event stream is handled in its own process.
-MORE: dict[type, dict[str, Any]] = {PipelineMiddleware: {"in_app": [events.STREAM]}}
 router = APIRouter()
 
 
@@ -103,7 +99,7 @@ class Visitor:
     """Tells smw who asks and what for, and the caller how often the database was asked.
 
     Args:
-        app: The application around which it stands. In front of it a gateway has authenticated the user.
+        app: The application around which it stands.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -126,12 +122,7 @@ class Visitor:
         if "x-user" not in headers:
             await self.app(scope, receive, send_with_count)
             return
-        user = security.Principal(
-            id=headers["x-user"],
-            roles=frozenset({"listener"}),
-            authentication="mfa" if headers.get("x-authentication") == "mfa" else "password",
-            idle_s=0.0,
-        )
+        user = listener(headers["x-user"], headers.get("x-authentication"))
         with security.acting(user, purpose=headers.get("x-purpose"), subjects=[user.id]):
             await self.app(scope, receive, send_with_count)
 
@@ -142,16 +133,7 @@ def create_app(home: Path | None = None) -> FastAPI:
     Args:
         home: Folder for the database and the audit log; None keeps both in memory.
     """
-    store.use(store.Database(home / "music.sqlite" if home else ":memory:"))
-    smw.configure(
-        service="music-agent",
-        security={
-            "catalogue": CATALOGUE,
-            "trail_dir": home / "audit" if home else None,
-            "trusted_proxies": ["127.0.0.1/32"],
-            "rate_limit": "600/minute",
-        },
-    )
+    configure(home)
     # One server span a request is enough: smw makes it, so FastAPI need not.
     native: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
     app = FastAPI(title="Music agent", telemetry=native)

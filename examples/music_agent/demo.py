@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demo", description="smw's main job, end to end.")
     parser.add_argument("--requests", type=int, default=3_000, help="requests to replay")
     parser.add_argument("--events", type=int, default=600, help="user events to send")
+    parser.add_argument("--flask", action="store_true", help="the service's Flask twin, under waitress")
     parser.add_argument("--plain", action="store_true", help="no colours, no bar")
     options = parser.parse_args(arguments)
     if options.requests < 50 or options.events < 10:
@@ -86,7 +87,7 @@ def _run(home: Path, options: argparse.Namespace) -> Findings:
     settings = _settings(private)
     found = Findings(source, sent=len(events), poison=poison)
     for phase, (part, stream) in enumerate(((requests[:cut], events), (requests[cut:], []))):
-        with Service(home / "service", settings) as service:
+        with Service(home / "service", settings, flask=options.flask) as service:
             title = "requests, caches cold" if phase == 0 else "requests, service restarted"
             with bar(title, len(part) + len(stream), plain=options.plain) as step:
                 result = asyncio.run(_load(service.url, part, stream, step))

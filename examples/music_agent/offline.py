@@ -7,8 +7,8 @@ from pathlib import Path
 
 import smw
 from examples.music_agent import domain, store
-from examples.music_agent.app import CATALOGUE
 from examples.music_agent.batch import analyse as job
+from examples.music_agent.stack import CATALOGUE
 from smw import errors, pipeline, security
 
 

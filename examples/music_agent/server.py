@@ -1,10 +1,11 @@
-"""Runs the service as one process on a free loopback port: `python -m examples.music_agent.server FOLDER`.
+"""Runs the service as one process on a free loopback port: `python -m examples.music_agent.server FOLDER [--flask]`.
 
 Prints one line of JSON when it listens and one when it has stopped, so that whoever started it knows both.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import socket
 import sys
@@ -12,9 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import uvicorn
-
-from examples.music_agent.app import create_app
+import smw
 from smw.runtime import current
 
 
@@ -37,11 +36,16 @@ def count_spans() -> dict[str, int] | None:
     return spans
 
 
-def what_is_on() -> dict[str, str]:
-    """Return which backends the settings chose, without passwords."""
+def what_is_on(web: str) -> dict[str, str]:
+    """Return which backends the settings chose, without passwords.
+
+    Args:
+        web: What serves.
+    """
     settings = current().settings
     redis, streams = settings.cache.l2_host, settings.pipeline.redis_url
     return {
+        "web": web,
         "profile": settings.profile,
         "l1": f"{settings.cache.l1_size:,} entries",
         "l2": urlsplit(redis).netloc.rpartition("@")[2] if redis else "off",
@@ -57,14 +61,14 @@ def say(**facts: Any) -> None:
     sys.stdout.flush()
 
 
-def main(home: Path) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+def serve_fastapi(home: Path, spans: dict[str, int] | None) -> None:
+    """Serve the FastAPI application by uvicorn until SIGTERM or Ctrl-C."""
+    import uvicorn
 
-    Args:
-        home: Folder for the database and the audit log.
-    """
-    spans = count_spans()
+    from examples.music_agent.app import create_app
+
     app = create_app(home)
+    backends = what_is_on("FastAPI under uvicorn")
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -75,10 +79,36 @@ def main(home: Path) -> None:
             await super().shutdown(sockets)
             say(spans=spans, backends=backends)
 
-    backends = what_is_on()
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, proxy_headers=False)
     Server(config).run()
 
 
+def serve_flask(home: Path, spans: dict[str, int] | None) -> None:
+    """Serve the Flask application by waitress until SIGTERM or Ctrl-C."""
+    from waitress.server import create_server
+
+    from examples.music_agent.flask_app import create_app
+
+    app = create_app(home)
+    backends = what_is_on("Flask under waitress")
+    server: Any = create_server(app, host="127.0.0.1", port=0, threads=16)  # a client keeps one busy
+    smw.install_signal_handlers()  # waitress itself leaves SIGTERM to the system, which runs no exit hooks
+    say(port=server.effective_port)
+    server.run()
+    smw.shutdown()
+    say(spans=spans, backends=backends)
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="server")
+    parser.add_argument("home", type=Path, help="folder for the database and the audit log")
+    parser.add_argument("--flask", action="store_true", help="the Flask application instead of the FastAPI one")
+    options = parser.parse_args()
+    spans = count_spans()
+    serve = serve_flask if options.flask else serve_fastapi
+    serve(options.home, spans)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

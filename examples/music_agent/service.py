@@ -21,6 +21,7 @@ class Service:
     Args:
         home: Folder for its database and its audit log.
         settings: Environment variables that it gets besides those of this process.
+        flask: Its Flask twin instead of the FastAPI application.
 
     Attributes:
         url: Where it listens.
@@ -28,8 +29,9 @@ class Service:
         last_words: What it said on stopping, such as how many spans it has recorded.
     """
 
-    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str], *, flask: bool = False) -> None:
         self._home = home
+        self._more = ["--flask"] if flask else []
         self.log = home / "service.log"
         self._env = {**os.environ, **settings}
         self.url = ""
@@ -37,7 +39,7 @@ class Service:
 
     def __enter__(self) -> Self:
         """Start it and wait until it listens."""
-        command = [sys.executable, "-m", "examples.music_agent.server", str(self._home)]
+        command = [sys.executable, "-m", "examples.music_agent.server", str(self._home), *self._more]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with words of our own
                 command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, stderr=log, text=True
