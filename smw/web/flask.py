@@ -71,11 +71,12 @@ def answer_refusals(app: Any) -> None:
         except Exception as raised:
             reply = None
             if raised is error and exchange is not None and exchange.refuses is not None:
+                exchange.note_input()
                 reply = exchange.refuses.refusal(exchange, error)
             if reply is None:
                 raise
             if exchange is not None:
-                exchange.over_limit = False  # this is the answer now
+                exchange.forgive()
             return app.response_class(reply.body, reply.status, list(reply.headers))
 
     app.handle_user_exception = handle_user_exception

@@ -84,24 +84,17 @@ class WsgiExchange(Exchange):
         # The application gets no way back to the exchange: that would be a cycle for every request.
         self.input = environ["wsgi.input"] = Input(environ.get("wsgi.input"), self.body_limit)
 
-    @property
-    def received_bytes(self) -> int:
-        """Body bytes that the application has read."""
-        return 0 if self.input is None else self.input.received
-
-    @received_bytes.setter
-    def received_bytes(self, count: int) -> None:
-        raise AttributeError(f"the body counts itself, {count} is not taken")
-
-    @property
-    def over_limit(self) -> bool:
-        """Whether the client has sent more than the limit, and the application was stopped there."""
-        return self.input is not None and self.input.is_over
-
-    @over_limit.setter
-    def over_limit(self, is_over: bool) -> None:
+    def note_input(self) -> bool:
+        """Take note of how much the application has read; returns whether it was stopped at the limit."""
         if self.input is not None:
-            self.input.is_over = is_over
+            self.received_bytes, self.over_limit = self.input.received, self.input.is_over
+        return self.over_limit
+
+    def forgive(self) -> None:
+        """Let pass what the application answers from here on, although it was stopped at the limit."""
+        self.over_limit = False
+        if self.input is not None:
+            self.input.is_over = False
 
     @property
     def peer(self) -> str | None:
@@ -174,7 +167,6 @@ class WsgiExchange(Exchange):
         if reply.status not in BODILESS and not any(name.lower() == "content-length" for name, _ in headers):
             headers.append(("content-length", str(len(reply.body))))
         self.tap = None
-        self.over_limit = False
         self.status = reply.status
         self.replied = b"" if self.method == "HEAD" else reply.body
         self._start_response(_PHRASES.get(reply.status) or f"{reply.status} Unknown", headers)
@@ -224,6 +216,7 @@ class WsgiExchange(Exchange):
         if chain is None:
             return
         self.ended_s = self._now()
+        self.note_input()
         if self.tap is not None:
             self._ask_tap(self.tap.completed())
             self.tap = None
@@ -238,6 +231,7 @@ class WsgiExchange(Exchange):
         # Where nobody has closed the body, the collector may have closed the chain before it.
         if chain is not None and getattr(chain, "cr_frame", True) is not None:
             self.disconnected = True
+            self.note_input()
             self.over_limit = False  # too late for another answer
             end(chain)
 

@@ -27,6 +27,7 @@ def conclude(exchange: WsgiExchange, error: BaseException | None = None) -> byte
         The body of the answer that one of them gives in the application's place, or None.
     """
     chain, exchange.chain = exchange.chain, None
+    exchange.note_input()
     reply = end(chain, error)
     if isinstance(reply, Reply):
         run_now(exchange.answer(reply))
@@ -37,7 +38,7 @@ def _pieces(exchange: WsgiExchange, result: Iterable[bytes]) -> Generator[bytes,
     """Yield every piece, and end the exchange with the last one."""
     try:
         for data in result:
-            if not exchange.status and exchange.over_limit:
+            if not exchange.status and exchange.note_input():
                 break  # the application answers a body that it was not given; the policy's 413 follows
             if exchange.tap is not None:
                 exchange.note(data)

@@ -99,12 +99,13 @@ def test_a_stream_that_nobody_handles_fails_every_request():
 
 PROGRAM = """
 import atexit, os, sys, time
-import smw
+DONE = []
+first = os.getpid()
+atexit.register(lambda: print("parent" if os.getpid() == first else "child", sorted(DONE), flush=True))
+import smw  # what it does at the exit comes before what was registered first
 from smw import pipeline
 from smw.web import MonitoringMiddleware, create_pipeline_middleware
 from tests.unit.web.test_wsgi_life import ask
-
-DONE = []
 
 @pipeline.stream_process("jobs")
 async def work(event: dict) -> None:
@@ -119,10 +120,6 @@ def app(environ, start_response):
 
 smw.configure("testing")
 app = MonitoringMiddleware(create_pipeline_middleware(in_app=("jobs",))(app))
-
-
-first = os.getpid()
-atexit.register(lambda: print("parent" if os.getpid() == first else "child", sorted(DONE), flush=True))
 """
 
 
