@@ -20,6 +20,7 @@ SAID = {
     "batch_of_files": ["10000", "first row:"],
     "cached_function": ["first call", "after dropping the tag: [\"u1's favourites\", 'late night jazz']"],
     "fastapi_app": ['http_requests_total{method="GET",route="/playlists/{user_id}",status="200"}', "computed"],
+    "flask_app": ['http_requests_total{method="GET",route="/playlists/<user_id>",status="200"}', "computed"],
     "stream_of_events": ["'So What': 2", "dead"],
 }
 
@@ -63,6 +64,16 @@ def test_demo_runs_without_any_server():
     assert done.stderr == ""
 
 
+def test_the_flask_twin_keeps_the_same_promises():
+    """The same traffic through Flask under waitress: the same answers, spans, records and events."""
+    done = run("examples.music_agent.demo", *QUICK, "--flask", SMW_ACCESS_LOG="no such file")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    assert "Flask under waitress" in done.stdout
+    assert tiers(done.stdout).keys() == {"L1"}
+    assert done.stderr == ""
+
+
 def test_demo_replays_an_access_log(tmp_path):
     """Visits are read from an access log where there is one, lines of another form are left out."""
     lines = [
@@ -76,11 +87,11 @@ def test_demo_replays_an_access_log(tmp_path):
     assert "access.log (real)" in done.stdout
 
 
-def test_demo_uses_the_servers_it_is_given(redis_server, memcached_server):
+@pytest.mark.parametrize("more", [[], ["--flask"]], ids=["FastAPI", "Flask"])
+def test_demo_uses_the_servers_it_is_given(redis_server, memcached_server, more):
     """With Redis and memcached named, their levels answer after a restart, when the memory of the service is empty."""
-    done = run(
-        "examples.music_agent.demo", *QUICK, CACHE_L2_URL=redis_server.url, CACHE_L3_SERVERS=memcached_server.address
-    )
+    servers = {"CACHE_L2_URL": redis_server.url, "CACHE_L3_SERVERS": memcached_server.address}
+    done = run("examples.music_agent.demo", *QUICK, *more, **servers)
     assert done.returncode == 0, done.stdout + done.stderr
     ratios = tiers(done.stdout)
     assert ratios.keys() == {"L1", "L2", "L3"}
