@@ -78,6 +78,7 @@ class _Stop:
 
     Nothing is closed from the handler itself: the code that it interrupts may hold any lock. While that code is smw's
     own it is left alone and the signal sent again, for an exception between two of its steps could leave a lock held.
+    An event loop exits between two steps of its tasks, and whoever runs it cancels them.
     """
 
     def __init__(self, before: Any) -> None:
@@ -92,12 +93,25 @@ class _Stop:
         now = _CLOCK.now()
         if now - self._since < _ENDING_S:
             return  # the exit is under way; a second signal must not cut it short
+        loop = _running_loop()
+        if loop is not None:
+            self._since = now
+            loop.call_soon_threadsafe(sys.exit, 128 + number)
+            return
         if self._tries < _TRIES and _is_ours(frame):
             self._tries += 1
             _thread.start_new_thread(_again, (number,))  # threading's own locks may be held here
             return
         self._tries, self._since = 0, now
         raise SystemExit(128 + number)
+
+
+def _running_loop() -> Any:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _again(number: int) -> None:
