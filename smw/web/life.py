@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Self
 
 from smw._kernel.bridge import Portal
 from smw._kernel.ending import at_exit
 from smw._kernel.process import after_fork
+from smw.web.threads import LastingThreads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from smw.web.source import PolicySource
 
 __all__ = ["Life"]
+
+_THREADS = 8
 
 
 class Life:
@@ -44,6 +48,7 @@ class Life:
             return None
         portal = Portal("smw-web")
         try:
+            portal.call(_with_threads())
             for source in living:
                 portal.call(source.opened(runtime))
         except BaseException:
@@ -68,3 +73,7 @@ class Life:
     def forget(self) -> None:
         """Do nothing at the exit of a forked child: the thread is the parent's."""
         self._portal = None
+
+
+async def _with_threads() -> None:
+    asyncio.get_running_loop().set_default_executor(LastingThreads(_THREADS))

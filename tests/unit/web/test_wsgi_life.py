@@ -108,7 +108,7 @@ from smw.web import MonitoringMiddleware, create_pipeline_middleware
 from tests.unit.web.test_wsgi_life import ask
 
 @pipeline.stream_process("jobs")
-async def work(event: dict) -> None:
+{kind} work(event: dict) -> None:
     DONE.append(event["n"])
     if {slow}:
         time.sleep(0.01)
@@ -123,9 +123,9 @@ app = MonitoringMiddleware(create_pipeline_middleware(in_app=("jobs",))(app))
 """
 
 
-def run(program, *, slow=False):
+def run(program, *, kind="async def", slow=False):
     """Run a program and return the lines it printed."""
-    source = PROGRAM.format(slow=slow) + program
+    source = PROGRAM.format(kind=kind, slow=slow) + program
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", source], env=environment, capture_output=True, text=True, timeout=60,
@@ -135,9 +135,10 @@ def run(program, *, slow=False):
     return done.stdout.splitlines()
 
 
-def test_what_waits_at_the_exit_is_handled_first():
-    """In-memory records are gone with the process, so it takes its leave of them."""
-    lines = run("for n in range(50): ask(app, f'/?{n}')\n", slow=True)
+@pytest.mark.parametrize("kind", ["async def", "def"])
+def test_what_waits_at_the_exit_is_handled_first(kind):
+    """In-memory records are gone with the process, so it takes its leave of them; blocking handlers too."""
+    lines = run("for n in range(50): ask(app, f'/?{n}')\n", kind=kind, slow=True)
     assert lines == [f"parent {list(range(50))}"]
 
 
