@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smw._kernel.process import after_fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Debt"]
+__all__ = ["Debt", "Owed"]
 
 MOST = 10_000
 _BATCH = 500
 
 
+class Owed(NamedTuple):
+    """What a server has to drop.
+
+    Attributes:
+        counters: Those of tags and keys.
+        keys: Full keys.
+        sequence: When it was owed.
+    """
+
+    counters: Sequence[str]
+    keys: Sequence[str]
+    sequence: int
+
+
 class Debt:
-    """Tags and keys that one server still has to drop.
+    """Counters and keys that one server still has to drop.
 
     A scope is owed from before the server is asked until it has answered, so a lost reply, an error or a cancelled
     caller all leave it owed. Beyond 10,000 everything is owed instead: coarse, but bounded and correct.
@@ -30,7 +44,7 @@ class Debt:
         self._everything = everything
         self._lock = threading.Lock()
         self._sequence = 0
-        self._tags: dict[str, int] = {}
+        self._counters: dict[str, int] = {}
         self._keys: dict[str, int] = {}
         after_fork(self._forked)
 
@@ -39,35 +53,35 @@ class Debt:
 
     def __len__(self) -> int:
         """Return how many scopes are owed."""
-        return len(self._tags) + len(self._keys)
+        return len(self._counters) + len(self._keys)
 
-    def add(self, tags: Sequence[str], keys: Sequence[str]) -> int:
-        """Owe `tags` and `keys`; returns a number for `settle`."""
+    def add(self, counters: Sequence[str], keys: Sequence[str]) -> Owed:
+        """Owe a drop of `counters` and `keys`; returns it for `settle`."""
         with self._lock:
             self._sequence += 1
-            self._tags.update(dict.fromkeys(tags, self._sequence))
+            self._counters.update(dict.fromkeys(counters, self._sequence))
             self._keys.update(dict.fromkeys(keys, self._sequence))
             if len(self) > MOST:
-                self._tags, self._keys = {self._everything: self._sequence}, {}
-            return self._sequence
+                self._counters, self._keys = {self._everything: self._sequence}, {}
+            return Owed(counters, keys, self._sequence)
 
-    def settle(self, tags: Iterable[str], keys: Iterable[str], sequence: int) -> None:
-        """Strike what the server acknowledged, except where it was owed again after `sequence`."""
+    def settle(self, paid: Owed) -> None:
+        """Strike what the server acknowledged, except where it was owed again later."""
         with self._lock:
-            for owed, names in ((self._tags, tags), (self._keys, keys)):
+            for owed, names in ((self._counters, paid.counters), (self._keys, paid.keys)):
                 for name in names:
-                    if owed.get(name, sequence + 1) <= sequence:
+                    if owed.get(name, paid.sequence + 1) <= paid.sequence:
                         del owed[name]
 
     def covers(self, scopes: Iterable[str]) -> bool:
         """Tell whether any of `scopes` is owed, so that the server may still hold an old value."""
-        if not self._tags and not self._keys:
+        if not self._counters and not self._keys:
             return False
-        if self._everything in self._tags:
+        if self._everything in self._counters:
             return True
-        return any(scope in self._tags or scope in self._keys for scope in scopes)
+        return any(scope in self._counters or scope in self._keys for scope in scopes)
 
-    def batch(self) -> tuple[list[str], list[str], int]:
-        """Return some of the tags and keys that are owed, and the number for `settle`."""
+    def batch(self) -> Owed:
+        """Return some of what is owed."""
         with self._lock:
-            return list(self._tags)[:_BATCH], list(self._keys)[:_BATCH], self._sequence
+            return Owed(list(self._counters)[:_BATCH], list(self._keys)[:_BATCH], self._sequence)

@@ -9,6 +9,7 @@ from smw.cache.codec import CorruptError
 from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
 from smw.cache.memory import Entry
+from smw.cache.ports import Versions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from smw.cache.copies import Held
     from smw.cache.fence import Fence
     from smw.cache.memory import Memory, Table
-    from smw.cache.ports import Versions
     from smw.cache.remote import Remote, Sight
 
 __all__ = ["Engine", "Look", "Place"]
@@ -133,7 +133,7 @@ class Engine:
         entry = self.fresh(place)
         if entry is not None:
             return Finding("l1", copy=entry.copy)
-        if place.text is None or not policy.names:
+        if place.text is None or not self.remote.tiers:
             value = await load()
             forms = forms_of(value, policy, for_servers=False)
             return self._loaded(place, policy, value, forms, epoch=epoch)
@@ -153,9 +153,14 @@ class Engine:
         now = self._now()
         if entry is None or entry.expires <= now or sight.versions not in (None, entry.ticket):
             return None
-        entry.deadline = min(entry.expires, now + self._trust_s)
+        entry.deadline = self._trusted_until(sight, entry.expires)
         entry.touched = 1
         return Finding("l1", copy=entry.copy)
+
+    def _trusted_until(self, sight: Sight | None, expires: float) -> float:
+        """Return until when memory may answer alone, counted from the question: a drop may be older than the answer."""
+        since = self._now() if sight is None or sight.versions is None else sight.asked
+        return min(expires, since + self._trust_s)
 
     async def _unpacked(
         self, place: Place, policy: Policy, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
@@ -180,7 +185,7 @@ class Engine:
         """Keep in memory what a server had, for the time that it still has."""
         if policy.in_memory and sight.letter is not None:
             held = held_of(value, sight.letter, policy)
-            self._put(place, held, sight.letter.remaining_s(self._wall()), epoch, sight.versions)
+            self._put(place, held, sight.letter.remaining_s(self._wall()), epoch, sight)
 
     async def keep(
         self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
@@ -199,10 +204,10 @@ class Engine:
         forms = forms_of(value, policy, for_servers=bool(sight.missed))
         stands = True
         if forms.packed is not None and place.text is not None and self.fence.stands(place.scopes, epoch):
-            fence, generations = sight.versions or (0, ())
+            fence, generations = sight.versions or Versions(0, ())
             now_ms, ttl_ms = int(self._wall() * 1000), max(1, int(policy.ttl_s * 1000))
             opened = tuple([number or 0 for number in generations])
-            letter = Letter(*forms.packed, now_ms, ttl_ms, fence, opened, forms.shape)
+            letter = Letter(*forms.packed, now_ms, ttl_ms, fence or 0, opened, forms.shape)
             stands = await self.remote.write(sight, place.text, place.tags, letter, budget=budget, mode=mode)
         if not stands:  # invalidated elsewhere while it was loaded: good for this caller, but not to be kept
             forms = forms._replace(held=None, refused=None)
@@ -217,10 +222,10 @@ class Engine:
             kept, thaw = held.value, held.thaw
             copy = (lambda: kept) if thaw is None else (lambda: thaw(kept))
             if policy.in_memory:
-                self._put(place, held, policy.ttl_s, epoch, sight.versions if sight is not None else None)
+                self._put(place, held, policy.ttl_s, epoch, sight)
         return Finding("", copy=copy, first=(value,), missed=missed, refused=forms.refused)
 
-    def _put(self, place: Place, held: Held, ttl_s: float, epoch: int, versions: Versions | None) -> None:
+    def _put(self, place: Place, held: Held, ttl_s: float, epoch: int, sight: Sight | None) -> None:
         """Store in memory what nothing has invalidated since `epoch`."""
         now = self._now()
         expires = now + min(ttl_s, self._l1_ttl_s)
@@ -229,10 +234,10 @@ class Engine:
             held.value,
             held.thaw,
             expires=expires,
-            deadline=min(expires, now + self._trust_s) if shared else expires,
+            deadline=self._trusted_until(sight, expires) if shared else expires,
             size=held.size,
             scopes=place.scopes,
-            ticket=versions,
+            ticket=None if sight is None else sight.versions,
         )
         self.memory.put(entry, place.home, place.key, lambda: self.fence.stands(place.scopes, epoch))
 
@@ -244,5 +249,6 @@ class Engine:
 
     async def drop(self, tags: Sequence[str], keys: Sequence[str], mode: Mode) -> None:
         """Invalidate everywhere: here at once, at each server now or, if it does not answer, once it does."""
+        owed = self.remote.owe(tags, keys)  # first, or a reader between the two would take the old value from a server
         self.drop_here((*tags, *keys))
-        await self.remote.drop(tags, keys, budget=self.budget(), mode=mode)
+        await self.remote.drop(owed, budget=self.budget(), mode=mode)

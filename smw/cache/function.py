@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from smw.cache.forms import Finding, Policy
     from smw.cache.memory import Entry, Table
     from smw.cache.names import Names
+    from smw.cache.remote import Sight
     from smw.cache.tags import Template
 
 __all__ = ["CachedFunction", "Spec"]
@@ -79,6 +80,7 @@ class CachedFunction:
         self._members: dict[int, tuple[weakref.ref[Any], dict[Any, Entry]]] = {}
         self._said: set[str] = set()
         self._looking: set[Hashable] = set()
+        self._sights: dict[Hashable, Sight] = {}
         self._landed = 0
         self._gear_key = target.gear_key if spec.key is None and policy.in_memory else None
         parameters = target.signature.parameters.values() if target.signature else ()
@@ -109,16 +111,29 @@ class CachedFunction:
             return entry.copy()
         flight = place.home is self._table, place.key, self._engine.fence.stamp(place.scopes)
         look, landed = None, self._landed
-        if place.text is not None and self.policy.names and flight not in self._looking:
+        if self._is_shared(place) and (flight in self._sights or flight not in self._looking):
             look = await self._look(flight, place, call.mode)
             if look.found is not None:
                 self._count(look.found)
                 return look.found.take()[1]
-        load = partial(self._obtain, call, place, proceed, look, landed)
-        finding: Finding = await self._flights.fly(flight, load, call.mode)
+        boarded = self._boarding(flight, look)
+        load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
+        finding: Finding = await self._flights.fly(boarded, load, call.mode)
         self._count(finding)
         taken, value = finding.take()
         return value if taken else await proceed()
+
+    def _is_shared(self, place: Place) -> bool:
+        """Tell whether servers know what was dropped of `place`."""
+        return place.text is not None and bool(self._engine.remote.tiers)
+
+    def _boarding(self, flight: Hashable, look: Look | None) -> Hashable:
+        """Return the flight to join: not one whose load began before a drop elsewhere that `look` has seen."""
+        leading = self._sights.get(flight)
+        seen, loaded = look and look.sight.versions, leading and leading.versions
+        if not seen or not loaded or loaded == seen or None in (loaded.fence, *loaded.generations):
+            return flight
+        return flight, seen
 
     async def _look(self, flight: Hashable, place: Place, mode: Mode) -> Look:
         """Look at the servers without a flight, which would cost more than the look itself."""
@@ -128,10 +143,20 @@ class CachedFunction:
         finally:
             self._looking.discard(flight)
 
-    async def _obtain(self, call: Call, place: Place, proceed: Proceed, look: Look | None, landed: int) -> Finding:
+    async def _obtain(
+        self, flight: Hashable, call: Call, place: Place, proceed: Proceed, *, look: Look | None, landed: int
+    ) -> Finding:
+        engine, policy = self._engine, self.policy
         if landed != self._landed:
             look = None  # a load has ended since, perhaps of this very key
-        finding = await self._engine.obtain(place, self.policy, proceed, call.mode, look=look)
+        if look is None and self._is_shared(place) and engine.fresh(place) is None:
+            look = await engine.look(place, policy, call.mode)
+        if look is not None:
+            self._sights[flight] = look.sight
+        try:
+            finding = await engine.obtain(place, policy, proceed, call.mode, look=look)
+        finally:
+            self._sights.pop(flight, None)
         self._landed += 1
         if finding.refused is not None:
             self._uncached(*finding.refused)

@@ -13,12 +13,13 @@ import hashlib
 import struct
 import sys
 import types
+import zoneinfo
 from collections import OrderedDict, deque
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import reduce
-from pathlib import PurePath
+from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["UnkeyableError", "digest", "encode", "name_of", "tag_text"]
 
 MOST_NODES = 200_000
+_WORD = struct.calcsize("P")
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension that counts in its size
+_HOUSEKEEPING = frozenset({"__dict__", "__weakref__"})
+_PATHS = frozenset({PurePath, PurePosixPath, PureWindowsPath, Path, PosixPath, WindowsPath})
 _double = struct.Struct(">d").pack
 
 
@@ -64,7 +69,7 @@ class _Writer:
         self.nodes += 1
         if self.nodes > MOST_NODES:
             raise UnkeyableError("huge-argument", type(value).__name__)
-        kind = value.__class__
+        kind = type(value)  # what an object says of its class may be another's: a mock's, a proxy's
         scalar = _SCALARS.get(kind)
         if scalar is not None:
             text = scalar(value)
@@ -72,7 +77,7 @@ class _Writer:
             return
         container = _CONTAINERS.get(kind)
         if container is None:
-            container = _structured(kind, value)
+            container = _structured(kind)
         self.enter(value)
         container(self, value)
         self.open.discard(id(value))
@@ -104,19 +109,20 @@ def _integer(value: Any) -> bytes:
     return b"%x" % value  # hexadecimal is linear in the size and free of the interpreter's limit on decimal digits
 
 
-def _zone(zone: dt.tzinfo | None, at: dt.datetime | dt.time) -> tuple[object, ...]:
+def _zone(zone: dt.tzinfo | None) -> tuple[object, ...]:
     if zone is None:
         return ()
-    key = getattr(zone, "key", None)
-    return (key if isinstance(key, str) else None, at.utcoffset(), at.tzname() if key is None else None)
+    kind = type(zone)
+    if kind is dt.timezone:
+        return ("offset", zone.utcoffset(None), zone.tzname(None))
+    if kind is zoneinfo.ZoneInfo and isinstance(key := getattr(zone, "key", None), str):
+        return ("zone", key)
+    # Offset and name at one moment do not tell the rules of one zone from those of another.
+    raise UnkeyableError("unkeyable-argument", f"{kind.__module__}.{kind.__qualname__}")
 
 
-def _datetime(value: dt.datetime) -> tuple[object, ...]:
-    return (value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone(value.tzinfo, value))
-
-
-def _time(value: dt.time) -> tuple[object, ...]:
-    return (value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone(value.tzinfo, value))
+def _moment(value: dt.datetime | dt.time) -> tuple[object, ...]:
+    return (value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone(value.tzinfo))
 
 
 def _decimal(value: Decimal) -> bytes:
@@ -158,8 +164,8 @@ _CONTAINERS: dict[type, Callable[[_Writer, Any], None]] = {
     OrderedDict: lambda w, v: w.sequence(b"o", [x for pair in v.items() for x in pair], 2 * len(v)),
     set: lambda w, v: w.unordered(b"S", [w.apart(item) for item in v]),
     frozenset: lambda w, v: w.unordered(b"z", [w.apart(item) for item in v]),
-    dt.datetime: lambda w, v: w.sequence(b"T", _datetime(v), 3),
-    dt.time: lambda w, v: w.sequence(b"h", _time(v), 3),
+    dt.datetime: lambda w, v: w.sequence(b"T", _moment(v), 3),
+    dt.time: lambda w, v: w.sequence(b"h", _moment(v), 3),
     range: lambda w, v: w.sequence(b"r", (v.start, v.stop, v.step), 3),
     slice: lambda w, v: w.sequence(b"x", (v.start, v.stop, v.step), 3),
 }
@@ -199,24 +205,42 @@ def _class(value: object) -> str:
 
 def _enum(writer: _Writer, value: Any) -> None:
     # A flag may be a combination without a name of its own.
-    writer.sequence(b"E", (_class(value), value.name, None if value.name is not None else int(value.value)), 3)
+    # An enum may give `name` a meaning of its own; the underscored one is what it was declared as.
+    name = value._name_
+    writer.sequence(b"E", (_class(value), name, None if name is not None else int(value._value_)), 3)
+
+
+def _slots(value: object) -> list[str]:
+    """Name the slots of `value` that are filled, refusing an object whose class keeps content besides attributes."""
+    kind = type(value)
+    slots = [
+        name
+        for cls in kind.__mro__
+        for name, member in vars(cls).items()
+        if isinstance(member, types.MemberDescriptorType) and name not in _HOUSEKEEPING
+    ]
+    accounted = object.__basicsize__ + _WORD * (len(slots) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0))
+    compiled = any(cls is not object and not cls.__flags__ & _HEAP_TYPE for cls in kind.__mro__)
+    if compiled or kind.__itemsize__ or kind.__basicsize__ > accounted:
+        raise UnkeyableError("unkeyable-argument", f"{kind.__module__}.{kind.__qualname__}")
+    return sorted({name for name in slots if hasattr(value, name)})
 
 
 def _dataclass(writer: _Writer, value: Any) -> None:
     names = tuple(type(value).__dataclass_fields__)
-    extra = sorted(getattr(value, "__dict__", {}).keys() - set(names))
-    fields = [x for name in (*names, *extra) for x in (name, getattr(value, name))]
+    more = {*getattr(value, "__dict__", ()), *_slots(value)}
+    fields = [x for name in (*names, *sorted(more.difference(names))) for x in (name, getattr(value, name))]
     writer.sequence(b"C", (_class(value), *fields), 1 + len(fields))
 
 
 def _model(writer: _Writer, value: Any) -> None:
-    private = value.__pydantic_private__ or {}
-    state = (_class(value), dict(value.__dict__), dict(value.__pydantic_extra__ or {}), dict(private))
-    writer.sequence(b"P", state, 4)
+    # Which fields were set explicitly decides what some ways of dumping a model leave out.
+    slots = {name: getattr(value, name) for name in _slots(value)}
+    writer.sequence(b"P", (_class(value), dict(value.__dict__), slots), 3)
 
 
 def _namedtuple(writer: _Writer, value: Any) -> None:
-    writer.sequence(b"u", (_class(value), *value), 1 + len(value))
+    writer.sequence(b"u", (_class(value), *tuple.__iter__(value)), 1 + tuple.__len__(value))
 
 
 def _path(writer: _Writer, value: Any) -> None:
@@ -228,24 +252,23 @@ def _is_model(kind: Any) -> bool:
 
 
 def _is_namedtuple(kind: Any) -> bool:
-    return kind.__bases__ == (tuple,) and hasattr(kind, "_fields")
+    return kind.__bases__ == (tuple,) and hasattr(kind, "_fields") and kind.__dictoffset__ == 0
 
 
 _SHAPES: tuple[tuple[Callable[[Any], bool], Callable[[_Writer, Any], None]], ...] = (
+    (lambda kind: issubclass(kind, type), _named),
     (lambda kind: callable(getattr(kind, "__cache_key__", None)), _declared),
     (lambda kind: issubclass(kind, Enum), _enum),
     (_is_model, _model),
     (lambda kind: hasattr(kind, "__dataclass_fields__"), _dataclass),
     (_is_namedtuple, _namedtuple),
     (lambda kind: issubclass(kind, types.FunctionType | types.BuiltinFunctionType), _named),
-    (lambda kind: issubclass(kind, PurePath) and kind.__module__.startswith("pathlib"), _path),
+    (lambda kind: kind in _PATHS, _path),
 )
 
 
-def _structured(kind: type, value: object) -> Callable[[_Writer, Any], None]:
+def _structured(kind: type) -> Callable[[_Writer, Any], None]:
     """Choose how to write a value that is no exact built-in."""
-    if isinstance(value, type):
-        return _named
     for fits, write in _SHAPES:
         if fits(kind):
             return write
@@ -284,7 +307,7 @@ def tag_text(value: object) -> str:
         UnkeyableError: The value has no key.
     """
     value = value.value if isinstance(value, Enum) else value
-    if value.__class__ in _READABLE:
+    if type(value) in _READABLE:
         return str(value).replace("%", "%25").replace(":", "%3A")
     return digest(encode(value))
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import Breaker, Budget
 from smw._kernel.process import after_fork
-from smw.cache.debt import Debt
+from smw.cache.debt import Debt, Owed
 from smw.cache.ports import Store, StoreFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
@@ -103,20 +103,19 @@ class Level:
             self._said[error.kind] = self._now()
             _log.warning("%s refused a request (%s); said once a minute", self.store.name, error.kind)
 
-    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, budget: Budget, mode: Mode) -> None:
-        """Drop `tags` and `keys`; what is not acknowledged in time is owed and paid in the background."""
-        sequence = self.debt.add(tags, keys)
+    async def drop(self, owed: Owed, *, budget: Budget, mode: Mode) -> None:
+        """Drop what is owed; what is not acknowledged in time is paid in the background."""
         done = None
         try:
-            done = await self.ask(self._drop, tags, keys, budget=budget, mode=mode)
+            done = await self.ask(self._drop, owed, budget=budget, mode=mode)
         finally:
             if done:
-                self.debt.settle(tags, keys, sequence)
+                self.debt.settle(owed)
             else:
-                self._wake()
+                self.wake()
 
-    async def _drop(self, tags: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> bool:
-        await self.store.drop(tags, keys, mode=mode, timeout_s=timeout_s)
+    async def _drop(self, owed: Owed, *, mode: Mode, timeout_s: float) -> bool:
+        await self.store.drop(owed.counters, owed.keys, mode=mode, timeout_s=timeout_s)
         return True
 
     def pay(self) -> None:
@@ -126,9 +125,9 @@ class Level:
             StoreFailedError: The server did not acknowledge.
         """
         while self.debt:
-            tags, keys, sequence = self.debt.batch()
-            run_blocking(self._drop(tags, keys, mode="sync", timeout_s=_PAY_S))
-            self.debt.settle(tags, keys, sequence)
+            owed = self.debt.batch()
+            run_blocking(self._drop(owed, mode="sync", timeout_s=_PAY_S))
+            self.debt.settle(owed)
 
     def _back(self) -> None:
         """Pay before callers are let through; a server that only refuses to write is let back for reading."""
@@ -137,9 +136,10 @@ class Level:
         except StoreFailedError as error:
             if error.counts:
                 raise
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have what is owed paid in the background; nothing owed is paid soon."""
         with self._lock:
             if self._payer is None and not self._stop.is_set():
                 self._payer = threading.Thread(target=self._pay_until_even, name="smw-cache-debt", daemon=True)

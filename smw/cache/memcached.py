@@ -1,8 +1,8 @@
-"""The third level: values and tag generations in one memcached; aiomcache awaits, pymemcache blocks.
+"""The third level: values and counters in one memcached; aiomcache awaits, pymemcache blocks.
 
 A dropped key leaves a short tombstone. A value is stored with ``add`` where nothing was read before it was loaded, with
-``cas`` where something was, so that one loaded before the drop fails. Where no Redis keeps the generations of tags they
-are kept here, as random numbers, which an evicted counter cannot repeat.
+``cas`` where something was, so that one loaded before the drop fails. Where no Redis keeps the counters they are kept
+here, as random numbers, which an evicted one cannot repeat. Nothing compares them when a value is stored: readers do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from smw.cache.memcached_clients import Awaiting, Blocking, Many
-from smw.cache.ports import Found, StoreFailedError, Versions
+from smw.cache.ports import Found, StoreFailedError
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MOST_BYTES = 1_000_000
 TOMBSTONE_S = 60
 _TOMBSTONE = b"\xa5x"
 _DATE_FROM_S = 30 * 86_400  # memcached reads longer times as a date
-_GENERATION_S = 86_400
+_COUNTER_S = 86_400
 
 
 class MemcachedStore:
@@ -37,11 +37,13 @@ class MemcachedStore:
         server: ``host:port``.
         timeout_s: Most that one operation of a blocking caller may take.
         clock: For times to live beyond 30 days.
-        entropy: For generations.
+        entropy: For counters.
 
     Raises:
         MissingExtra: aiomcache or pymemcache is not installed.
     """
+
+    is_atomic = False
 
     def __init__(self, server: str, *, timeout_s: float, clock: Clock, entropy: Entropy) -> None:
         for package in ("aiomcache", "pymemcache"):  # what is missing shows now, not with the first awaited call
@@ -62,21 +64,21 @@ class MemcachedStore:
             return self._blocking.ask(command, *args)
         return await self._awaiting.ask(timeout_s, command, *args)
 
-    async def read(self, key: str, tags: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
-        """Return value and generations with one ``gets``; memcached has no fences, tombstones stand for them."""
-        found: Many = await self._ask(mode, timeout_s, "gets_many", [key, *tags])
+    async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
+        """Return value and counters with one ``gets``."""
+        found: Many = await self._ask(mode, timeout_s, "gets_many", [key, *counters])
         blob, token = found.get(key, (None, None))
-        generations = tuple([int(found[tag][0], 16) if tag in found else None for tag in tags])
-        return Found(None if blob == _TOMBSTONE else blob, Versions(0, generations), token)
+        numbers = tuple([int(found[name][0], 16) if name in found else None for name in counters])
+        return Found(None if blob == _TOMBSTONE else blob, numbers, token)
 
-    async def open(self, tags: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
-        """Return the generations of `tags`, adding a random one where there is none."""
-        life = self._life(max(ttl_s, _GENERATION_S))
-        for tag in tags:
-            await self._ask(mode, timeout_s, "add", tag, self._number(), life)
-        found: Many = await self._ask(mode, timeout_s, "gets_many", tags)
+    async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
+        """Return the counters, adding a random number where there is none."""
+        life = self._life(max(ttl_s, _COUNTER_S))
+        for name in counters:
+            await self._ask(mode, timeout_s, "add", name, self._number(), life)
+        found: Many = await self._ask(mode, timeout_s, "gets_many", counters)
         try:
-            return tuple([int(found[tag][0], 16) for tag in tags])
+            return tuple([int(found[name][0], 16) for name in counters])
         except KeyError:
             raise StoreFailedError("full", counts=False) from None
 
@@ -86,7 +88,7 @@ class MemcachedStore:
         blob: bytes,
         ttl_s: float,
         *,
-        tags: Sequence[str],  # noqa: ARG002 - `blob` carries their generations, and readers compare
+        counters: Sequence[str],  # noqa: ARG002 - `blob` carries what they showed, and readers compare
         found: Found,
         mode: Mode,
         timeout_s: float,
@@ -99,11 +101,11 @@ class MemcachedStore:
             return bool(await self._ask(mode, timeout_s, "add", key, blob, life))
         return bool(await self._ask(mode, timeout_s, "cas", key, blob, life, found.token))
 
-    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
-        """Put new generations and tombstones in place, each acknowledged."""
-        life = self._life(_GENERATION_S)
-        for tag in tags:
-            await self._ask(mode, timeout_s, "set", tag, self._number(), life)
+    async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+        """Put new numbers and tombstones in place, each acknowledged."""
+        life = self._life(_COUNTER_S)
+        for name in counters:
+            await self._ask(mode, timeout_s, "set", name, self._number(), life)
         for key in keys:
             await self._ask(mode, timeout_s, "set", key, _TOMBSTONE, TOMBSTONE_S)
 

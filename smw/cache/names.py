@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 from smw.cache.keys import digest
 from smw.errors import ConfigError
 
-__all__ = ["Names"]
+__all__ = ["Names", "fence_of"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[!-~]{1,200}")
 _REMEMBERED = 4096
+_FENCES = 4096
+
+
+def fence_of(key: str) -> str:
+    """Return the name of the counter that is raised when `key` is dropped.
+
+    Some keys share one, so that a server keeps few of them and has them all: a counter of each key's own would be
+    missing both where the key was never dropped and where the server has forgotten that it was.
+
+    Args:
+        key: Full key.
+    """
+    return f"{key.rpartition(':')[0]}:f:{zlib.crc32(key.encode()) % _FENCES:x}"
 
 
 class Names:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Mode
 
-__all__ = ["Found", "Store", "StoreFailedError", "Versions"]
+__all__ = ["Counters", "Found", "Store", "StoreFailedError", "Versions"]
 
 
 class StoreFailedError(Exception):
@@ -28,16 +28,20 @@ class StoreFailedError(Exception):
         self.counts = counts
 
 
+Counters = tuple[int | None, ...]
+"""Their numbers, in the order asked for; None where the server knows none."""
+
+
 class Versions(NamedTuple):
     """What stood before a value was loaded; it may be stored only while all of it still stands.
 
     Attributes:
-        fence: Version of the key; grows when the key is dropped. 0 where the key was not dropped lately.
-        generations: Generation of each tag, in the order asked for; None where the server knows none yet.
+        fence: The counter of the key, which changes when the key is dropped.
+        generations: The counter of each tag.
     """
 
-    fence: int
-    generations: tuple[int | None, ...]
+    fence: int | None
+    generations: Counters
 
 
 class Found(NamedTuple):
@@ -45,12 +49,12 @@ class Found(NamedTuple):
 
     Attributes:
         blob: The stored bytes, None when there are none.
-        versions: What stands now.
+        counters: What the counters show.
         token: The server's own mark of what was read, to be given back when writing.
     """
 
     blob: bytes | None
-    versions: Versions
+    counters: Counters
     token: object = None
 
 
@@ -60,19 +64,28 @@ class Store(Protocol):
     Every method takes the caller's mode: in mode ``sync`` it blocks and never suspends, in mode ``async`` it belongs
     to the running event loop. Every method ends within `timeout_s`, give or take one system call, and raises
     `StoreFailedError` for whatever goes wrong. Keys are at most 200 bytes of printable ASCII.
+
+    A counter changes with each drop that names it and never shows a number twice. A server that has forgotten it shows
+    none, which equals nothing that was seen before.
+
+    Attributes:
+        name: The server in logs and signals; no credentials.
+        is_atomic: Whether `write` compares all counters in the same instant in which it stores. Where it is not, the
+            value itself must carry them, and every reader must compare.
     """
 
     name: str
+    is_atomic: bool
 
-    async def read(self, key: str, tags: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
-        """Return value, fence and generations in one round trip."""
+    async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
+        """Return value and counters in one round trip."""
         ...
 
-    async def open(self, tags: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
-        """Return the generations of `tags`, starting those that have none with a number never used before.
+    async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
+        """Return what the counters show, starting those that are missing with a number never used before.
 
         Args:
-            tags: Names of the counters.
+            counters: Their names.
             ttl_s: They must live at least this long.
             mode: The caller's mode.
             timeout_s: How long this may take.
@@ -85,7 +98,7 @@ class Store(Protocol):
         blob: bytes,
         ttl_s: float,
         *,
-        tags: Sequence[str],
+        counters: Sequence[str],
         found: Found,
         mode: Mode,
         timeout_s: float,
@@ -93,10 +106,14 @@ class Store(Protocol):
         """Store `blob` if everything that `found` saw still stands; returns whether it was stored."""
         ...
 
-    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
-        """Give `tags` new generations, remove `keys` and refuse values of them that were loaded before.
+    async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+        """Change the counters that exist and remove the keys; on return the server has acknowledged all of it.
 
-        On return the server has acknowledged all of it.
+        Args:
+            counters: Those of dropped tags and of the keys.
+            keys: Full keys.
+            mode: The caller's mode.
+            timeout_s: How long this may take.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The second level: values and tag generations in one Redis server; knows nothing of what the values mean."""
+"""The second level: values and counters in one Redis server; knows nothing of what either means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smw import _redis
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
-from smw.cache.ports import Found, StoreFailedError, Versions
+from smw.cache.ports import Found, StoreFailedError
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
 from smw.errors import MissingExtra
 
@@ -23,10 +23,8 @@ __all__ = ["RedisStore"]
 _log = logging.getLogger("smw.cache")
 
 _CONNECTIONS = 64
-FENCE_S = 3600
-"""How long a dropped key remembers it: a value loaded before the drop cannot be stored within this time."""
-GENERATION_S = 86_400
-"""How long a generation lives at least after its last use; a forgotten one costs a miss and never returns."""
+COUNTER_S = 86_400
+"""How long a counter lives at least after its last use; a forgotten one costs a miss and never returns."""
 
 # Microseconds of the server; one more than what was there, should the clock have stepped back.
 _STAMP = """
@@ -52,39 +50,33 @@ end
 return out
 """
 )
-# KEYS: value, fence, generations. ARGV: blob, life, life of generations, then what each key but the first must hold.
+# KEYS: value, counters. ARGV: blob, life, life of counters, then what each counter must show.
 _WRITE = """
 for i = 2, #KEYS do
-  if (redis.call('GET', KEYS[i]) or '0') ~= ARGV[i + 2] then return 0 end
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
 end
-for i = 3, #KEYS do
+for i = 2, #KEYS do
   if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
-# KEYS: generations, then value and fence of each dropped key. ARGV: number of generations, lives of both.
+# KEYS: counters, then dropped keys. ARGV: number of counters, their life. A missing counter needs no new number: values
+# that carry an old one equal nothing, and a value loaded before would be stored only if it still showed that.
 _DROP = (
     _STAMP
     + """
-local tags = tonumber(ARGV[1])
-for i = 1, tags do
+local counters = tonumber(ARGV[1])
+for i = 1, counters do
   local old = redis.call('GET', KEYS[i])
   if old then
     redis.call('SET', KEYS[i], stamp(old), 'PX', math.max(redis.call('PTTL', KEYS[i]), ARGV[2]))
   end
 end
-for i = tags + 1, #KEYS, 2 do
-  redis.call('DEL', KEYS[i])
-  redis.call('SET', KEYS[i + 1], stamp(redis.call('GET', KEYS[i + 1])), 'PX', ARGV[3])
-end
+for i = counters + 1, #KEYS do redis.call('DEL', KEYS[i]) end
 return 1
 """
 )
-
-
-def _fence(key: str) -> str:
-    return key + ":f"
 
 
 def _milliseconds(seconds: float) -> int:
@@ -92,7 +84,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 class RedisStore:
-    """Values and generations in Redis; what must be atomic is a script.
+    """Values and counters in Redis; what must be atomic is a script.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
@@ -102,6 +94,8 @@ class RedisStore:
         MissingExtra: redis-py is not installed.
         ConfigError: The URL is refused.
     """
+
+    is_atomic = True
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self.name = "redis"
@@ -167,24 +161,23 @@ class RedisStore:
                 raise
         return await self._run(mode, timeout_s, "EVAL", source, len(keys), *keys, *args)
 
-    async def read(self, key: str, tags: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
-        """Return value, fence and generations with one MGET."""
-        reply = await self._run(mode, timeout_s, "MGET", key, _fence(key), *tags)
+    async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
+        """Return value and counters with one MGET."""
+        reply = await self._run(mode, timeout_s, "MGET", key, *counters)
         try:
-            blob, fence, *counters = reply
-            generations = tuple([None if raw is None else int(raw) for raw in counters])
-            if len(generations) == len(tags) and isinstance(blob, bytes | None):
-                return Found(blob, Versions(int(fence or 0), generations))
+            blob, *numbers = reply
+            if len(numbers) == len(counters) and isinstance(blob, bytes | None):
+                return Found(blob, tuple([None if raw is None else int(raw) for raw in numbers]))
         except (TypeError, ValueError) as error:
             _log.debug("an answer of another shape: %s", error)
         # Not the answer to this question: whatever else is on its way there cannot be trusted either.
         await self._discard(mode)
         raise StoreFailedError("protocol")
 
-    async def open(self, tags: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
-        """Return the generations of `tags`, stamping those that have none with the server's microseconds."""
-        life = _milliseconds(max(ttl_s, GENERATION_S))
-        return tuple(map(int, await self._script(mode, timeout_s, _OPEN, tags, life)))
+    async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
+        """Return the counters, stamping those that are missing with the server's microseconds."""
+        life = _milliseconds(max(ttl_s, COUNTER_S))
+        return tuple(map(int, await self._script(mode, timeout_s, _OPEN, counters, life)))
 
     async def write(
         self,
@@ -192,21 +185,20 @@ class RedisStore:
         blob: bytes,
         ttl_s: float,
         *,
-        tags: Sequence[str],
+        counters: Sequence[str],
         found: Found,
         mode: Mode,
         timeout_s: float,
     ) -> bool:
-        """Store `blob` in one script that first compares fence and generations with what was seen."""
-        fence, generations = found.versions
-        lives = _milliseconds(ttl_s), _milliseconds(max(ttl_s, GENERATION_S))
-        keys = [key, _fence(key), *tags]
-        return bool(await self._script(mode, timeout_s, _WRITE, keys, blob, *lives, fence, *generations))
+        """Store `blob` in one script that first compares the counters with what was seen."""
+        if None in found.counters:
+            return False  # nothing could tell later whether it still stands
+        lives = _milliseconds(ttl_s), _milliseconds(max(ttl_s, COUNTER_S))
+        return bool(await self._script(mode, timeout_s, _WRITE, [key, *counters], blob, *lives, *found.counters))
 
-    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
-        """Raise generations, delete keys and raise their fences in one script."""
-        names = [*tags, *(name for key in keys for name in (key, _fence(key)))]
-        await self._script(mode, timeout_s, _DROP, names, len(tags), GENERATION_S * 1000, FENCE_S * 1000)
+    async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+        """Raise counters and delete keys in one script."""
+        await self._script(mode, timeout_s, _DROP, [*counters, *keys], len(counters), COUNTER_S * 1000)
 
     def probe(self) -> None:
         """Ask for a PING on a blocking connection.

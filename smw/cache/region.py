@@ -88,7 +88,7 @@ class Region:
             return None
         remote = self._engine.remote
         now = await remote.generations(text, tags, budget=budget, mode=mode)
-        gone = remote.suspects(tags) if now is None else list(now) != generations
+        gone = remote.suspects(tags) if now is None else remote.owes(tags) or list(now) != generations
         return None if gone else stored
 
     async def put(

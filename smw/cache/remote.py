@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.codec import CorruptError
+from smw.cache.names import fence_of
 from smw.cache.ports import Found, Versions
 
 if TYPE_CHECKING:
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock
     from smw._kernel.guard import Budget
+    from smw.cache.debt import Owed
     from smw.cache.envelope import Envelope, Letter
     from smw.cache.fence import Fence
     from smw.cache.level import Level
+    from smw.cache.ports import Counters
 
 __all__ = ["Remote", "Sight", "Tier"]
 
@@ -46,14 +49,17 @@ class Sight:
     Attributes:
         letter: A value that stands, or None.
         level: Where it was found.
-        versions: What stood when looking, None where the level that keeps the generations did not answer.
+        versions: What stood when looking, None where the level that keeps the counters did not answer.
+        began: When looking began.
+        asked: When the question was asked to which `versions` is the newest answer.
         seen: What each level returned, for writing to it.
         missed: Levels that answered and had no valid value.
     """
 
-    __slots__ = ("letter", "level", "missed", "seen", "versions")
+    __slots__ = ("asked", "began", "letter", "level", "missed", "seen", "versions")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.began = self.asked = now
         self.letter: Letter | None = None
         self.level = ""
         self.versions: Versions | None = None
@@ -64,7 +70,7 @@ class Sight:
 class Remote:
     """The tiers behind memory.
 
-    The first one keeps the generations of tags (the authority); it alone judges what the others hold.
+    The first one keeps the counters (the authority); it alone judges what the others hold.
 
     Args:
         tiers: In the order in which they are asked.
@@ -111,24 +117,26 @@ class Remote:
             mode: The caller's mode.
             blind: Take no value, only note what it takes to replace it.
         """
-        sight = Sight()
+        sight = Sight(self._clock.now())
         scopes = (key, *tags)
-        if any(level.debt.covers(scopes) for level in self.servers):
+        if self.owes(scopes):
             return sight  # some server may still hold what was invalidated here
         for tier in self.tiers:
             is_authority = tier is self.tiers[0]
             if not is_authority and tier.name not in names:
                 continue
             level = tier.of(key)
-            found = await level.ask(level.store.read, key, tags if is_authority else (), budget=budget, mode=mode)
+            counters = (fence_of(key), *tags) if is_authority else ()
+            found = await level.ask(level.store.read, key, counters, budget=budget, mode=mode)
             if found is None:
                 continue
             if is_authority:
-                sight.versions = found.versions
+                sight.versions = Versions(found.counters[0], found.counters[1:])
             if level.name in names:
                 sight.seen[level.name] = found
                 blob = None if blind else found.blob
-                sight.letter = self._judged(level.name, key, blob, sight.versions, scopes)
+                is_fenced = is_authority and level.store.is_atomic  # what was dropped there is not there any more
+                sight.letter = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
                 if sight.letter is not None:
                     sight.level = level.name
                     return sight
@@ -136,7 +144,14 @@ class Remote:
         return sight
 
     def _judged(
-        self, level: str, key: str, blob: bytes | None, now: Versions | None, scopes: Sequence[str]
+        self,
+        level: str,
+        key: str,
+        blob: bytes | None,
+        now: Versions | None,
+        scopes: Sequence[str],
+        *,
+        is_fenced: bool,
     ) -> Letter | None:
         if blob is None:
             return None
@@ -149,44 +164,49 @@ class Remote:
         if letter.remaining_s(wall) <= 0:
             return None
         if now is not None:
-            return letter if (letter.fence, letter.generations) == now else None
+            stands = letter.generations == now.generations and (is_fenced or letter.fence == now.fence)
+            return letter if stands else None
         young = wall - letter.created_ms / 1000 < ORPHAN_S
         return letter if young and not self.suspects(scopes) else None
 
     async def prepare(
         self, sight: Sight, key: str, tags: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode
     ) -> None:
-        """Start generations that do not exist yet, so that a value loaded from now on can carry them."""
-        if sight.versions is None or None not in sight.versions.generations:
+        """Start counters that do not exist yet, so that a value loaded from now on can carry them."""
+        now = sight.versions
+        if now is None or (now.fence is not None and None not in now.generations):
             return
-        opened = await self.open(key, tags, ttl_s, budget=budget, mode=mode)
-        sight.versions = None if opened is None else Versions(sight.versions.fence, opened)
+        asked = self._clock.now()
+        opened = await self.open(key, (fence_of(key), *tags), ttl_s, budget=budget, mode=mode)
+        sight.versions = None if opened is None else Versions(opened[0], opened[1:])
+        sight.asked = asked
 
-    async def generations(
-        self, key: str, tags: Sequence[str], *, budget: Budget, mode: Mode
-    ) -> tuple[int | None, ...] | None:
-        """Return the generations of `tags` where `key` is kept, or None when nobody answers."""
+    async def generations(self, key: str, tags: Sequence[str], *, budget: Budget, mode: Mode) -> Counters | None:
+        """Return the counters of `tags` where `key` is kept, or None when nobody answers."""
         if not tags:
             return ()
         authority = self.tiers[0].of(key)
         found = await authority.ask(authority.store.read, key, tags, budget=budget, mode=mode)
-        return None if found is None else found.versions.generations
+        return None if found is None else found.counters
 
     async def open(
-        self, key: str, tags: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode
+        self, key: str, names: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode
     ) -> tuple[int, ...] | None:
-        """Return the generations of `tags` where `key` is kept, starting new ones, or None when nobody answers."""
-        if not tags or not self.tiers:
+        """Return the counters named `names` where `key` is kept, starting new ones, or None when nobody answers."""
+        if not names or not self.tiers:
             return ()
         authority = self.tiers[0].of(key)
         opened: tuple[int, ...] | None
-        opened = await authority.ask(authority.store.open, tags, ttl_s, budget=budget, mode=mode)
+        opened = await authority.ask(authority.store.open, names, ttl_s, budget=budget, mode=mode)
         return opened
+
+    def owes(self, scopes: Sequence[str]) -> bool:
+        """Tell whether some server has not acknowledged a drop of any of `scopes`."""
+        return any(level.debt.covers(scopes) for level in self.servers)
 
     def suspects(self, scopes: Sequence[str]) -> bool:
         """Tell whether some server may hold older values of `scopes` than this process knows to be dropped."""
-        owed = any(level.debt.covers(scopes) for level in self.servers)
-        return owed or self._fence.lifted_within(scopes, 2 * ORPHAN_S)
+        return self.owes(scopes) or self._fence.lifted_within(scopes, 2 * ORPHAN_S)
 
     async def write(
         self, sight: Sight, key: str, tags: Sequence[str], letter: Letter, *, budget: Budget, mode: Mode
@@ -220,26 +240,47 @@ class Remote:
     ) -> bool:
         remaining_s = letter.remaining_s(self._clock.wall())
         for tier in self.tiers:
-            level, is_authority = tier.of(key), tier is self.tiers[0]
+            level, is_authority, asked = tier.of(key), tier is self.tiers[0], self._clock.now()
             if tier.name not in names or level.debt.covers((key, *tags)):
                 continue
+            if not level.store.is_atomic and asked - sight.began > ORPHAN_S:
+                continue  # the tombstone of a drop in the meantime may be gone
             found = sight.seen[level.name]
+            counters: tuple[str, ...] = ()
             if is_authority:
                 if sight.versions is None:
                     continue
-                found = found._replace(versions=sight.versions)
+                found = found._replace(counters=(sight.versions.fence, *sight.versions.generations))
+                counters = (fence_of(key), *tags)
             ttl_s = min(remaining_s, self._caps_s.get(level.name, remaining_s))
-            more: dict[str, Any] = {"tags": tags if is_authority else (), "found": found}
+            more: dict[str, Any] = {"counters": counters, "found": found}
             stored = await level.ask(level.store.write, key, blob, ttl_s, budget=budget, mode=mode, **more)
-            if stored is False and is_authority:
+            if is_authority and stored is False:
                 return False
+            if is_authority and stored and level.store.is_atomic:
+                sight.asked = asked  # it has just confirmed that everything stands
         return True
 
-    async def drop(self, tags: Sequence[str], keys: Sequence[str], *, budget: Budget, mode: Mode) -> None:
-        """Drop `tags` at the authority and `keys` everywhere; what fails is owed."""
+    def owe(self, tags: Sequence[str], keys: Sequence[str]) -> list[tuple[Level, Owed]]:
+        """Owe each server what it has to drop: `keys` everywhere, counters at the authority.
+
+        From here on this process takes nothing of them from any server, until all have acknowledged.
+        """
+        owed = []
         for tier in self.tiers:
             for level in tier.servers:
-                here = tags if tier is self.tiers[0] else ()
                 held = [key for key in keys if tier.of(key) is level]
-                if here or held:
-                    await level.drop(here, held, budget=budget, mode=mode)
+                counters = [*tags, *dict.fromkeys(map(fence_of, held))] if tier is self.tiers[0] else []
+                if counters or held:
+                    owed.append((level, level.debt.add(counters, held)))
+        return owed
+
+    async def drop(self, owed: Sequence[tuple[Level, Owed]], *, budget: Budget, mode: Mode) -> None:
+        """Drop what `owe` has returned; what is not acknowledged now is paid in the background."""
+        try:
+            for level, what in owed:
+                await level.drop(what, budget=budget, mode=mode)
+        except BaseException:
+            for level, _ in owed:
+                level.wake()
+            raise

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 
-from smw.cache.ports import Found, StoreFailedError, Versions
+from smw.cache.ports import Found, StoreFailedError
 
 
 class LocalStore:
     """Behaves as a server does, in this process; `failing` makes every request fail so."""
 
+    is_atomic = True
+
     def __init__(self, clock) -> None:
         self.name = "local"
         self.data: dict[str, tuple[bytes, float]] = {}
-        self.fences: dict[str, int] = {}
-        self.generations: dict[str, int] = {}
+        self.counters: dict[str, int] = {}
         self.asked: list[str] = []
         self.failing: StoreFailedError | None = None
         self._clock = clock
@@ -25,31 +26,30 @@ class LocalStore:
         if self.failing is not None:
             raise self.failing
 
-    async def read(self, key, tags, *, mode, timeout_s):
+    async def read(self, key, counters, *, mode, timeout_s):
         self._enter("read")
         blob, ends = self.data.get(key, (None, 0.0))
-        versions = Versions(self.fences.get(key, 0), tuple(self.generations.get(tag) for tag in tags))
-        return Found(blob if ends > self._clock.now() else None, versions)
+        return Found(blob if ends > self._clock.now() else None, tuple(self.counters.get(name) for name in counters))
 
-    async def open(self, tags, ttl_s, *, mode, timeout_s):
+    async def open(self, counters, ttl_s, *, mode, timeout_s):
         self._enter("open")
-        return tuple(self.generations.setdefault(tag, next(self._numbers)) for tag in tags)
+        return tuple(self.counters.setdefault(name, next(self._numbers)) for name in counters)
 
-    async def write(self, key, blob, ttl_s, *, tags, found, mode, timeout_s):
+    async def write(self, key, blob, ttl_s, *, counters, found, mode, timeout_s):
         self._enter("write")
-        now = Versions(self.fences.get(key, 0), tuple(self.generations.get(tag) for tag in tags))
-        if now != found.versions:
+        now = tuple(self.counters.get(name) for name in counters)
+        if None in now or now != found.counters:
             return False
         self.data[key] = blob, self._clock.now() + ttl_s
         return True
 
-    async def drop(self, tags, keys, *, mode, timeout_s):
+    async def drop(self, counters, keys, *, mode, timeout_s):
         self._enter("drop")
-        for tag in tags:
-            self.generations[tag] = next(self._numbers)
+        for name in counters:
+            if name in self.counters:
+                self.counters[name] = next(self._numbers)
         for key in keys:
             self.data.pop(key, None)
-            self.fences[key] = next(self._numbers)
 
     def probe(self) -> None:
         self._enter("probe")

@@ -22,13 +22,13 @@ class Source:
         return self.value
 
 
-def loader(cache, source, **options):
+def loader(cache, source, ttl=60, **options):
     """Decorate the same function in a cache, as another process would."""
 
     def load(user_id: int) -> dict:
         return {"user": user_id, "value": source.read()}
 
-    return cache.cached(60, tags=["user", "user:{user_id}"], **options)(load)
+    return cache.cached(ttl, tags=["user", "user:{user_id}"], **options)(load)
 
 
 @pytest.mark.parametrize("levels", [("l2",), ("l3",), ("l2", "l3")])
@@ -285,6 +285,125 @@ def test_lost_generations_are_a_miss_and_never_come_back(bench):
     """When a server forgets its counters nothing stored before passes for valid."""
     source = Source()
     loader(bench.cache("l2"), source)(1)
-    bench.stores["l2"].generations.clear()
+    bench.stores["l2"].counters.clear()
     source.value = "new"
     assert loader(bench.cache("l2"), source)(1)["value"] == "new"
+
+
+def test_a_key_drop_is_never_forgotten(bench):
+    """An entry of another process that slept through a drop by key is not taken for valid, however late it asks."""
+    source = Source()
+    here, there = bench.cache("l2", l1_trust_ms=1000), bench.cache("l2")
+    load_here, load_there = loader(here, source, ttl=7 * 86_400), loader(there, source, ttl=7 * 86_400)
+    load_there(1)
+    source.value = "new"
+    here.drop_sync(keys=[cache_module.key_for(load_here, 1)])
+    store = bench.stores["l2"]
+    for name in [name for name in store.counters if ":f:" in name]:
+        del store.counters[name]  # evicted, or after its time
+    bench.clock.advance(86_000)
+    assert load_there(1)["value"] == "new"
+
+
+@pytest.mark.parametrize("levels", [("l1",), ("l1", "l3")])
+def test_memory_alone_follows_drops_elsewhere(bench, levels):
+    """A function kept in memory alone asks the authority, once in each trust time, and is not loaded again for it."""
+    source = Source()
+    here, there = bench.cache("l2", "l3"), bench.cache("l2", "l3")
+    load = loader(there, source, levels=levels)
+    for _ in range(3):
+        load(1)
+        bench.clock.advance(1.01)
+    assert source.reads == 1
+    source.value = "new"
+    here.drop_sync(tags=["user:1"])
+    bench.clock.advance(1.01)
+    assert load(1)["value"] == "new"
+
+
+def test_trust_counts_from_the_question(bench):
+    """An answer that took its time does not prolong the trust: the drop may be older than its arrival."""
+    source = Source()
+    here, there = bench.cache("l2"), bench.cache("l2")
+    load = loader(there, source)
+    load(1)
+    bench.clock.advance(1.01)
+    store, read = bench.stores["l2"], bench.stores["l2"].read
+
+    async def slowly(*args, **more):
+        found = await read(*args, **more)
+        source.value = "new"
+        here.drop_sync(tags=["user:1"])
+        bench.clock.advance(0.6)
+        store.read = read
+        return found
+
+    store.read = slowly
+    assert load(1)["value"] == "old"
+    bench.clock.advance(0.6)
+    assert load(1)["value"] == "new"
+
+
+def test_slow_load_without_bytes_is_not_trusted_from_its_end(bench):
+    """A result that no server compares is asked about at once when it took longer to load than memory is trusted."""
+
+    class Text(str):
+        __slots__ = ()
+
+    here, there = bench.cache("l2"), bench.cache("l2")
+    values = ["old", "new"]
+
+    @there.cached(60, tags=["user"])
+    def load() -> str:
+        value = Text(values.pop(0))
+        if value == "old":
+            here.drop_sync(tags=["user"])
+            bench.clock.advance(1.5)
+        return value
+
+    assert load() == "old"
+    assert load() == "new"
+
+
+async def test_caller_after_a_drop_elsewhere_does_not_join_an_older_load(bench):
+    """A call that sees that something was dropped elsewhere does not wait for a load that began before."""
+    here, there = bench.cache("l2"), bench.cache("l2")
+    source, gate = Source(), asyncio.Event()
+
+    @here.cached(60, tags=["user"])
+    async def load(user_id: int) -> str:
+        value = source.read()
+        if source.reads == 1:
+            await gate.wait()
+        return value
+
+    early = asyncio.ensure_future(load(1))
+    await asyncio.sleep(0.01)
+    joined = asyncio.ensure_future(load(1))
+    await asyncio.sleep(0.01)
+    assert source.reads == 1
+    source.value = "new"
+    await there.drop(tags=["user"])
+    assert await asyncio.gather(load(1), load(1)) == ["new", "new"]
+    assert source.reads == 2
+    gate.set()
+    assert "old" in (await early, await joined)
+    assert await load(1) == "new"
+
+
+def test_nothing_is_taken_from_a_server_while_a_drop_is_under_way(bench, monkeypatch):
+    """A thread that reads between the steps of a drop keeps nothing that the drop is about."""
+    source = Source()
+    cache = bench.cache("l2", "l3")
+    load = loader(cache, source)
+    load(1)
+    source.value = "new"
+    drop_here = cache._engine.drop_here
+
+    def held_up(scopes):
+        drop_here(scopes)
+        load(1)
+
+    monkeypatch.setattr(cache._engine, "drop_here", held_up)
+    cache.drop_sync(tags=["user:1"])
+    assert load(1)["value"] == "new"

@@ -96,3 +96,15 @@ async def test_outage_is_a_miss(bench):
     assert await region.get("other", "async") is None
     await region.drop(keys=["k"])
     assert await region.get("k", "async") is None
+
+
+async def test_unpaid_drop_of_a_tag_counts_before_the_server_has_heard_of_it(bench):
+    """A drop by tag that the server did not hear holds here, also once the server answers again and is still owed."""
+    cache = bench.cache("l2")
+    region = cache.region("web")
+    await region.put("k", PAGE, 60, ["user"])
+    bench.stores["l2"].failing = StoreFailedError("timeout")
+    await region.drop(tags=["user"])
+    bench.stores["l2"].failing = None
+    assert cache._engine.remote.servers[0].debt
+    assert await region.get("k", "async") is None

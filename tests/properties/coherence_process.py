@@ -1,0 +1,277 @@
+"""A process of the search: the real engine, its coroutines advanced one step at a time, each reached state named once.
+
+A process is deterministic: what it does next follows from what was fed to it. So every distinct state of it (its
+coroutines with their local variables, memory, fence and debts) gets a number, and a step from one number to the next
+is computed by the real code once and looked up ever after.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from smw._kernel.host import Host
+from smw.cache.codec import Codec
+from smw.cache.engine import Engine, Place
+from smw.cache.envelope import Envelope
+from smw.cache.fence import Fence
+from smw.cache.forms import Policy
+from smw.cache.level import Level
+from smw.cache.memory import Memory
+from smw.cache.names import fence_of
+from smw.cache.ports import StoreFailedError, Versions
+from smw.cache.remote import Remote, Tier
+from smw.testing import FakeClock
+from tests.properties.coherence_servers import Request, SteppedMemcached, SteppedRedis
+
+TRUST_S = 1.0
+TTL_S = 20_000.0
+TAG, EVERYTHING, KEY = "smw:m:t:a", "smw:m:t:*", "smw:m:k"
+COUNTERS = (fence_of(KEY), EVERYTHING, TAG)
+
+
+class Numbers:
+    """Entropy without chance: numbers that no other process draws."""
+
+    def __init__(self, process: int) -> None:
+        self.process, self.drawn = process, 0
+
+    def random(self) -> float:
+        return 0.5
+
+    def token_bytes(self, count: int) -> bytes:
+        self.drawn += 1
+        return ((self.process + 1) * 1000 + self.drawn).to_bytes(count, "big")
+
+
+class Closed:
+    """A breaker that never opens: the search makes every request fail or not as it likes."""
+
+    is_open = False
+
+    def allows(self) -> bool:
+        return True
+
+    def ok(self) -> None:
+        return
+
+    def failed(self, _kind: str, *, permanent: bool = False) -> None:
+        return
+
+
+class SteppedLevel(Level):
+    """A level whose debt is paid by a step of the search instead of a thread."""
+
+    def __init__(self, *args: Any, threads: bool, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.breaker = Closed()
+        self.threads = threads
+
+    def wake(self) -> None:
+        return
+
+    async def drop(self, *args: Any, **more: Any) -> None:
+        if self.threads:
+            await Request("pause")  # here a thread may be held up, a coroutine is not
+        await super().drop(*args, **more)
+
+
+class Naive(Remote):
+    """Takes whatever a server has, and stores whatever was loaded."""
+
+    def _judged(self, level, key, blob, now, scopes, *, is_fenced):
+        letter = None if blob is None else self._envelope.open(blob, key.encode())
+        now = letter and Versions(letter.fence, letter.generations)
+        return super()._judged(level, key, blob, now, scopes, is_fenced=False)
+
+
+class Setup(NamedTuple):
+    """What the processes of a search have and do.
+
+    Attributes:
+        levels: Levels behind memory.
+        by: ``tag`` or ``key``: how writers drop.
+        readers: Readers of each process.
+        writers: Writers of each process.
+        naive: Compare nothing, as most caches do: what the search must catch.
+        names: Levels behind memory that keep values; all of them if None.
+        trust_s: How long memory answers alone.
+        storable: Whether values have a form as bytes.
+        warm: Begin with counters that exist, as they do on a server that has been used.
+        threads: Hold up writers also where coroutines are not.
+    """
+
+    levels: tuple[str, ...] = ("l2",)
+    by: str = "tag"
+    readers: tuple[int, ...] = (1, 1)
+    writers: tuple[int, ...] = (1, 0)
+    naive: bool = False
+    names: tuple[str, ...] | None = None
+    trust_s: float = TRUST_S
+    storable: bool = True
+    warm: bool = True
+    threads: bool = False
+
+
+class Unstorable:
+    """A value that stays in memory."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+
+
+class Process:
+    """One process: the real engine, and the coroutines that use it."""
+
+    def __init__(self, number: int, setup: Setup) -> None:
+        self.setup = setup
+        self.clock = FakeClock(wall=0.0, now=0.0)
+        self.host = Host("m", "testing", self.clock, Numbers(number))
+        self.fence = Fence(self.clock)
+        made = {"l2": SteppedRedis, "l3": lambda: SteppedMemcached(self.clock, self.host.entropy)}
+        self.levels = [
+            SteppedLevel(name, made[name](), self.host, threads=setup.threads, timeout_s=1e9, everything=EVERYTHING)
+            for name in setup.levels
+        ]
+        tiers = [Tier(level.name, (level,), lambda _key, level=level: level) for level in self.levels]
+        self.remote = (Naive if setup.naive else Remote)(
+            tiers, envelope=Envelope(compress_from=None, seal=None), fence=self.fence, clock=self.clock, caps_s={}
+        )
+        self.memory = Memory(100, 2**20)
+        self.engine = Engine(
+            self.host,
+            memory=self.memory,
+            remote=self.remote,
+            fence=self.fence,
+            budget_s=1e9,
+            trust_s=setup.trust_s,
+            l1_ttl_s=float("inf"),
+        )
+        self.table: dict[Any, Any] = {}
+        tags = (EVERYTHING, TAG)
+        self.place = Place(self.table, "k", KEY, tags, (KEY, *tags))
+        names = setup.levels if setup.names is None else setup.names
+        self.policy = Policy(TTL_S, "share", True, names, Codec())
+        self.running: dict[str, Any] = {}
+
+    def feed(self, actor: str, reply: Any, now: float) -> tuple[str, Any]:
+        """Advance one coroutine; returns ``("asks", request)`` or ``("ends", result)``."""
+        self.clock._now = self.clock._wall = now
+        coroutine = self.running.get(actor)
+        if coroutine is None:
+            coroutine = self.running[actor] = getattr(self, f"_{actor.rstrip('0123456789')}")(reply)
+            reply = None
+        try:
+            return "asks", coroutine.send(reply)
+        except StopIteration as stop:
+            del self.running[actor]
+            return "ends", stop.value
+
+    async def _reader(self, _start: Any) -> tuple[str, int]:
+        async def load() -> Any:
+            version = await Request("load")
+            return version if self.setup.storable else Unstorable(version)
+
+        finding = await self.engine.obtain(self.place, self.policy, load, "async")
+        value = finding.take()[1]
+        return finding.level, value if self.setup.storable else value.version
+
+    async def _writer(self, version: int) -> None:
+        await Request("source", version)
+        by_tag = self.setup.by == "tag"
+        await self.engine.drop([TAG] if by_tag else [], [] if by_tag else [KEY], "async")
+
+    async def _payer(self, _start: Any) -> None:
+        for level in self.levels:
+            while level.debt:
+                owed = level.debt.batch()
+                try:
+                    await level._drop(owed, mode="async", timeout_s=1.0)
+                except StoreFailedError:
+                    return
+                level.debt.settle(owed)
+
+    @property
+    def owes(self) -> bool:
+        return any(level.debt for level in self.levels)
+
+    def state(self) -> Any:
+        """Return everything that decides what it does next, as one value."""
+        entry = self.table.get("k")
+        return (
+            tuple(sorted((actor, frozen(coroutine)) for actor, coroutine in self.running.items())),
+            entry and (frozen(entry.value), entry.deadline, entry.expires, entry.ticket),
+            self.fence.epoch,
+            tuple(sorted(self.fence._raised.items())),
+            tuple((frozen(x.debt._counters), frozen(x.debt._keys), x.debt._sequence) for x in self.levels),
+            self.host.entropy.drawn,
+        )
+
+
+_PLAIN = (int, float, str, bytes, bool, type(None))
+_STATELESS = (Policy, Envelope, Codec, Place, FakeClock, SteppedRedis, SteppedMemcached, type)
+_NAMED = (Process, Engine, Remote, Level, Host, Memory, Fence, *_STATELESS)
+
+
+def frozen(thing: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of thing
+    """Return a value that is equal for things in the same state; what `Process.state` tells itself is only named."""
+    if isinstance(thing, _PLAIN):
+        return thing
+    if isinstance(thing, _NAMED):
+        return type(thing).__name__, getattr(thing, "name", "")
+    if isinstance(thing, list | tuple):
+        return type(thing).__name__, *map(frozen, thing)
+    if isinstance(thing, dict):
+        return tuple(sorted((repr(frozen(key)), frozen(value)) for key, value in thing.items()))
+    if isinstance(thing, types.CoroutineType):
+        frame = thing.cr_frame
+        return thing.cr_code.co_qualname, frame.f_lasti, frozen(frame.f_locals), frozen(thing.cr_await)
+    if isinstance(thing, types.GeneratorType):
+        return thing.gi_code.co_qualname, thing.gi_frame.f_lasti, frozen(thing.gi_frame.f_locals)
+    if isinstance(thing, types.MethodType):
+        return thing.__func__.__qualname__, frozen(thing.__self__)
+    if isinstance(thing, types.FunctionType):
+        cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+        return thing.__qualname__, *map(frozen, cells)
+    names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    names = names or list(getattr(thing, "__dict__", {}))
+    return type(thing).__qualname__, *(frozen(getattr(thing, name, None)) for name in names)
+
+
+class Steps:
+    """The states of one process that were reached, and the steps between them.
+
+    Args:
+        make: Makes the process as it starts.
+    """
+
+    def __init__(self, make: Callable[[], Process]) -> None:
+        self._make = make
+        self._numbers: dict[Any, int] = {make().state(): 0}
+        self._histories: list[tuple[Any, ...]] = [()]
+        self._steps: dict[tuple[int, Any], tuple[int, tuple[str, Any], bool]] = {}
+        self.owing: dict[int, bool] = {}
+
+    def __len__(self) -> int:
+        return len(self._histories)
+
+    def take(self, state: int, actor: str, reply: Any, now: float) -> tuple[int, tuple[str, Any], bool]:
+        """Return the state after feeding `reply` to `actor`, what that actor does then, and whether debt is left."""
+        fed = actor, reply, now
+        known = self._steps.get((state, fed))
+        if known is None:
+            process = self._make()
+            history = (*self._histories[state], fed)
+            for step in history:
+                outcome = process.feed(*step)
+            after = process.state()
+            number = self._numbers.get(after)
+            if number is None:
+                number = self._numbers[after] = len(self._histories)
+                self._histories.append(history)
+            known = self._steps[state, fed] = number, outcome, process.owes
+            self.owing[number] = process.owes
+            for coroutine in process.running.values():
+                coroutine.close()
+        return known

@@ -1,0 +1,265 @@
+"""Every schedule of processes, servers, time and faults, and the promises checked on each.
+
+A request is three steps: it is made, the server carries it out, the reply arrives; anything may happen between them.
+A reader has two obligations, noted when it begins: it returns nothing older than what its own process had invalidated
+by then, whatever failed; and nothing older than what any process had invalidated, with no debt left, more than the
+trust before. The second is put off by each question to the authority that this process got no answer to.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+from tests.properties.coherence_process import COUNTERS, TRUST_S, Process, Setup, Steps
+from tests.properties.coherence_servers import FAILED, Server, memcached_does, redis_does
+
+IDLE, ASKED, ANSWERED, DONE = range(4)
+ORPHANED_S = 60.0
+NEVER = float("-inf")
+
+
+class Actor(NamedTuple):
+    """One coroutine: where it is, what it asks or was told, and what is known about it since it began."""
+
+    phase: int = IDLE
+    what: Any = None
+    began: Any = None
+
+
+class World(NamedTuple):
+    """Everything at one moment."""
+
+    processes: tuple[int, ...]
+    actors: tuple[Actor, ...]
+    l2: Server
+    l3: Server
+    down: frozenset[str]
+    now: float
+    source: int
+    returned: tuple[tuple[int, int], ...]  # (version, process) whose invalidation has returned
+    settled: tuple[tuple[int, float], ...]  # (version, when no server was owed it any more)
+    deaf: tuple[float, ...]  # when each process was last not answered by the authority
+    left: tuple[tuple[str, Any], ...]  # events that may still happen
+
+
+class Outcome(NamedTuple):
+    """What a search has found.
+
+    Attributes:
+        states: Distinct states of everything.
+        steps: Steps between them.
+        schedules: Ways from the beginning to an end.
+        broken: What was promised and not kept, each with the steps that lead there.
+        processes: Distinct states of one process.
+    """
+
+    states: int
+    steps: int
+    schedules: int
+    broken: list[tuple[str, list[str]]]
+    processes: int
+
+
+class Search:
+    """All schedules of one set-up.
+
+    Args:
+        setup: What the processes do.
+        events: What may happen once each: ``("tick", seconds)``, ``("lose" | "fail" | "restart" | "down", level)``,
+            ``("evict", (level, key))``.
+        most_states: Give up beyond; the outcome then says so.
+    """
+
+    def __init__(self, setup: Setup, events: tuple[tuple[str, Any], ...] = ()) -> None:
+        self.setup = setup
+        self.events = events
+        self.kinds: list[tuple[int, str]] = []
+        for process, (readers, writers) in enumerate(zip(setup.readers, setup.writers, strict=True)):
+            self.kinds += [(process, f"reader{number}") for number in range(readers)]
+            self.kinds += [(process, f"writer{number}") for number in range(writers)]
+            self.kinds.append((process, "payer"))
+        self.readers = [index for index, (_, name) in enumerate(self.kinds) if name.startswith("reader")]
+        self.steps = [Steps(partial(Process, number, setup)) for number in range(len(setup.readers))]
+        self.authority = setup.levels[0]
+
+    def run(self, *, most_broken: int = 1) -> Outcome:
+        """Search to the end, or until so many promises were broken."""
+        count = len(self.setup.readers)
+        first = "l2" if self.authority == "l2" else "l3"
+        counters = {name: (b"%x" % n if first == "l3" else b"%d" % n, n, 1e9) for n, name in enumerate(COUNTERS, 1)}
+        servers = {first: Server().kept(counters if self.setup.warm else {})}
+        start = World(
+            (0,) * count,
+            (Actor(),) * len(self.kinds),
+            servers.get("l2", Server()),
+            servers.get("l3", Server()),
+            frozenset(),
+            0.0,
+            1,
+            (),
+            (),
+            (NEVER,) * count,
+            self.events,
+        )
+        layer: dict[World, int] = {start: 1}
+        parents: dict[World, tuple[World, str]] = {}
+        outcome = Outcome(0, 0, 0, [], 0)
+        states = steps = schedules = 0
+        broken: list[tuple[str, list[str]]] = []
+        while layer and len(broken) < most_broken:
+            following: dict[World, int] = {}
+            for world, ways in layer.items():
+                states += 1
+                ended = True
+                for label, after, complaint in self.after(world):
+                    ended = False
+                    steps += 1
+                    if complaint:
+                        broken.append((complaint, [*_path(parents, world), label]))
+                        continue
+                    following[after] = following.get(after, 0) + ways
+                    parents.setdefault(after, (world, label))
+                schedules += ways if ended else 0
+            layer = following
+        return outcome._replace(
+            states=states,
+            steps=steps,
+            schedules=schedules,
+            broken=broken,
+            processes=max(map(len, self.steps)),
+        )
+
+    def after(self, world: World):
+        """Yield (what happens, the world after it, the promise it breaks)."""
+        if all(world.actors[index].phase == DONE for index in self.readers):
+            return  # nobody is left to see anything
+        for index, (process, name) in enumerate(self.kinds):
+            actor = world.actors[index]
+            if actor.phase == IDLE and self._may_begin(world, index, process, name):
+                began = world.now, self._floor(world, process), world.settled
+                label, after, complaint = self._fed(world, index, None, began)
+                if name.startswith("writer"):  # nobody notices that it has begun before it changes the source
+                    label, after, complaint = next(self._carried_out(after, index, process, name))
+                yield label, after, complaint
+            elif actor.phase == ANSWERED:
+                yield self._fed(world, index, actor.what, actor.began)
+            elif actor.phase == ASKED:
+                yield from self._carried_out(world, index, process, name)
+        yield from self._events(world)
+
+    def _may_begin(self, world: World, index: int, process: int, name: str) -> bool:
+        if name == "payer":
+            return self._owes(world, process)
+        same = self.kinds[index - 1] if index else None
+        twin = same is not None and same[0] == process and same[1][:6] == name[:6]
+        return not twin or world.actors[index - 1].phase != IDLE
+
+    def _owes(self, world: World, process: int) -> bool:
+        return self.steps[process].owing.get(world.processes[process], False)
+
+    @staticmethod
+    def _floor(world: World, process: int) -> int:
+        return max((version for version, where in world.returned if where == process), default=0)
+
+    def _fed(self, world: World, index: int, reply: Any, began: Any) -> tuple[str, World, str]:
+        process, name = self.kinds[index]
+        number, (verb, what), owes = self.steps[process].take(world.processes[process], name, reply, world.now)
+        label = f"{world.now:g}s p{process}.{name} <- {reply!r}"
+        complaint = ""
+        returned = world.returned
+        if verb == "asks":
+            actor = Actor(ANSWERED, None, began) if what == ("pause",) else Actor(ASKED, what, began)
+        else:
+            actor = Actor() if name == "payer" else Actor(DONE)
+            if name.startswith("reader"):
+                label += f" returns {what}"
+                complaint = self._complaint(world, process, began, *what)
+            elif name.startswith("writer"):
+                returned = (*returned, (began[3], process))
+        known = {version for version, _ in world.settled}
+        fresh = () if owes else tuple((v, world.now) for v, p in returned if p == process and v not in known)
+        processes = (*world.processes[:process], number, *world.processes[process + 1 :])
+        actors = (*world.actors[:index], actor, *world.actors[index + 1 :])
+        settled = tuple(sorted((*world.settled, *fresh)))
+        return label, world._replace(processes=processes, actors=actors, returned=returned, settled=settled), complaint
+
+    def _complaint(self, world: World, process: int, began: Any, level: str, version: int) -> str:
+        at, floor, settled = began[:3]
+        if version < floor:
+            return f"here: version {version} from {level or 'the loader'} after {floor} was invalidated"
+        for newer, since in settled:
+            if version >= newer:
+                continue
+            if at - max(since, world.deaf[process]) > TRUST_S:
+                return f"elsewhere: version {version} from {level or 'the loader'} {at - since:g} s after {newer}"
+            if level == "l3" and at - since > ORPHANED_S:
+                return f"orphan: version {version} from {level} {at - since:g} s after {newer}"
+        return ""
+
+    def _carried_out(self, world: World, index: int, process: int, name: str):
+        actor = world.actors[index]
+        where, *what = actor.what
+        label = f"{world.now:g}s p{process}.{name} {actor.what!r}"
+        if where == "load":
+            yield label, self._told(world, index, world.source), ""
+        elif where == "source":
+            version = world.source + 1
+            told = self._told(world._replace(source=version), index, None, (*actor.began, version))
+            yield label, told, ""
+        elif where in world.down:
+            yield label + " DOWN", self._unanswered(world, index, process, where), ""
+        else:
+            server: Server = getattr(world, where)
+            done, reply = (redis_does if where == "l2" else memcached_does)(server, world.now, tuple(what))
+            if self.setup.naive and what[0] == "write":
+                done, reply = redis_does(server, world.now, (what[0], what[1][:1], *what[2:5]))
+            carried = world._replace(**{where: done})
+            yield label, self._told(carried, index, reply), ""
+            for number, event in enumerate(world.left):
+                if event == ("lose", where) and event not in world.left[:number]:
+                    yield label + " LOST", self._unanswered(_spent(carried, number), index, process, where), ""
+                if event == ("fail", where) and event not in world.left[:number]:
+                    yield label + " FAILED", self._unanswered(_spent(world, number), index, process, where), ""
+
+    def _unanswered(self, world: World, index: int, process: int, where: str) -> World:
+        if where == self.authority and world.actors[index].what[1] in ("MGET", "gets_many"):
+            world = world._replace(deaf=(*world.deaf[:process], world.now, *world.deaf[process + 1 :]))
+        return self._told(world, index, FAILED)
+
+    @staticmethod
+    def _told(world: World, index: int, reply: Any, began: Any = None) -> World:
+        actor = Actor(ANSWERED, reply, began or world.actors[index].began)
+        return world._replace(actors=(*world.actors[:index], actor, *world.actors[index + 1 :]))
+
+    @staticmethod
+    def _events(world: World):
+        for number, (what, how) in enumerate(world.left):
+            if (what, how) in world.left[:number]:
+                continue
+            spent = _spent(world, number)
+            label = f"{what} {how}"
+            if what == "tick":
+                yield label, spent._replace(now=world.now + how), ""
+            elif what == "restart":
+                yield label, spent._replace(**{how: getattr(world, how).emptied()}), ""
+            elif what == "evict":
+                where, key = how
+                if key in dict(getattr(world, where).data):
+                    yield label, spent._replace(**{where: getattr(world, where).without(key)}), ""
+            elif what == "down":
+                yield label, spent._replace(down=world.down | {how}, left=(*spent.left, ("up", how))), ""
+            elif what == "up":
+                yield label, spent._replace(down=world.down - {how}), ""
+
+
+def _spent(world: World, number: int) -> World:
+    return world._replace(left=world.left[:number] + world.left[number + 1 :])
+
+
+def _path(parents: dict[World, tuple[World, str]], world: World) -> list[str]:
+    labels = []
+    while world in parents:
+        world, label = parents[world]
+        labels.append(label)
+    return labels[::-1]

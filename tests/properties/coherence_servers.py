@@ -1,0 +1,147 @@
+"""Redis and memcached as pure functions of a state, and the real stores speaking to them step by step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from smw.cache import redis as redis_module
+from smw.cache.memcached import MemcachedStore
+from smw.cache.ports import StoreFailedError
+from smw.cache.redis import RedisStore
+
+FAILED = "failed"
+"""The reply to a request that was not answered, whether or not the server has done what it was asked."""
+
+
+class Request:
+    """What a coroutine of the cache waits for; the search decides when it is carried out and how it ends."""
+
+    def __init__(self, *what: Any) -> None:
+        self.what = what
+
+    def __await__(self):
+        reply = yield self.what
+        if reply == FAILED:
+            raise StoreFailedError("timeout")
+        return reply
+
+
+class SteppedRedis(RedisStore):
+    """The real store; every command is one step of the search."""
+
+    def __init__(self) -> None:
+        self.name = "redis"
+
+    async def _run(self, mode, timeout_s, *command):
+        return await Request("l2", *command)
+
+    async def _script(self, mode, timeout_s, source, keys, *args):
+        scripts = {redis_module._OPEN: "open", redis_module._WRITE: "write", redis_module._DROP: "drop"}
+        return await Request("l2", scripts[source], tuple(keys), *args)
+
+    def probe(self) -> None:
+        """Do nothing: the search never opens a breaker."""
+
+
+class SteppedMemcached(MemcachedStore):
+    """The real store; every command is one step of the search."""
+
+    def __init__(self, clock, numbers) -> None:
+        self.name = "memcached"
+        self._clock = clock
+        self._entropy = numbers
+
+    async def _ask(self, mode, timeout_s, command, *args):
+        reply = await Request("l3", command, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
+        return dict(reply) if command == "gets_many" else reply
+
+    def probe(self) -> None:
+        """Do nothing: the search never opens a breaker."""
+
+
+class Server(NamedTuple):
+    """One server: what it keeps as sorted (key, (value, token or None, when it ends)), and the next number."""
+
+    data: tuple[tuple[str, tuple[Any, Any, float]], ...] = ()
+    number: int = 1000
+
+    def live(self, now: float) -> dict[str, tuple[Any, Any, float]]:
+        return {key: entry for key, entry in self.data if entry[2] > now}
+
+    def kept(self, data: dict[str, tuple[Any, Any, float]], number: int | None = None) -> Server:
+        return Server(tuple(sorted(data.items())), self.number if number is None else number)
+
+    def without(self, key: str) -> Server:
+        return Server(tuple(pair for pair in self.data if pair[0] != key), self.number)
+
+    def emptied(self) -> Server:
+        return Server((), self.number)
+
+
+def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Server, Any]:
+    """Return Redis after one command or script, and its reply.
+
+    Args:
+        server: Before it.
+        now: Seconds.
+        what: As `SteppedRedis` asks.
+    """
+    data, (command, *args) = server.live(now), what
+    if command == "MGET":
+        return server, tuple(data[key][0] if key in data else None for key in args)
+    keys, *args = args
+    return {"open": _open, "write": _write, "drop": _drop}[command](server, data, now, keys, args)
+
+
+def _open(server, data, now, keys, args):
+    number = server.number
+    for key in keys:
+        if key not in data:
+            number += 1
+            data[key] = b"%d" % number, None, now + args[0] / 1000
+        elif data[key][2] - now < args[0] / 1000:
+            data[key] = data[key][0], None, now + args[0] / 1000
+    return server.kept(data, number), tuple(data[key][0] for key in keys)
+
+
+def _write(server, data, now, keys, args):
+    key, *counters = keys
+    blob, life, counter_life, *expected = args
+    for counter, number in zip(counters, expected, strict=True):
+        if counter not in data or data[counter][0] != b"%d" % number:
+            return server, 0
+    for counter in counters:
+        data[counter] = data[counter][0], None, max(data[counter][2], now + counter_life / 1000)
+    data[key] = blob, None, now + life / 1000
+    return server.kept(data), 1
+
+
+def _drop(server, data, now, keys, args):
+    count, counter_life = args
+    number = server.number
+    for counter in keys[:count]:
+        if counter in data:
+            number += 1
+            data[counter] = b"%d" % number, None, max(data[counter][2], now + counter_life / 1000)
+    for key in keys[count:]:
+        data.pop(key, None)
+    return server.kept(data, number), 1
+
+
+def memcached_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Server, Any]:
+    """Return memcached after one command, and its reply.
+
+    Args:
+        server: Before it.
+        now: Seconds.
+        what: As `SteppedMemcached` asks.
+    """
+    data, (command, *args) = server.live(now), what
+    if command == "gets_many":
+        return server, tuple((key, data[key][:2]) for key in args[0] if key in data)
+    key, blob, life, *token = args
+    stands = {"add": key not in data, "cas": key in data and [data[key][1]] == token, "set": True}[command]
+    if not stands:
+        return server, False
+    data[key] = blob, server.number + 1, now + life
+    return server.kept(data, server.number + 1), True

@@ -1,0 +1,90 @@
+"""The coherence that is promised, on every schedule of small systems that run the cache's own code.
+
+``SMW_COHERENCE=full`` searches the larger systems too, which takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from smw.cache.names import fence_of
+from tests.properties.coherence_process import EVERYTHING, KEY, TAG, Setup
+from tests.properties.coherence_search import Search
+
+FENCE = fence_of(KEY)
+BOTH = ("l2", "l3")
+QUICK = {
+    "tag": (Setup(),),
+    "tag, cold": (Setup(warm=False),),
+    "key, cold": (Setup(by="key", warm=False),),
+    "tag, memcached alone": (Setup(levels=("l3",)),),
+    "tag, both": (Setup(levels=BOTH),),
+    "threads": (Setup(threads=True, readers=(2, 0)),),
+    "drop not heard": (Setup(), ("fail", "l2")),
+    "fence evicted": (Setup(by="key"), ("evict", ("l2", FENCE))),
+    "no bytes": (Setup(readers=(0, 2), storable=False), ("tick", 1.2)),
+}
+FULL = {
+    "key, memcached alone": (Setup(levels=("l3",), by="key"),),
+    "key, both": (Setup(levels=BOTH, by="key"),),
+    "threads, both": (Setup(levels=BOTH, by="key", threads=True, readers=(2, 0)),),
+    "drop not heard, drop with a lost reply": (Setup(readers=(2, 0)), ("fail", "l2"), ("lose", "l2")),
+    "Redis restarted empty": (Setup(by="key"), ("restart", "l2")),
+    "tag evicted": (Setup(), ("evict", ("l2", TAG))),
+    "two writers": (Setup(readers=(1, 1), writers=(1, 1)),),
+    "an hour between": (Setup(readers=(0, 2), by="key"), ("tick", 3601.0)),
+    "halves of the trust": (Setup(readers=(0, 2)), ("tick", 0.6), ("tick", 0.6)),
+    "halves of the trust, no bytes": (Setup(readers=(0, 2), storable=False), ("tick", 0.6), ("tick", 0.6)),
+    "halves of the trust, memory alone": (Setup(readers=(0, 2), names=()), ("tick", 0.6), ("tick", 0.6)),
+    "three readers": (Setup(readers=(1, 2)),),
+    "three readers by key": (Setup(readers=(1, 2), by="key"),),
+    "two writers here": (Setup(readers=(2,), writers=(2,)), ("fail", "l2")),
+    "two writers, faults": (Setup(readers=(1, 1), writers=(1, 1)), ("lose", "l2")),
+    "faults on both": (Setup(levels=BOTH, by="key"), ("fail", "l2"), ("lose", "l3")),
+    "Redis away while memcached answers": (Setup(levels=BOTH, readers=(2, 0)), ("down", "l2")),
+    "Redis away, tombstone gone": (Setup(levels=BOTH, by="key"), ("down", "l2"), ("tick", 61.0)),
+    "memcached alone, tombstone gone": (Setup(levels=("l3",), by="key"), ("tick", 61.0)),
+    "memcached alone, tombstone evicted": (Setup(levels=("l3",), by="key"), ("evict", ("l3", KEY))),
+    "memcached restarted empty": (Setup(levels=BOTH, by="key"), ("restart", "l3")),
+    "everything evicted": (Setup(), ("evict", ("l2", EVERYTHING)), ("evict", ("l2", KEY))),
+    "fence evicted, both": (Setup(levels=BOTH, by="key"), ("evict", ("l2", FENCE))),
+    "restart with debt": (Setup(), ("fail", "l2"), ("restart", "l2")),
+}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_promises_hold_on_every_schedule(name):
+    """No schedule hands out anything older than promised: here at once, elsewhere within the trust."""
+    _search(QUICK[name])
+
+
+@pytest.mark.skipif(os.environ.get("SMW_COHERENCE") != "full", reason="SMW_COHERENCE=full takes minutes")
+@pytest.mark.parametrize("name", FULL)
+def test_promises_hold_on_every_schedule_of_larger_systems(name):
+    """The same with more readers, writers, faults and time."""
+    _search(FULL[name])
+
+
+def _search(system) -> None:
+    setup, *events = system
+    outcome = Search(setup, tuple(events)).run()
+    assert not outcome.broken, "\n".join((outcome.broken[0][0], *outcome.broken[0][1]))
+    assert outcome.schedules > 0
+    print(f"{outcome.states:,} states, {outcome.steps:,} steps, {outcome.schedules:.3g} schedules")
+
+
+@pytest.mark.parametrize("levels", [("l2",), ("l3",)])
+def test_the_search_finds_what_comparing_nothing_breaks(levels):
+    """A cache that compares nothing is caught, so that silence means something."""
+    outcome = Search(Setup(levels=levels, naive=True)).run()
+    assert outcome.broken
+    assert outcome.broken[0][0].startswith("here")
+
+
+def test_the_search_finds_a_trust_that_never_ends():
+    """Memory that is trusted for ever is caught, which shows that what is promised elsewhere is looked at too."""
+    outcome = Search(Setup(readers=(0, 2), trust_s=1e9), (("tick", 1.2),)).run()
+    assert outcome.broken
+    assert outcome.broken[0][0].startswith("elsewhere")
