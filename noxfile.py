@@ -100,10 +100,10 @@ if __name__ not in ("__main__", "front_door"):
 
     @nox.session
     def tests(session: nox.Session) -> None:
-        """Run the whole suite against real servers, and the checks that keep the house."""
+        """Run the whole suite against real servers, and the checks that keep the house; extras are for `wheel`."""
         prepare(session, "all", groups=("test", "lint", "arch", "typing", "docs", "build"))
         servers(session)
-        pytest(session)
+        pytest(session, "--ignore", "tests/arch/test_wheel_extras.py")
 
     @nox.session
     def lint(session: nox.Session) -> None:
@@ -171,9 +171,9 @@ if __name__ not in ("__main__", "front_door"):
 
     @nox.session
     def wheel(session: nox.Session) -> None:
-        """Build twice to the same hash, install in a clean environment, run a cached function."""
+        """Build twice to the same hash; install alone and with each extra in clean environments, run what it is for."""
         prepare(session, groups=("test", "build"))
-        pytest(session, "tests/arch/test_wheel.py")
+        pytest(session, "tests/arch/test_wheel.py", "tests/arch/test_wheel_extras.py")
 
     @nox.session
     def demo(session: nox.Session) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import subprocess
-import sys
 import zipfile
 
 import pytest
 
 from tests.arch.source import ROOT
+from tests.arch.wheels import build, environment, run
 
 pytestmark = pytest.mark.house
 
@@ -32,43 +29,6 @@ assert "site-packages" in smw.__file__, smw.__file__
 smw.shutdown()
 print("works")
 """
-
-
-def run(*command, cwd=ROOT, **env):
-    """Run a command, fail with its words, return what it prints."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
-
-
-def build(target):
-    """Build the wheel from a copy of the sources, with the clock of the sources pinned."""
-    copy = target / "source"
-    copy.mkdir(parents=True)
-    shutil.copytree(ROOT / "smw", copy / "smw", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    run(
-        sys.executable,
-        "-m",
-        "hatchling",
-        "build",
-        "-t",
-        "wheel",
-        "-d",
-        target,
-        cwd=copy,
-        SOURCE_DATE_EPOCH="1700000000",
-    )
-    return next(target.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +57,5 @@ def test_the_wheel_is_pure_typed_and_complete(wheels):
 
 def test_the_wheel_works_in_a_clean_environment(wheels, tmp_path):
     """Installed with its hard dependencies alone, a cached function caches and the version is known."""
-    home = tmp_path / "venv"
-    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if uv := shutil.which("uv"):
-        run(uv, "venv", "-q", "--no-project", "--python", sys.executable, home)
-        install = (uv, "pip", "install", "-q", "--python", python)
-    else:
-        run(sys.executable, "-m", "venv", home)
-        install = (python, "-m", "pip", "install", "-q")
-    run(*install, "-c", ROOT / "constraints.txt", wheels[0])
-    assert run(python, "-c", SNIPPET, cwd=tmp_path).strip() == "works"
+    python = environment(tmp_path / "venv", wheels[0])
+    assert run(python, "-W", "error", "-c", SNIPPET, cwd=tmp_path).strip() == "works"
