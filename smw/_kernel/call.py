@@ -46,9 +46,9 @@ def kind_of(fn: Any) -> Kind:
     return Kind.SYNC
 
 
-def _signature(fn: Any) -> inspect.Signature | None:
+def _signature(fn: Any, *, follow_wrapped: bool = True) -> inspect.Signature | None:
     try:
-        return inspect.signature(fn)
+        return inspect.signature(fn, follow_wrapped=follow_wrapped)
     except (ValueError, TypeError):
         return None
 
@@ -62,13 +62,15 @@ class Target:
         name: ``module:qualname``, the identity in keys, metrics and logs.
         qualname: The qualified name alone.
         signature: Its signature; None where Python cannot tell (some builtins).
+        is_direct: The callable takes just these parameters. False below a foreign decorator that takes anything, whose
+            own idea of the arguments is not known: it may add some or take some away.
         parameters: Names of its parameters in order.
         is_method: The first parameter is ``self`` of a class body, so the instance belongs to the identity of a call.
         mode: Whether I/O around it blocks (``sync``) or is awaited (``async``).
     """
 
     __slots__ = (
-        "__dict__", "fn", "is_method", "kind", "mode", "name", "parameters", "qualname", "signature",
+        "__dict__", "fn", "is_direct", "is_method", "kind", "mode", "name", "parameters", "qualname", "signature",
     )  # fmt: skip
 
     def __init__(self, fn: Any) -> None:
@@ -82,6 +84,7 @@ class Target:
         self.qualname: str = getattr(base, "__qualname__", None) or type(base).__qualname__
         self.name = f"{module}:{self.qualname}"
         self.signature = _signature(fn)
+        self.is_direct = self.signature == _signature(fn, follow_wrapped=False)
         self.parameters = tuple(self.signature.parameters) if self.signature else ("args", "kwargs")
         owner = self.qualname.rpartition(".")[0]
         self.is_method = bool(owner) and not owner.endswith("<locals>") and self.parameters[:1] == ("self",)
@@ -91,17 +94,28 @@ class Target:
         return compile_binder(self.qualname, self.signature)
 
     @functools.cached_property
+    def _own_binder(self) -> Callable[..., dict[str, object]]:
+        return compile_binder(self.qualname, _signature(self.fn, follow_wrapped=False))
+
+    @functools.cached_property
     def gear_key(self) -> Callable[..., object] | None:
         """Compiled function from a call's arguments to its fast-gear key, or `UNKEYED` for arguments of other types."""
-        return compile_gear_key(self.signature, is_method=self.is_method)
+        return compile_gear_key(self.signature, is_method=self.is_method) if self.is_direct else None
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, object]:
         """Return parameter name → argument with defaults applied; ``*args`` as a tuple, ``**kwargs`` as a dict.
 
+        Arguments that fit a foreign decorator's callable, but not the function below it, go by the callable's names.
+
         Raises:
             TypeError: As Python raises it for arguments that do not fit.
         """
-        return self._binder(*args, **kwargs)
+        try:
+            return self._binder(*args, **kwargs)
+        except TypeError:
+            if self.is_direct:
+                raise
+            return self._own_binder(*args, **kwargs)
 
 
 class Call:

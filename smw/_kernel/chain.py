@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from smw._kernel import current
 from smw._kernel.call import Call, Kind, Target
 from smw._kernel.compiler import Gear, compile_entry
-from smw._kernel.drive import driver_of, fuse
+from smw._kernel.drive import fuse, runner_of
 from smw._kernel.order import StackingWarning, check_order
 from smw._kernel.process import ForkLock
 from smw._kernel.reference import resolve
@@ -26,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Proceed = Callable[[], Awaitable[Any]]
 _NO_ANSWER: Callable[[Any], None] = {}.get
 _binding = ForkLock()
+_DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,15 @@ class Advice(ABC):
 class Stack:
     """The advices of one function and, once bound, the chain that runs them."""
 
-    __slots__ = ("__weakref__", "_shift", "advices", "bound", "driver", "entry", "target")
+    __slots__ = ("__weakref__", "_shift", "advices", "bound", "entry", "target")
 
     def __init__(self, target: Target, advices: tuple[Advice, ...]) -> None:
         self.target = target
         self.advices = advices
         self.bound: tuple[Bound | None, ...] | None = None
-        self.driver = driver_of(target.kind)
         self.entry, self._shift = compile_entry(
             target.fn,
-            target.signature,
+            target.signature if target.is_direct else None,
             slow=self._first,
             is_async=target.kind is Kind.ASYNC,
             is_method=target.is_method,
@@ -87,18 +87,25 @@ class Stack:
         return self.bind()(args, kwargs)
 
     def bind(self) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
-        """Bind every advice to the current runtime and fuse those that have work to do."""
-        with _binding:
+        """Bind every advice to the current runtime and fuse those that have work to do.
+
+        The lock covers the swap alone: finding the parts may open a runtime, which must not wait for who closes one.
+        """
+        while True:
+            generation = current.generation()
             bound = tuple(advice.bind(self.target) for advice in self.advices)
             active = tuple(step for step in bound if step is not None)
             slow = self._runner(active)
             gear = active[0].gear if active else None
-            if gear is None:
-                self._shift(_NO_ANSWER, None, None, slow)
-            else:
-                self._shift(gear.get, gear.now, gear.counter, slow)
-            self.bound = bound
-            return slow
+            with _binding:
+                if generation != current.generation():
+                    continue
+                if gear is None:
+                    self._shift(_NO_ANSWER, None, None, slow)
+                else:
+                    self._shift(gear.get, gear.now, gear.counter, slow)
+                self.bound = bound
+                return slow
 
     def unbind(self) -> None:
         """Forget the runtime; the next call looks it up again."""
@@ -111,13 +118,11 @@ class Stack:
         return _stack_named, (self.target.name,)
 
     def _runner(self, active: tuple[Bound, ...]) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
-        target, fn, driver = self.target, self.target.fn, self.driver
+        target, fn = self.target, self.target.fn
         if not active:
             return lambda args, kwargs: fn(*args, **kwargs)
         chain = fuse(tuple(step.around for step in active), target.kind)
-        if target.kind is Kind.ASYNC:
-            return lambda args, kwargs: chain(Call(target, args, kwargs))
-        return lambda args, kwargs: driver(chain, Call(target, args, kwargs))
+        return runner_of(chain, target)
 
 
 def stack_of(fn: Any) -> Stack | None:
@@ -136,14 +141,26 @@ def _stack_named(name: str) -> Stack | None:
 
 
 def _inner_stacks(fn: Any) -> Iterator[Stack]:
-    """Yield stacks hidden below foreign decorators."""
-    seen = 0
-    while (fn := getattr(fn, "__wrapped__", None)) is not None and seen < 100:
-        seen += 1
+    """Yield the stacks hidden in `fn`: below foreign decorators, in partials, bound methods and callable objects."""
+    for _ in range(_DEEPEST):
+        fn = _inside(fn)
+        if fn is None:
+            return
         stack = stack_of(fn)
         if stack is not None:
             yield stack
-            return
+            fn = stack.target.fn
+
+
+def _inside(fn: Any) -> Any:
+    if isinstance(fn, functools.partial):
+        return fn.func
+    if isinstance(fn, types.MethodType):
+        return fn.__func__
+    wrapped = getattr(fn, "__wrapped__", None)
+    if wrapped is None and not inspect.isroutine(fn):
+        return getattr(type(fn), "__call__", None)  # noqa: B004 - the function is wanted, not whether there is one
+    return wrapped
 
 
 def _refuse(advice: Advice, fn: Any) -> None:
@@ -178,16 +195,17 @@ def advise(advice: Advice) -> Callable[[F], F]:
 
 
 def _wrap(advice: Advice, fn: Any) -> Any:
-    below = stack_of(fn)
+    # A bound method is called without its instance: what stands on its function cannot be merged into.
+    below = None if isinstance(fn, types.MethodType) else stack_of(fn)
     if below is not None:
         check_order(advice, below.advices, below.target.qualname)
         target, advices = below.target, (advice, *below.advices)
     else:
         _refuse(advice, fn)
-        for hidden in _inner_stacks(fn):
-            check_order(advice, hidden.advices, hidden.target.qualname, merged=False)
         _warn_contextmanager(advice, fn)
         target, advices = Target(fn), (advice,)
+    for hidden in _inner_stacks(target.fn):
+        check_order(advice, hidden.advices, hidden.target.qualname, merged=False)
     advice.check(target)
     decorated = _replacement(Stack(target, advices))
     advice.decorated(decorated)

@@ -104,7 +104,9 @@ def _key_parts(signature: inspect.Signature | None, *, is_method: bool) -> tuple
     Only exact int and str (and None) are let through: 1, True and 1.0 are equal as dictionary keys, and a
     subclass may compare as it likes. An instance goes by identity, which its entries must not outlive.
     """
-    if signature is None or any(p.kind in _VARIADIC for p in signature.parameters.values()):
+    if signature is None:
+        return None
+    if any(p.kind in _VARIADIC or p.name.startswith("_smw_") for p in signature.parameters.values()):
         return None
     guards: list[str] = []
     keys: list[str] = []
@@ -145,7 +147,9 @@ def _smw_make(_smw_get, _smw_now, _smw_count, _smw_slow):
         return {await_}_smw_slow({args}, {kwargs})
     def _smw_shift(get, now, count, slow):
         nonlocal _smw_get, _smw_now, _smw_count, _smw_slow
-        _smw_get, _smw_now, _smw_count, _smw_slow = get, now, count, slow
+        if now is not None:  # a call in another thread may be between its look-up and these two
+            _smw_now, _smw_count = now, count
+        _smw_get, _smw_slow = get, slow
     return _smw_entry, _smw_shift
 """
 _PLAIN = """

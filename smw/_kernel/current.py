@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from smw._kernel.process import ForkLock
 
-__all__ = ["Provider", "default", "get", "part", "rebind", "use"]
+__all__ = ["Provider", "default", "generation", "get", "part", "rebind", "use"]
 
 
 class Provider(Protocol):
@@ -29,6 +29,7 @@ class Rebindable(Protocol):
 
 _lock = ForkLock()
 _current: Provider | None = None
+_generation = 0
 _bound: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -58,12 +59,19 @@ def part(name: str) -> Any:
 
 def use(provider: Provider | None) -> Provider | None:
     """Make `provider` the current runtime, unbind every decorated function, and return the one before."""
-    global _current
+    global _current, _generation  # noqa: PLW0603 - one current runtime a process is the point
     with _lock:
         before, _current = _current, provider
-        for bound in list(_bound):
-            bound.unbind()
-        return before
+        _generation += 1
+        bound = list(_bound)
+    for each in bound:  # outside the lock: who is being unbound may be looking up the runtime right now
+        each.unbind()
+    return before
+
+
+def generation() -> int:
+    """Return a number that changes whenever the current runtime does."""
+    return _generation
 
 
 def rebind(bound: Rebindable) -> None:

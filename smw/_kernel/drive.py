@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import ExitStack
 from typing import Any
 
-from smw._kernel.call import Call, Kind
+from smw._kernel.call import Call, Kind, Target
 from smw.errors import SmwError
 
-__all__ = ["Chain", "Slow", "base_of", "driver_of"]
+__all__ = ["Chain", "Slow", "base_of", "fuse", "runner_of"]
 
 Chain = Callable[[Call], Coroutine[Any, Any, Any]]
 Slow = Callable[[tuple[Any, ...], dict[str, Any]], Any]
@@ -24,8 +24,19 @@ def _hand_over() -> Generator[Any, Any, Any]:
     return (yield _HANDED_OVER)
 
 
+class _StoppedError(RuntimeError):
+    """Carries a `StopIteration` of the function through the chain: coroutines may not raise it."""
+
+    def __init__(self, stop: StopIteration) -> None:
+        super().__init__(f"the function raised {stop!r}")
+        self.stop = stop
+
+
 async def _call_sync(call: Call) -> Any:
-    return call.target.fn(*call.args, **call.kwargs)
+    try:
+        return call.target.fn(*call.args, **call.kwargs)
+    except StopIteration as stop:
+        raise _StoppedError(stop) from None
 
 
 async def _call_async(call: Call) -> Any:
@@ -49,14 +60,20 @@ def _suspended() -> SmwError:
     )
 
 
-def _drive_sync(chain: Chain, call: Call) -> Any:
-    coroutine = chain(call)
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return stop.value
-    coroutine.close()
-    raise _suspended()
+def _run_sync(chain: Chain, target: Target) -> Slow:
+    def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # One frame for all of this: a recursive function pays for each at every level.
+        coroutine = chain(Call(target, args, kwargs))
+        try:
+            coroutine.send(None)
+        except StopIteration as stop:
+            return stop.value
+        except _StoppedError as stopped:
+            raise stopped.stop from None
+        coroutine.close()
+        raise _suspended()
+
+    return run
 
 
 def _stepping(call: Call, step: Callable[..., Any], *args: Any) -> Any:
@@ -184,14 +201,14 @@ async def _drive_async_generator(chain: Chain, call: Call) -> AsyncGenerator[Any
         coroutine.close()
 
 
-def driver_of(kind: Kind) -> Callable[[Chain, Call], Any]:
-    """Return what turns a chain and a call into what the caller gets: value, coroutine or generator."""
-    return {
-        Kind.SYNC: _drive_sync,
-        Kind.ASYNC: lambda chain, call: chain(call),
-        Kind.GEN: _drive_generator,
-        Kind.ASYNC_GEN: _drive_async_generator,
-    }[kind]
+def runner_of(chain: Chain, target: Target) -> Slow:
+    """Return what runs a chain for one call's arguments: gives the value, the coroutine or the generator."""
+    if target.kind is Kind.SYNC:
+        return _run_sync(chain, target)
+    if target.kind is Kind.ASYNC:
+        return lambda args, kwargs: chain(Call(target, args, kwargs))
+    drive: Callable[[Chain, Call], Any] = _drive_generator if target.kind is Kind.GEN else _drive_async_generator
+    return lambda args, kwargs: drive(chain, Call(target, args, kwargs))
 
 
 def fuse(arounds: tuple[Callable[..., Awaitable[Any]], ...], kind: Kind) -> Chain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ __all__ = ["Flights", "RecursiveLoadError"]
 Load = Callable[[], Awaitable[Any]]
 _leading: ContextVar[tuple[_Flight, ...]] = ContextVar("smw_leading", default=())
 _waits = ForkLock()
+_LOOK_S = 0.25
 
 
 class RecursiveLoadError(SmwError, RecursionError):
@@ -39,6 +41,10 @@ class _Flight:
         self.task: asyncio.Task[Any] | None = None
         self.waiters = 1
         self.waits_on: set[_Flight] = set()
+
+    def is_stranded(self) -> bool:
+        """Tell whether its task belongs to an event loop that no longer runs, so that nobody will ever land it."""
+        return self.task is not None and not self.future.done() and not self.task.get_loop().is_running()
 
 
 def _would_deadlock(flight: _Flight, stack: tuple[_Flight, ...]) -> bool:
@@ -76,8 +82,8 @@ class Flights:
         """Return how many loads are in flight."""
         return len(self._flights)
 
-    async def fly(self, key: Hashable, load: Load, mode: Mode) -> Any:
-        """Return what `load` returns for `key`, running it at most once at a time.
+    def fly(self, key: Hashable, load: Load, mode: Mode) -> Awaitable[Any]:
+        """Return an awaitable of what `load` returns for `key`, running it at most once at a time; await it at once.
 
         Args:
             key: Identity of the load within this owner.
@@ -88,23 +94,13 @@ class Flights:
             RecursiveLoadError: `load` asks for `key` itself.
             BaseException: What `load` raises.
         """
-        while True:
-            flight, leads = self._enter(key)
-            try:
-                if leads:
-                    return await (self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load))
-                return await self._follow(flight, load, mode)
-            except _Lost:
-                continue
-
-    def _enter(self, key: Hashable) -> tuple[_Flight, bool]:
         with self._lock:
             flight = self._flights.get(key)
-            if flight is not None and flight.waiters > 0:
+            if flight is not None and flight.waiters > 0 and not flight.is_stranded():
                 flight.waiters += 1
-                return flight, False
+                return self._follow(key, flight, load, mode)
             flight = self._flights[key] = _Flight()
-            return flight, True
+        return self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load)
 
     def _leave(self, key: Hashable, flight: _Flight) -> None:
         with self._lock:
@@ -125,8 +121,9 @@ class Flights:
             flight.future.set_result(result)
             return result
         finally:
-            _leading.reset(token)
             self._leave(key, flight)
+            with contextlib.suppress(ValueError):  # ended by the garbage collector, in another context
+                _leading.reset(token)
 
     async def _launch(self, key: Hashable, flight: _Flight, load: Load) -> Any:
         flight.task = asyncio.get_running_loop().create_task(self._lead(key, flight, load))
@@ -134,7 +131,7 @@ class Flights:
         flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await self._wait(flight, asyncio.shield(flight.task))
 
-    async def _follow(self, flight: _Flight, load: Load, mode: Mode) -> Any:
+    async def _follow(self, key: Hashable, flight: _Flight, load: Load, mode: Mode) -> Any:
         stack = _leading.get()
         if flight in stack:
             flight.waiters -= 1
@@ -151,13 +148,14 @@ class Flights:
         try:
             if alone:
                 return await load()
-            if mode == "sync":
-                return flight.future.result()
-            return await self._wait(flight, asyncio.wrap_future(flight.future))
+            return await (_until_landed(flight) if mode == "sync" else self._wait(flight, _landing(flight)))
+        except _Lost:
+            self._leave(key, flight)
         finally:
             with _waits:
                 for own in stack:
                     own.waits_on.discard(flight)
+        return await self.fly(key, load, mode)
 
     async def _wait(self, flight: _Flight, result: Awaitable[Any]) -> Any:
         try:
@@ -169,3 +167,19 @@ class Flights:
             if last and flight.task is not None and not flight.task.done():
                 flight.task.get_loop().call_soon_threadsafe(flight.task.cancel)
             raise
+
+
+async def _until_landed(flight: _Flight) -> Any:
+    return flight.future.result()
+
+
+async def _landing(flight: _Flight) -> Any:
+    """Wait for a flight; one whose event loop was stopped or closed with it under way is lost."""
+    landed = asyncio.wrap_future(flight.future)
+    try:
+        while not (await asyncio.wait({landed}, timeout=_LOOK_S))[0]:
+            if flight.is_stranded():
+                raise _Lost
+        return landed.result()
+    finally:
+        landed.cancel()  # no one would read its outcome; the flight itself cannot be cancelled by this

@@ -13,6 +13,8 @@ __all__ = ["ForkLock", "after_fork"]
 _log = logging.getLogger("smw.process")
 _callbacks: list[weakref.WeakMethod[Any]] = []
 _registered = False
+_PRUNE_FROM = 64
+_prune_at = _PRUNE_FROM
 
 
 def after_fork(callback: Any) -> None:
@@ -20,11 +22,13 @@ def after_fork(callback: Any) -> None:
 
     It must not do I/O: what the parent opened still belongs to the parent.
     """
-    global _registered  # noqa: PLW0603 - the hook of the interpreter is installed once a process
+    global _registered, _prune_at  # noqa: PLW0603 - the hook of the interpreter is installed once a process
     if not _registered and hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_run)
     _registered = True
-    _callbacks[:] = [ref for ref in _callbacks if ref() is not None]
+    if len(_callbacks) >= _prune_at:
+        _callbacks[:] = [ref for ref in _callbacks if ref() is not None]
+        _prune_at = max(_PRUNE_FROM, 2 * len(_callbacks))
     _callbacks.append(weakref.WeakMethod(callback))
 
 

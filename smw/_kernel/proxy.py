@@ -59,7 +59,7 @@ def _bind(self: Any, instance: Any, _owner: Any = None) -> Any:
 def proxy(stack: Stack) -> Proxy:
     """Return the proxy of `stack.target.fn` whose calls run `stack`."""
     members: dict[str, Any] = {"__call__": staticmethod(stack.entry), "__module__": __name__}
-    if isinstance(stack.target.fn, types.FunctionType):
+    if hasattr(type(stack.target.fn), "__get__") and not isinstance(stack.target.fn, types.MethodType):
         members["__get__"] = _bind
     made: Proxy = type("Proxy", (Proxy,), members)(stack.target.fn)
     made._self_stack = stack  # type: ignore[attr-defined]  # noqa: SLF001 - wrapt keeps a proxy's own state under this prefix
