@@ -6,15 +6,18 @@ import datetime as dt
 import enum
 import math
 import uuid
+import zoneinfo
 from collections import OrderedDict
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
+from unittest.mock import MagicMock
 
 import pytest
+import wrapt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from smw.cache.keys import UnkeyableError, digest, encode
 
@@ -71,6 +74,76 @@ class Same:
 
     def __hash__(self) -> int:
         return 1
+
+
+class Slotted(Point):
+    __slots__ = ("z",)
+
+
+@dataclass
+class Counts(dict):
+    unit: str = ""
+
+
+@dataclass
+class Items(list):
+    unit: str = ""
+
+
+@dataclass
+class Failure(Exception):
+    code: int = 0
+
+
+@dataclass(frozen=True)
+class Amount(int):
+    unit: str = ""
+
+
+class Loose(tuple):  # noqa: SLOT001 - it is about the attributes that it may have
+    _fields = ("x",)
+
+
+class Triple(Pair):
+    pass
+
+
+class Open(BaseModel, extra="allow"):
+    x: int = 1
+    _note: str = PrivateAttr("")
+
+
+class SlottedModel(Model):
+    __slots__ = ("z",)
+
+
+class Renamed(enum.Enum):
+    A = 1
+    B = 2
+
+    @property
+    def name(self) -> str:
+        return "same"
+
+
+class Summer(dt.tzinfo):
+    """Differs from a fixed offset in the months that are not asked about."""
+
+    def utcoffset(self, at):
+        return dt.timedelta(hours=2 if at and at.month > 6 else 1)
+
+    def tzname(self, _at):
+        return "CET"
+
+    def dst(self, _at):
+        return dt.timedelta(0)
+
+
+def filled(value, **attributes):
+    """Set attributes that the constructor does not take."""
+    for name, content in attributes.items():
+        object.__setattr__(value, name, content)
+    return value
 
 
 scalars = st.one_of(
@@ -141,6 +214,10 @@ def test_order_of_dictionaries_and_sets_is_free(mapping, random):
     assert encode({key for key, _ in items}) == encode(set(mapping))
 
 
+def at(zone: dt.tzinfo) -> dt.datetime:
+    return dt.datetime(2024, 1, 1, tzinfo=zone)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -151,6 +228,13 @@ def test_order_of_dictionaries_and_sets_is_free(mapping, random):
         (uuid.UUID(int=1), uuid.UUID(int=1).bytes), (frozenset({1}), {1}), (OrderedDict(a=1), {"a": 1}),
         (OrderedDict(a=1, b=2), OrderedDict(b=2, a=1)), (int, "builtins:int"), (Flags.A, Flags.A | Flags.B),
         (Model(x=1), {"x": 1, "y": "y"}), (range(3), (0, 3, 1)), (math.inf, -math.inf), ("\ud800", "\ud801"),
+        (filled(Slotted(1), z=2), filled(Slotted(1), z=3)), (filled(Slotted(1), z=2), Slotted(1)),
+        (filled(Point(1), z=2), filled(Point(1), z=3)), (Open(), Open(x=1)), (Open(y=2), Open(y=3)),
+        (filled(Open(), _note="a"), filled(Open(), _note="b")), (Renamed.A, Renamed.B),
+        (filled(SlottedModel(x=1), z=2), filled(SlottedModel(x=1), z=3)),
+        (at(dt.timezone(dt.timedelta(hours=1), "CET")), at(dt.timezone(dt.timedelta(hours=1)))),
+        (at(zoneinfo.ZoneInfo("Europe/Paris")), at(dt.timezone(dt.timedelta(hours=1), "CET"))),
+        (at(zoneinfo.ZoneInfo("Europe/Paris")), at(zoneinfo.ZoneInfo("Europe/Berlin"))),
     ],
     ids=repr,
 )  # fmt: skip
@@ -219,7 +303,11 @@ class Failing:
         (object(), "unkeyable-argument"), (Same(), "unkeyable-argument"), (iter([1]), "unkeyable-argument"),
         (lambda: 1, "local-function-argument"), (_cycle(), "cyclic-argument"), (_deep(50_000), "deep-argument"),
         (_bomb(), "huge-argument"), (Failing(), "failing-argument"), (type("Local", (), {})(), "unkeyable-argument"),
-        (dataclass(type("Local", (), {}))(), "local-class-argument"),
+        (dataclass(type("Local", (), {}))(), "local-class-argument"), (Counts("a"), "unkeyable-argument"),
+        (Items("a"), "unkeyable-argument"), (Amount("1"), "unkeyable-argument"), (Failure(1), "unkeyable-argument"),
+        (Loose((1,)), "unkeyable-argument"), (Triple(1, 2), "unkeyable-argument"), (at(Summer()), "unkeyable-argument"),
+        (dt.time(1, tzinfo=Summer()), "unkeyable-argument"), (MagicMock(spec=dict), "unkeyable-argument"),
+        (MagicMock(spec=Point), "unkeyable-argument"), (wrapt.ObjectProxy({"a": 1}), "unkeyable-argument"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )  # fmt: skip
