@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Adapter"]
 
 _MONITORED = "smw.monitored"
+_MISSING: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,14 @@ class Adapter:
         self.app: Application = app
         self.sources: tuple[PolicySource, ...] = tuple(sorted(sources, key=lambda source: source.rank))
         self.protocol: Protocol = protocol_of(app)
-        self._serves: Callable[..., Any] = self._asgi
+        self._wsgi: Callable[[Any, Any], Any] | None = None
         if self.protocol == "wsgi":
             from smw.web.wsgi_app import WsgiApp
 
-            self._serves = WsgiApp(app, self.sources)
+            self._wsgi = WsgiApp(app, self.sources).serve
         else:
             # Servers ask the instance for a coroutine function, while Python calls the one of the class.
-            self.__call__ = self._asgi  # type: ignore[method-assign]
+            self.__call__ = self._asgi  # type: ignore[method-assign,assignment]
         self._bound: _Bound | None = None
         self._lock = threading.RLock()
         self._opened: Runtime | None = None
@@ -106,15 +107,19 @@ class Adapter:
         """Name the policies in the order in which they run."""
         return f"<smw {' > '.join(source.name for source in self.sources)}>"
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, first: Any, second: Any = _MISSING, third: Any = _MISSING, /) -> Any:
         """Serve one call of a server: scope, receive and send, or environ and start_response.
 
         Raises:
             ConfigError: The server speaks another protocol than the application.
         """
-        if len(arguments) != (3 if self.protocol == "asgi" else 2):
-            called_wrongly(self, self.protocol, len(arguments))
-        return self._serves(*arguments)
+        if third is _MISSING:
+            if self._wsgi is None or second is _MISSING:
+                called_wrongly(self, self.protocol, 1 if second is _MISSING else 2)
+            return self._wsgi(first, second)
+        if self._wsgi is not None:
+            called_wrongly(self, self.protocol, 3)
+        return self._asgi(first, second, third)
 
     async def _asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]

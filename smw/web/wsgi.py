@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from http import HTTPStatus
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 from smw.web.exchange import BODILESS, Exchange, Fields, Reply, Tap
-from smw.web.flow import end, run_now
+from smw.web.flow import end, run_now, suspended
 from smw.web.route import RECALLED
-from smw.web.wsgi_input import Input
+from smw.web.wsgi_route import MATCHED, REQUEST
 
 if TYPE_CHECKING:
+    from smw.web.wsgi_input import Input
     from smw.web.wsgi_route import Routes
 
 __all__ = ["Environ", "StartResponse", "WsgiExchange"]
@@ -25,9 +27,6 @@ StartResponse = Callable[..., Any]
 _log = logging.getLogger("smw.web")
 _PHRASES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _OWN_NAMES = {"content-length": "CONTENT_LENGTH", "content-type": "CONTENT_TYPE"}
-_NO_LENGTH = (None, "", "0")
-# In these a body has a length or comes in chunks, and both show in the header; others may have one that does not.
-_SAYS_LENGTH = ("HTTP/1.1", "HTTP/1.0")
 # What servers keep of the request line; WSGI itself has only the decoded path.
 _RAW = ("RAW_URI", "REQUEST_URI")
 
@@ -72,18 +71,6 @@ class WsgiExchange(Exchange):
         self.path = path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
         self.began_s = now()
 
-    def guard_input(self) -> None:
-        """Count what the application reads of the body, and hold it to the limit that the policies have set."""
-        environ = self.environ
-        if (
-            environ.get("CONTENT_LENGTH") in _NO_LENGTH
-            and "HTTP_TRANSFER_ENCODING" not in environ
-            and environ.get("SERVER_PROTOCOL") in _SAYS_LENGTH
-        ):
-            return  # no body
-        # The application gets no way back to the exchange: that would be a cycle for every request.
-        self.input = environ["wsgi.input"] = Input(environ.get("wsgi.input"), self.body_limit)
-
     def note_input(self) -> bool:
         """Take note of how much the application has read; returns whether it was stopped at the limit."""
         if self.input is not None:
@@ -108,8 +95,7 @@ class WsgiExchange(Exchange):
 
     def header(self, name: str) -> str | None:
         """Return one header field by lower-case name; the server has joined what came in several lines."""
-        key = _OWN_NAMES.get(name) or f"HTTP_{name.upper().replace('-', '_')}"
-        return self.environ.get(key) or None
+        return self.environ.get(_key(name)) or None
 
     def _read_fields(self) -> Fields:
         return Fields(self._lines())
@@ -145,7 +131,12 @@ class WsgiExchange(Exchange):
     @property
     def route(self) -> str | None:
         """The template of the route that served the exchange."""
-        return self._routes.template(self.environ, self._script_name, self._matched)
+        environ = self.environ
+        leaf: str | None = environ.get(RECALLED) or self._matched or environ.get(MATCHED)
+        inner = environ.get("SCRIPT_NAME", "")
+        if leaf is None or inner == self._script_name:
+            return leaf
+        return self._routes.mount(inner.removeprefix(self._script_name)) + leaf
 
     def recall(self, route: str | None) -> None:
         """Note the route where an adapter further out finds it too."""
@@ -179,7 +170,10 @@ class WsgiExchange(Exchange):
         elif self.input is not None and self.input.is_over:
             return _discard  # the application answers a body that it was not given; the policy's 413 follows
         try:
-            self._matched = self._routes.matched(self.environ)
+            rule = self.environ[REQUEST].url_rule
+            self._matched = self._routes.without_rule(self.environ[REQUEST]) if rule is None else rule.rule
+        except (KeyError, AttributeError):
+            pass  # not an application of Flask's
         except Exception:  # noqa: BLE001 - a label is no reason to fail a request
             _log.exception("the route of a request could not be told")
         if self.tap is not None:
@@ -191,7 +185,10 @@ class WsgiExchange(Exchange):
             self._write = self._start_response(status, headers)
         else:
             self._write = self._start_response(status, headers, exc_info)
-        self.status = _code(status)
+        try:
+            self.status = int(status[:3])
+        except ValueError:
+            self.status = 0  # no server takes it
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -216,11 +213,16 @@ class WsgiExchange(Exchange):
         if chain is None:
             return
         self.ended_s = self._now()
-        self.note_input()
+        if self.input is not None:
+            self.note_input()
         if self.tap is not None:
             self._ask_tap(self.tap.completed())
             self.tap = None
-        end(chain)
+        try:
+            chain.send(None)
+        except StopIteration:
+            return
+        raise suspended(chain)
 
     def leave(self) -> None:
         """End the exchange although the server asks for no more: the client has gone, unless it has everything."""
@@ -238,7 +240,7 @@ class WsgiExchange(Exchange):
     def _show_head(self, tap: Tap, status: str, headers: list[tuple[str, str]]) -> None:
         # Most responses are none of the tap's business: find out without making an object of their fields.
         if not tap.only_with or any(name.lower().encode("latin-1") in tap.only_with for name, _ in headers):
-            self._ask_tap(tap.starting(_code(status), Fields(headers)))
+            self._ask_tap(tap.starting(int(status[:3]), Fields(headers)))
             return
         self.tap = None
         tap.passed()
@@ -254,12 +256,9 @@ class WsgiExchange(Exchange):
         _log.exception("watching a response failed; the response itself is not touched")
 
 
-def _code(status: str) -> int:
-    """Return the number in a status line; 0 for one that no server takes."""
-    try:
-        return int(status[:3])
-    except ValueError:
-        return 0
+@functools.lru_cache(maxsize=256)
+def _key(name: str) -> str:
+    return _OWN_NAMES.get(name) or f"HTTP_{name.upper().replace('-', '_')}"
 
 
 def _discard(_data: bytes) -> None:

@@ -11,7 +11,8 @@ from smw.web.exchange import Link, Reply, compose
 from smw.web.flow import HANDED_OVER, hand_over, run_now, suspended
 from smw.web.life import Life
 from smw.web.wsgi import Environ, StartResponse, WsgiExchange
-from smw.web.wsgi_body import body_of, conclude
+from smw.web.wsgi_body import Body, conclude, special
+from smw.web.wsgi_input import Input
 from smw.web.wsgi_route import EXCHANGE, Routes, flask_below
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["WsgiApp"]
 
 _MONITORED = "smw.monitored"
+_NO_LENGTH = (None, "", "0")
+# In these a body has a length or comes in chunks, and both show in the header; others may have one that does not.
+_SAYS_LENGTH = ("HTTP/1.1", "HTTP/1.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,8 @@ class WsgiApp:
         current.rebind(self)
         after_fork(self.after_fork)
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request."""
+    def serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request; this is the application with its policies, as a server calls it."""
         bound = self._bound or self._bind()
         make = bound.again if _MONITORED in environ else bound.chain
         environ[_MONITORED] = True
@@ -67,7 +71,13 @@ class WsgiApp:
                 raise suspended(chain)
         except StopIteration as stop:
             return _answered(exchange, stop.value)
-        exchange.guard_input()
+        if (
+            environ.get("CONTENT_LENGTH") not in _NO_LENGTH
+            or "HTTP_TRANSFER_ENCODING" in environ
+            or environ.get("SERVER_PROTOCOL") not in _SAYS_LENGTH
+        ):
+            # The application gets no way back to the exchange: that would be a cycle for every request.
+            exchange.input = environ["wsgi.input"] = Input(environ.get("wsgi.input"), exchange.body_limit)
         outer = environ.get(EXCHANGE)
         if exchange.refuses is not None:
             environ[EXCHANGE] = exchange
@@ -77,7 +87,9 @@ class WsgiApp:
             else:
                 with exchange.step:
                     result = self.app(environ, exchange.start)
-            return body_of(exchange, result)
+            if hasattr(result, "__len__") or type(result) is environ.get("wsgi.file_wrapper"):
+                return special(exchange, result)
+            return Body(exchange, result)
         except BaseException as error:
             replied = conclude(exchange, error)
             if replied is None:

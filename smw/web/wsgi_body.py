@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from smw.web.wsgi import WsgiExchange
 
-__all__ = ["Body", "SizedBody", "body_of", "conclude"]
+__all__ = ["Body", "SizedBody", "conclude", "special"]
 
 
 def conclude(exchange: WsgiExchange, error: BaseException | None = None) -> bytes | None:
@@ -139,21 +139,20 @@ class SizedBody(Body):
         return self._length
 
 
-def body_of(exchange: WsgiExchange, result: Any) -> Iterable[bytes]:
-    """Return what the server is to send in the place of what the application returned.
+def special(exchange: WsgiExchange, result: Any) -> Iterable[bytes]:
+    """Return what the server is to send for a result that tells its length, or is a file in the server's own wrapper.
 
-    A file that the server can send by its own means stays what it is, unless a policy wants to see the bytes or the
-    server's object takes no other ``close``.
+    The file stays the server's own object, which it can send by its own means, and the exchange ends when it is
+    closed; unless a policy wants to see the bytes or that object takes no other ``close``.
     """
     if hasattr(result, "__len__"):
         return SizedBody(exchange, result)
     body = Body(exchange, result)
-    if type(result) is exchange.environ.get("wsgi.file_wrapper") and exchange.tap is None and exchange.status:
-        file: Any = result
+    if exchange.tap is None and exchange.status:
         try:
-            file.close = body.sent
+            result.close = body.sent
         except (AttributeError, TypeError):
             return body
-        whole: Iterable[bytes] = file
-        return whole
+        file: Iterable[bytes] = result
+        return file
     return body

@@ -514,4 +514,4 @@ def test_a_policy_that_needs_an_event_loop_is_named(runtime):
             return Waiting()
 
     with pytest.raises(SmwError, match="SMW-W110"):
-        Server(WsgiApp(answering([]), (Source(),)))
+        Server(WsgiApp(answering([]), (Source(),)).serve)
