@@ -290,7 +290,10 @@ def configure(
 
 
 def shutdown() -> None:
-    """Flush and close the current runtime, if there is one; the next decorated call opens a new one."""
+    """Flush and close the current runtime, if there is one; the next decorated call opens a new one.
+
+    Not for a signal handler, which may interrupt what holds a lock: `install_signal_handlers` ends a process by signal.
+    """
     before = _current.use(None)
     if isinstance(before, Runtime):
         before.close()
