@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from benchmarks import _kafka
 from benchmarks._table import Row
 from smw import pipeline
 from smw.pipeline.ports import Entry
@@ -229,7 +230,7 @@ def median(rounds: int, once: Callable[[], Coroutine[Any, Any, float]]) -> float
 
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every benchmark so
-    """Measure; without a redis-server the rows about Redis are left out."""
+    """Measure; rows about a server that cannot be had are left out."""
     count, rounds = (2_000, 1) if quick else (20_000, 3)
     bare = median(rounds, lambda: bare_queue(count))
     ours = median(rounds, lambda: smw_memory(count))
@@ -243,6 +244,7 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
         task = f"handlers wait 1-9 ms, {keys} keys"
         rows.append(Row(task, "smw", rate, "records/s", None, target))
         rows.append(Row(task, "smw, out of order", disorder, "records", None, "<= 0 records"))
+    rows += _kafka.rows(event, Event, Clocked, count=2 * count, rounds=rounds)
     found = locate(SPECS["redis"], fetch=False)
     if not isinstance(found, Found):
         return rows

@@ -32,7 +32,7 @@ _FULL_S = 0.25
 _ANSWER_MS = 2_000
 _STUCK_TENDS = 4
 _TOPIC_S = 2.0
-_HALF_JOINED_S = 3.0
+_HALF_JOINED_S = 10.0
 
 
 class ReaderOptions(NamedTuple):
@@ -148,10 +148,10 @@ class KafkaReader:
                 batches = consumer.poll(timeout_ms=_SLICE_MS, max_records=_PAGE)
             else:
                 batches = self._stay(consumer)
+            self._check_join(consumer)
             if batches:
                 self._accept(consumer, batches)
             else:
-                self._check_join(consumer)
                 question = shelf.question
                 if question is not None and self._has_read_all(consumer):
                     shelf.answer(question)
@@ -165,7 +165,7 @@ class KafkaReader:
         """Stay in the group without fetching: there is no room."""
         paused = consumer.assignment()
         consumer.pause(*paused)
-        batches = consumer.poll(timeout_ms=0)
+        batches = consumer.poll(timeout_ms=_SLICE_MS)
         consumer.resume(*(paused & consumer.assignment()))
         return batches
 
@@ -211,7 +211,7 @@ class KafkaReader:
         return all((consumer.position(one, timeout_ms=_ANSWER_MS) or 0) >= ends[one] for one in assigned)
 
     def _check_join(self, consumer: Any) -> None:
-        """Notice a join that the group has answered and kafka-python has not finished, and never will."""
+        """Have kafka-python finish a join: when a poll ended in the middle of it, it may never look at the answer."""
         from kafka.structs import MemberState
 
         member = consumer.group_metadata()
@@ -220,6 +220,8 @@ class KafkaReader:
             self._generation = member.generation_id if member.state == MemberState.STABLE else self._generation
         elif self._half_joined_at is None:
             self._half_joined_at = self._clock.now()
+            if (coordinator := getattr(consumer, "_coordinator", None)) is not None:
+                coordinator.request_rejoin()  # has the next poll wait for the join that is under way
         elif self._clock.now() - self._half_joined_at > _HALF_JOINED_S:
             raise _StuckError
 

@@ -62,7 +62,7 @@ class Shelf:
         self._is_calm = False
         self.taken = 0
 
-    # --- the loop's side -----------------------------------------------------------------------------------------------
+    # --- the loop's side ----------------------------------------------------------------------------------------------
 
     def take(self, count: int) -> list[Record]:
         """Return up to `count` records that are ready.
@@ -140,7 +140,7 @@ class Shelf:
                 offsets.attempt(int(offset), number)
             return offsets is not None
 
-    # --- the thread's side ---------------------------------------------------------------------------------------------
+    # --- the thread's side --------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
         def now() -> None:
@@ -229,7 +229,7 @@ class Shelf:
                 self._committed.pop(partition, None)
             return {partition: offsets.commit() for partition, offsets in gone.items()}
 
-    # --- commits -----------------------------------------------------------------------------------------------------
+    # --- commits ----------------------------------------------------------------------------------------------------
 
     def due(self) -> tuple[dict[int, tuple[int, str]], dict[int, int]]:
         """Return what there is to commit for each partition, and the versions that this stands for."""
