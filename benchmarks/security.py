@@ -35,7 +35,7 @@ RECORD = {
     "result": "ok",
 }
 CATALOGUE = {
-    "fields": {"user_id": "personal"},
+    "fields": {"user_id": "personal", "playlist_id": "public"},
     "purposes": {"playlists": {"basis": "contract", "classes": ["personal"]}},
     "roles": {"curator": ["personal"]},
     "retention_years": 7,

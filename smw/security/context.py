@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from smw.errors import ConfigError
+from smw.security.folding import fold
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -26,6 +29,9 @@ class Principal:
         roles: Roles granted to it.
         authentication: How it proved who it is; `mfa` is more than one factor.
         idle_s: Seconds since its last activity; None where nobody knows.
+
+    Raises:
+        ConfigError: The id is blank or no text, or the roles are one text.
     """
 
     id: str
@@ -33,6 +39,18 @@ class Principal:
     roles: frozenset[str] = frozenset()
     authentication: Authentication = "none"
     idle_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a nameless principal, and copy the roles: who takes one from the caller's set takes it from there."""
+        name: object = self.id
+        roles: object = self.roles
+        if not isinstance(name, str) or not fold(name):
+            fix = 'security.acting("ada", ...), or security.Principal(id="ada", roles=...)'
+            raise ConfigError("SMW-A118", "a principal needs an id, a text that is not blank", seen=self.id, fix=fix)
+        if isinstance(roles, str):
+            fix = f'roles=frozenset({{"{roles}"}})'
+            raise ConfigError("SMW-A119", "roles takes several names, not one text", seen=self.roles, fix=fix)
+        object.__setattr__(self, "roles", frozenset(self.roles))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +102,10 @@ def acting(
 
     A block inside another one replaces it, except for `source`, which belongs to the request and is inherited.
 
+    A block in the body of a generator reaches further than it looks: Python runs a generator in the context of whoever
+    reads it, so between two steps the reader acts as the block says, until the generator goes on. Open the block
+    around the loop that reads it.
+
     Args:
         principal: Who acts; a text stands for a named user without roles.
         purpose: For what; a purpose of the data catalogue.
@@ -93,10 +115,13 @@ def acting(
         period: Accounting period that is posted to.
         earlier: Who else acted on the same object before; an empty tuple says nobody did.
         source: Address the request came from.
+
+    Raises:
+        ConfigError: The principal is neither a name nor a `Principal`.
     """
     outer = _current.get()
     context = Acting(
-        principal=Principal(id=principal) if isinstance(principal, str) else principal,
+        principal=principal if isinstance(principal, Principal) else Principal(id=principal),
         purpose=purpose,
         subjects=(subjects,) if isinstance(subjects, str) else tuple(subjects),
         consents=None if consents is None else MappingProxyType(dict(consents)),

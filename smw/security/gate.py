@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from smw._kernel.call import Call
     from smw._kernel.chain import Proceed
     from smw._kernel.host import Host
+    from smw.security.compliance.arguments import Arguments
     from smw.security.compliance.engine import Failure, Judge
     from smw.security.plan import Plan
     from smw.security.recorder import Recorder
@@ -30,6 +31,7 @@ class Gate:
 
     Args:
         judge: Judges its calls.
+        arguments: Tells what data a call handles.
         plan: What is recorded where no `audit_log` above has begun a record.
         recorder: Where that goes.
         enforce: Refuse what does not pass; otherwise it runs and is told.
@@ -38,9 +40,18 @@ class Gate:
     """
 
     def __init__(
-        self, judge: Judge, plan: Plan, recorder: Recorder, *, enforce: bool, host: Host, tally: Tally
+        self,
+        judge: Judge,
+        arguments: Arguments,
+        plan: Plan,
+        recorder: Recorder,
+        *,
+        enforce: bool,
+        host: Host,
+        tally: Tally,
     ) -> None:
         self._judge = judge
+        self._arguments = arguments
         self._plan = plan
         self._recorder = recorder
         self._enforce = enforce
@@ -58,9 +69,9 @@ class Gate:
         return await self._recorder.run(entry, lambda: self._judged(call, proceed, entries), begin=False)
 
     async def _judged(self, call: Call, proceed: Proceed, entries: list[Entry]) -> Any:
-        del call
         acting = current_acting()
-        judgement = self._judge.before(acting)
+        handled = self._arguments.of(call.arguments)
+        judgement = self._judge.before(acting, handled)
         purpose = self._judge.purpose_of(acting)
         self._tally.judged(self._plan.fn)
         for entry in entries:
@@ -72,7 +83,7 @@ class Gate:
             await entry.begin()
         result = await proceed()
         if self._judge.looks_at_results:
-            self._answer(self._judge.after(acting, result).failures, entries)
+            self._answer(self._judge.after(acting, result, handled).failures, entries)
         return result
 
     def _answer(self, failures: tuple[Failure, ...], entries: list[Entry]) -> None:

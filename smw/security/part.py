@@ -174,27 +174,24 @@ class Security:
         Raises:
             ConfigError: The catalogue, or a data class of the decorator, is wrong.
         """
+        from smw.security.compliance.arguments import Arguments
         from smw.security.compliance.engine import Judge
 
         unknown = [name for name in wanted.data if name not in CLASSES]
         if unknown:
             what = f"@require_compliance on {target.qualname}: unknown data class {unknown[0]!r}"
             raise ConfigError("SMW-A115", what, fix=f"known: {', '.join(CLASSES)}")
-        fields = self.catalogue.fields if self.catalogue is not None else {}
-        classes = frozenset(fields[name] for name in target.parameters if name in fields) | frozenset(wanted.data)
+        arguments = Arguments(target, self.catalogue, data=frozenset(wanted.data), kept=kept)
         enforce = self.enforces if wanted.mode is None else wanted.mode == "enforce"
         judge = Judge(
             wanted.frameworks,
-            classes=classes,
             purpose=wanted.purpose,
-            kept=frozenset(fields[name] for name in kept if name in fields),
             catalogue=self.catalogue,
             durable=lambda: self.settings.trail_dir is not None,
         )
         recorder = self._recorder(deny=enforce)
-        return Gate(
-            judge, Plan(target, target.qualname), recorder, enforce=enforce, host=self.host, tally=self._tally
-        ).around
+        plan = Plan(target, target.qualname)
+        return Gate(judge, arguments, plan, recorder, enforce=enforce, host=self.host, tally=self._tally).around
 
     def _recorder(self, *, deny: bool) -> Recorder:
         return Recorder(

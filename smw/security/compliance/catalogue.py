@@ -8,12 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from smw.errors import ConfigError, nearest
+from smw.security.folding import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["CLASSES", "Catalogue", "Purpose", "load"]
 
@@ -62,7 +63,7 @@ class Catalogue(_Frozen):
     """What the controls are judged from.
 
     Attributes:
-        fields: Name of an argument or of a field of a result → its data class.
+        fields: Name of an argument, or of a field inside arguments and results → its data class; case does not count.
         purposes: The register of processing purposes.
         roles: Role → data classes that it may see.
         shared_ids: Names that several people use; they are nobody.
@@ -80,6 +81,31 @@ class Catalogue(_Frozen):
     open_periods: frozenset[str] = frozenset()
     retention_years: int = Field(default=0, ge=0)
     idle_limit_s: int = Field(default=900, ge=1)
+
+    @field_validator("fields")
+    @classmethod
+    def _one_class_for_each_name(cls, fields: dict[str, str]) -> dict[str, str]:
+        folded: dict[str, str] = {}
+        for name, data_class in fields.items():
+            if folded.setdefault(fold(name), data_class) != data_class:
+                msg = f"{name!r} stands there twice, in different spelling and with different classes"
+                raise ValueError(msg)
+        return fields
+
+    @cached_property
+    def _folded_fields(self) -> dict[str, str]:
+        return {fold(name): data_class for name, data_class in self.fields.items()}
+
+    @cached_property
+    def folded_shared_ids(self) -> frozenset[str]:
+        """The names that several people use, as `fold` spells them."""
+        return frozenset(map(fold, self.shared_ids))
+
+    def classes_of(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the data classes of those names that have one, however they are spelled."""
+        known = self._folded_fields
+        found = (self.fields.get(name) or known.get(fold(name)) for name in names)
+        return frozenset(name for name in found if name is not None)
 
     @cached_property
     def digest(self) -> str:

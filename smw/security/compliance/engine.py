@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from smw.security.compliance.arguments import Handled
 from smw.security.compliance.catalogue import Catalogue
 from smw.security.compliance.gdpr import CONTROLS as GDPR
 from smw.security.compliance.hipaa import CONTROLS as HIPAA
@@ -57,7 +58,7 @@ class Judge:
 
     Args:
         frameworks: Frameworks in force.
-        classes: Data classes of the function; empty when nothing says what data it handles.
+        classes: Data classes of the function, where a call has no others; empty when nothing says what it handles.
         purpose: Purpose fixed by the decorator; None takes the one of the acting party.
         kept: Data classes of the arguments that the record keeps readable.
         catalogue: The data catalogue; None when there is none.
@@ -68,79 +69,94 @@ class Judge:
         self,
         frameworks: Iterable[str],
         *,
-        classes: frozenset[str],
+        classes: frozenset[str] = frozenset(),
         purpose: str | None,
-        kept: frozenset[str],
+        kept: frozenset[str] = frozenset(),
         catalogue: Catalogue | None,
         durable: Callable[[], bool],
     ) -> None:
-        controls = [control for framework in frameworks for control in CONTROLS[framework]]
-        self.controls = tuple(c for c in controls if not c.applies or c.applies & classes or not classes)
-        self._before = tuple(c for c in self.controls if c.phase != "after")
-        self._after = tuple(c for c in self.controls if c.phase != "before")
-        self._classes = classes
+        self._all = tuple(control for framework in frameworks for control in CONTROLS[framework])
+        self._applying: dict[frozenset[str], tuple[Control, ...]] = {}
+        self._usual = Handled(classes, kept)
         self._purpose = purpose
-        self._kept = kept
+        self._has_catalogue = catalogue is not None
         self._catalogue = catalogue or _EMPTY
         self.policy = self._catalogue.digest
         self._durable = durable
-        # A judgement depends on nothing but the acting party, which never changes once it is made.
-        self._latest: tuple[Acting | None, Judgement | None] = (None, None)
-        self._unknown = self._what_is_unknown(catalogue, classes)
+        # A judgement depends on nothing but the acting party and what is handled, which never change once made.
+        self._latest: tuple[Acting | None, Handled, Judgement | None] = (None, self._usual, None)
 
-    @staticmethod
-    def _what_is_unknown(catalogue: Catalogue | None, classes: frozenset[str]) -> str:
-        if catalogue is None:
+    def controls_for(self, classes: frozenset[str]) -> tuple[Control, ...]:
+        """Return the controls that have something to judge where these data classes are handled."""
+        found = self._applying.get(classes)
+        if found is None:
+            found = tuple(c for c in self._all if not c.applies or c.applies & classes or not classes)
+            self._applying[classes] = found  # there are no more sets than seven classes give
+        return found
+
+    def _what_is_unknown(self, handled: Handled) -> str:
+        if not self._has_catalogue:
             return _NO_CATALOGUE
-        if not classes:
+        if handled.unclassified:
+            names = ", ".join(handled.unclassified)
+            return f"the data class of {names}, or of each name inside: the catalogue's fields, as public if harmless"
+        if not handled.classes:
             return "the data classes: list an argument in the catalogue's fields, or give require_compliance(data=...)"
         return ""
 
     @property
     def looks_at_results(self) -> bool:
         """Whether a control is judged on what the function returns."""
-        return bool(self._after)
+        return any(control.phase != "before" for control in self._all)
 
     def purpose_of(self, acting: Acting | None) -> str | None:
         """Return the purpose that a call has."""
         return self._purpose or (acting.purpose if acting is not None else None)
 
-    def before(self, acting: Acting | None) -> Judgement:
-        """Judge a call that is about to run; calls under the same acting party get the same judgement."""
-        known, judgement = self._latest
-        if judgement is None or known is not acting:
-            judgement = self._judge_before(acting)
-            self._latest = acting, judgement
+    def before(self, acting: Acting | None, handled: Handled | None = None) -> Judgement:
+        """Judge a call that is about to run; calls under the same acting party with the same data are judged alike.
+
+        Args:
+            acting: Who acts; None when nobody said.
+            handled: What data the call handles; None: what its function usually does.
+        """
+        handled = handled or self._usual
+        known, seen, judgement = self._latest
+        if judgement is None or known is not acting or seen != handled:
+            judgement = self._judge_before(acting, handled)
+            self._latest = acting, handled, judgement
         return judgement
 
-    def _judge_before(self, acting: Acting | None) -> Judgement:
-        if self._unknown:
-            failures = tuple(Failure(c.id, c.clause, self._unknown) for c in self._before)
-            return Judgement(failures, tuple(f"{c.id}:unresolved" for c in self._before), {})
+    def _judge_before(self, acting: Acting | None, handled: Handled) -> Judgement:
+        controls = tuple(c for c in self.controls_for(handled.classes) if c.phase != "after")
+        unknown = self._what_is_unknown(handled)
+        if unknown:
+            failures = tuple(Failure(c.id, c.clause, unknown) for c in controls)
+            return Judgement(failures, tuple(f"{c.id}:unresolved" for c in controls), {})
         case = Case(
-            classes=self._classes,
+            classes=handled.classes,
             acting=acting,
             purpose=self.purpose_of(acting),
             catalogue=self._catalogue,
-            kept=self._kept,
+            kept=handled.kept,
             durable=self._durable(),
         )
-        return self._judge(self._before, case)
+        return self._judge(controls, case)
 
-    def after(self, acting: Acting | None, result: object) -> Judgement:
+    def after(self, acting: Acting | None, result: object, handled: Handled | None = None) -> Judgement:
         """Judge what a call returned."""
+        handled = handled or self._usual
         names, searched = field_names(result)
-        fields = self._catalogue.fields
         case = Case(
-            classes=self._classes,
+            classes=handled.classes,
             acting=acting,
             purpose=self.purpose_of(acting),
             catalogue=self._catalogue,
-            kept=self._kept,
-            returned=frozenset(fields[name] for name in names if name in fields),
+            kept=handled.kept,
+            returned=self._catalogue.classes_of(names),
             searched=searched,
         )
-        return self._judge(self._after, case)
+        return self._judge(tuple(c for c in self.controls_for(handled.classes) if c.phase != "before"), case)
 
     def _judge(self, controls: tuple[Control, ...], case: Case) -> Judgement:
         failures: list[Failure] = []

@@ -2,68 +2,56 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+import json
+import re
 from typing import Any
+
+from smw.security.compliance.shapes import NODES_MAX, inside, is_leaf
 
 __all__ = ["field_names"]
 
-_NODES_MAX = 20_000
-_PLAIN = (str, bytes, bytearray, int, float, bool, complex, type(None))
+# A name before a colon, as JSON has it: also inside other text, on lines of its own, and encoded twice.
+_JSON_NAME = re.compile(r'"((?:[^"\\]|\\u[0-9a-fA-F]{4}){1,128})\\*"\s*:')
 
 
 def field_names(result: object) -> tuple[frozenset[str], bool]:
     """Return the names of all fields in a result, and whether all of it could be seen.
 
-    Mappings, sequences, sets, dataclasses, named tuples, models and objects with attributes are looked into;
-    iterators and other opaque things are not, and neither is more than twenty thousand values.
+    Mappings, sequences, sets, dataclasses, named tuples, models, responses, exceptions and objects with attributes
+    are looked into, and JSON in texts and bytes; iterators and other opaque things are not, and neither is more
+    than twenty thousand values.
 
     Args:
         result: What the function returned.
     """
     names: set[str] = set()
-    seen: set[int] = set()
+    seen: dict[int, object] = {}  # the objects too: a number of a forgotten one may be another's
     pending: list[Any] = [result]
-    visited = 0
     complete = True
     while pending:
         value = pending.pop()
-        visited += 1
-        if visited > _NODES_MAX:
+        if isinstance(value, str | bytes | bytearray | memoryview):
+            names.update(_json_names(value))
+        if is_leaf(value) or isinstance(value, memoryview) or id(value) in seen:
+            continue
+        if len(seen) >= NODES_MAX:
             return frozenset(names), False
-        if isinstance(value, _PLAIN) or id(value) in seen:
+        seen[id(value)] = value
+        try:
+            parts = inside(value)
+        except Exception:  # noqa: BLE001 - its own code fails while it is looked at: it was not seen
+            parts = None
+        if parts is None:
+            complete = False
             continue
-        seen.add(id(value))
-        inside = _inside(value)
-        if inside is None:
-            complete = complete and type(value).__module__ in _LEAVES
-            continue
-        named, children = inside
-        names.update(named)
-        pending.extend(children)
+        for named, child in parts:
+            names.update(named)
+            pending.append(child)
     return frozenset(names), complete
 
 
-_LEAVES = frozenset({"datetime", "decimal", "uuid", "fractions", "ipaddress", "pathlib", "enum", "zoneinfo"})
-
-
-def _inside(value: Any) -> tuple[list[str], list[Any]] | None:
-    """Return field names and children of one value; None when it cannot be looked into."""
-    if isinstance(value, Mapping):
-        return [key for key in value if isinstance(key, str)], list(value.values())
-    if isinstance(value, list | tuple | AbstractSet):
-        return list(getattr(value, "_fields", ())), list(value)
-    names = _attributes_of(value)
-    return None if names is None else (names, [getattr(value, name, None) for name in names])
-
-
-def _attributes_of(value: Any) -> list[str] | None:
-    if isinstance(value, type) or type(value).__module__ in _LEAVES:
-        return None
-    if dataclasses.is_dataclass(value):
-        return [item.name for item in dataclasses.fields(value)]
-    attributes = getattr(value, "__dict__", None)
-    if attributes is None or hasattr(value, "__next__") or hasattr(value, "__anext__"):
-        return None
-    return list(attributes)
+def _json_names(value: str | bytes | bytearray | memoryview) -> list[str]:
+    text = value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")
+    if ":" not in text:
+        return []
+    return [json.loads(f'"{name}"', strict=False) for name in _JSON_NAME.findall(text)]

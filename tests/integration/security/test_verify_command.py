@@ -22,7 +22,7 @@ async def read(user_id, n):
 
 async def main():
     play = {"basis": "contract", "classes": ["personal"]}
-    catalogue = {"fields": {"user_id": "personal"}, "purposes": {"play": play}}
+    catalogue = {"fields": {"user_id": "personal", "n": "public"}, "purposes": {"play": play}}
     async with smw.Runtime("production", service="music", security={"trail_dir": sys.argv[1], "catalogue": catalogue}):
         with security.acting("ada"):
             await asyncio.gather(*(read("eve", n) for n in range(100)))

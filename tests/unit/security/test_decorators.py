@@ -19,7 +19,7 @@ from smw.security.trail.verify import verify
 from smw.testing import Recorded, isolated
 
 CATALOGUE = {
-    "fields": {"user_id": "personal", "pan": "card", "cvv": "card_secret"},
+    "fields": {"user_id": "personal", "pan": "card", "cvv": "card_secret", "wait": "public"},
     "purposes": {"play": {"basis": "contract", "classes": ["personal"]}},
     "roles": {"curator": ["personal"]},
     "retention_years": 7,
