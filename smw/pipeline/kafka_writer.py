@@ -120,7 +120,7 @@ class KafkaWriter:
     def _meaning(self, error: BaseException, topic: str) -> SmwError:
         if type(error).__name__ in ("MessageSizeTooLargeError", "RecordListTooLargeError"):
             fix = "keep large data elsewhere and emit its place, or raise the topic's max.message.bytes"
-            return RecordError("SMW-P120", f"a record is too large for the topic {topic!r}", fix=fix)
+            return RecordError("SMW-P124", f"a record is too large for the topic {topic!r}", fix=fix)
         return translated(error, self._address, topic)
 
     # --- the thread --------------------------------------------------------------------------------------------------

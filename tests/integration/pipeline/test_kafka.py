@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import logging
 import signal
 import subprocess
 import sys
@@ -98,8 +99,9 @@ def workers(kafka_server, stream, tmp_path):
 
 
 @pytest.fixture
-def refused():
-    """Collect what kafka-python leaves open when a connection is refused: sockets that only the collector closes."""
+def refused(caplog):
+    """Allow for refused connections: kafka-python leaves their sockets to the collector, and kept log records hold them."""
+    caplog.set_level(logging.CRITICAL, "kafka")
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -327,9 +329,10 @@ async def test_a_name_that_no_topic_can_have(make):
     assert caught.value.fix == "a.b"
 
 
+@pytest.mark.timed
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 async def test_a_broker_that_comes_later_goes_and_comes_back(service_factory, refused):
-    """Serving starts without a broker and goes on after a restart; every acknowledged emit is handled."""
+    """Serving starts without a broker and goes on after a restart and a hang; every acknowledged emit is handled."""
     server = service_factory("kafka")
     server.stop()
     own = pipeline.Pipeline(kafka_brokers=server.url, claim_idle_s=6, emit_timeout_s=1.0)
@@ -359,10 +362,18 @@ async def test_a_broker_that_comes_later_goes_and_comes_back(service_factory, re
                 await own.emit("s", -2)
             await asyncio.to_thread(server.start)
     await until(lambda: seen >= set(accepted), 40)
+    server.pause()
+    started = time.monotonic()
+    with pytest.raises(BackpressureError):
+        await own.emit("s", -3)
+    assert time.monotonic() - started < 4
+    server.resume()
+    await accept(60)
+    await until(lambda: 60 in seen, 40)
     own.stop()
     await asyncio.wait_for(serving, 15)
     await own.aclose()
-    assert accepted == list(range(60))
+    assert accepted == list(range(61))
     assert any(isinstance(one, BackendUp) for one in recorded.all)
 
 
@@ -393,3 +404,5 @@ async def test_three_brokers_lose_one(service_factory, refused):
     own.stop()
     await asyncio.wait_for(serving, 20)
     await own.aclose()
+    for one in brokers:
+        one.kill()
