@@ -111,18 +111,21 @@ class Codec:
         Raises:
             UnstorableError: It would not come back equal and of the same type.
         """
-        if value.__class__ is bytes:
+        if type(value) is bytes:
             return RAW, value
         try:
-            return MSGPACK, self._pack(value, found or survey(value))
+            found = found or survey(value)
+            return MSGPACK, self._pack(value, found)
         except UnstorableError:
-            if not self._allow_pickle:
+            if not self._allow_pickle or (found and found.bound):
                 raise
             return PICKLE, self._pickle(value)
 
     def _pack(self, value: Any, found: Survey) -> bytes:
-        for kind in _TREACHEROUS & found.types:
+        for kind in (_TREACHEROUS & found.types) | found.bound:
             raise UnstorableError("unstorable-result", kind.__name__)
+        if found.cut:  # what was not looked at may be treacherous, or unfold without end
+            raise UnstorableError("huge-result", type(value).__name__)
         try:
             packed = msgpack.packb(
                 value, default=self._extend, strict_types=True, use_bin_type=True, unicode_errors="surrogatepass"
@@ -135,7 +138,7 @@ class Codec:
         return packed or b""
 
     def _extend(self, value: Any) -> msgpack.ExtType:
-        known = _EXTENSIONS.get(value.__class__)
+        known = _EXTENSIONS.get(type(value))
         if known is not None:
             code, take, _ = known
             return msgpack.ExtType(code, self._pack(take(value), _EMPTY))

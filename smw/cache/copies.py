@@ -1,7 +1,7 @@
 """Decides how a value is kept so that no caller can change what the next one gets; knows no store.
 
 Immutable values are shared, flat containers copied by their own ``copy``, nested containers of plain values kept as
-bytes and rebuilt, everything else copied deeply. What cannot be copied is refused.
+bytes and rebuilt, everything else copied deeply. What cannot be copied, or whose copies would be of no use, is refused.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _IMMUTABLE = _PLAIN | {
 }  # fmt: skip
 FLAT_COPIES: dict[type, Callable[[Any], Any]] = {dict: dict.copy, list: list.copy, set: set.copy}
 _ONE_SHOT = ("__next__", "__anext__", "__await__")
+_BINDING = frozenset({"asyncio", "threading", "_thread", "queue", "multiprocessing", "concurrent", "anyio", "trio"})
 
 
 class UncopyableError(Exception):
@@ -64,27 +65,30 @@ class Survey:
         nested: A changeable container lies inside another.
         plain: Only exact built-ins that marshal knows.
         foreign: Objects that the walk did not enter.
+        cut: The walk ended early: too deep, too many, or changed by somebody meanwhile.
         size: Estimated bytes.
         types: Types other than plain scalars and built-in containers.
+        bound: Those of them whose objects are of use only while all have the same one, such as locks and queues.
     """
 
-    __slots__ = ("foreign", "mutable", "nested", "nodes", "plain", "size", "types")
+    __slots__ = ("bound", "cut", "foreign", "mutable", "nested", "nodes", "plain", "size", "types")
 
     def __init__(self) -> None:
-        self.mutable = self.nested = self.foreign = False
+        self.mutable = self.nested = self.foreign = self.cut = False
         self.plain = True
         self.size = self.nodes = 0
         self.types: set[type] = set()
+        self.bound: set[type] = set()
 
     def walk(self, value: Any, depth: int) -> None:
         """Take note of `value` and of what it contains."""
-        kind = value.__class__
+        kind = type(value)  # what an object says of its class may be another's: a mock's, a proxy's
         self.nodes += 1
         if kind in _PLAIN:
             self.size += sys.getsizeof(value)
             return
         if depth > _DEEPEST or self.nodes > MOST_NODES:
-            self.foreign = True
+            self.foreign = self.cut = True
             return
         if kind is dict:
             self._changeable(depth)
@@ -109,14 +113,34 @@ class Survey:
     def _object(self, kind: Any, value: Any, depth: int) -> None:
         self.plain = False
         self.types.add(kind)
-        if kind in _IMMUTABLE or issubclass(kind, Enum) or isinstance(value, type):
+        if kind in _IMMUTABLE or issubclass(kind, Enum | type):
             return
-        parameters = getattr(kind, "__dataclass_params__", None)
-        if parameters is not None and parameters.frozen and kind.__bases__ == (object,):
+        if _is_frozen(kind):
             for name in kind.__dataclass_fields__:
                 self.walk(getattr(value, name, None), depth + 1)
             return
+        if _is_binding(kind):
+            self.bound.add(kind)
         self.foreign = True
+
+
+def _is_frozen(kind: Any) -> bool:
+    """Tell whether objects of a dataclass are frozen and have no room for anything but its fields.
+
+    Any other may come to hold something changeable: by a cached property, or set past the freeze.
+    """
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen or kind.__bases__ != (object,) or kind.__dictoffset__:
+        return False
+    members = {name for name, member in vars(kind).items() if isinstance(member, types.MemberDescriptorType)}
+    return members <= {*kind.__dataclass_fields__, "__weakref__"}
+
+
+def _is_binding(kind: type) -> bool:
+    """Tell whether objects of a class bind those together that hold the same one, so that a copy binds nobody."""
+    if issubclass(kind, BaseException | Enum):
+        return False
+    return any(cls.__module__.partition(".")[0] in _BINDING for cls in kind.__mro__)
 
 
 def _sizeof(value: Any) -> int:
@@ -131,16 +155,18 @@ def survey(value: Any) -> Survey:
     found = Survey()
     try:
         found.walk(value, 0)
-    except RecursionError:
-        found.foreign = True
+    except Exception:  # noqa: BLE001 - too deep, changed by another thread meanwhile, or a class that raises when asked
+        found.foreign = found.cut = True
     return found
 
 
 def _deep(value: Any, size: int) -> Held:
-    try:
-        return Held(copy.deepcopy(value), copy.deepcopy, size)
-    except Exception as error:
-        raise UncopyableError("uncopyable-result", type(value).__name__) from error
+    memo: dict[int, Any] = {}
+    made = copy.deepcopy(value, memo)
+    for part in list(memo.values()):  # all that was copied, however deep within objects
+        if _is_binding(type(part)):
+            raise UncopyableError("uncopyable-result", type(part).__name__)
+    return Held(made, copy.deepcopy, size)
 
 
 def hold(value: Any, how: str, found: Survey) -> Held:
@@ -154,13 +180,24 @@ def hold(value: Any, how: str, found: Survey) -> Held:
     Raises:
         UncopyableError: It is used up by reading it, or has no copy.
     """
+    try:
+        return _held(value, how, found)
+    except UncopyableError:
+        raise
+    except Exception as error:
+        raise UncopyableError("uncopyable-result", type(value).__name__) from error
+
+
+def _held(value: Any, how: str, found: Survey) -> Held:
     if found.foreign and any(hasattr(type(value), name) for name in _ONE_SHOT):
         raise UncopyableError("one-shot-result", type(value).__name__)
     if how == "share" or (not found.mutable and not found.foreign and how == "auto"):
         return Held(value, None, found.size)
+    for kind in found.bound:
+        raise UncopyableError("uncopyable-result", kind.__name__)
     if how == "deep":
         return _deep(value, found.size)
-    flat = FLAT_COPIES.get(value.__class__)
+    flat = FLAT_COPIES.get(type(value))
     if flat is not None and not found.nested and not found.foreign:
         return Held(flat(value), flat, found.size)
     if found.plain and not found.foreign:

@@ -97,7 +97,7 @@ def _shape(value: Any, found: Survey) -> int:
         return NESTED
     if not found.mutable:
         return SHARED
-    return FLAT if value.__class__ in FLAT_COPIES and not found.nested else NESTED
+    return FLAT if type(value) in FLAT_COPIES and not found.nested else NESTED
 
 
 def forms_of(value: Any, policy: Policy, *, for_servers: bool) -> Forms:

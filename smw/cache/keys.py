@@ -26,7 +26,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["UnkeyableError", "digest", "encode", "name_of", "tag_text"]
+__all__ = ["UnkeyableError", "digest", "encode", "name_of", "slots_of", "tag_text"]
 
 MOST_NODES = 200_000
 _WORD = struct.calcsize("P")
@@ -210,9 +210,12 @@ def _enum(writer: _Writer, value: Any) -> None:
     writer.sequence(b"E", (_class(value), name, None if name is not None else int(value._value_)), 3)
 
 
-def _slots(value: object) -> list[str]:
-    """Name the slots of `value` that are filled, refusing an object whose class keeps content besides attributes."""
-    kind = type(value)
+def slots_of(kind: type) -> list[str]:
+    """Name the slots of a class, those of its bases included.
+
+    Raises:
+        UnkeyableError: Its objects have content besides their attributes.
+    """
     slots = [
         name
         for cls in kind.__mro__
@@ -223,19 +226,23 @@ def _slots(value: object) -> list[str]:
     compiled = any(cls is not object and not cls.__flags__ & _HEAP_TYPE for cls in kind.__mro__)
     if compiled or kind.__itemsize__ or kind.__basicsize__ > accounted:
         raise UnkeyableError("unkeyable-argument", f"{kind.__module__}.{kind.__qualname__}")
-    return sorted({name for name in slots if hasattr(value, name)})
+    return slots
+
+
+def _filled(value: object) -> set[str]:
+    return {name for name in slots_of(type(value)) if hasattr(value, name)}
 
 
 def _dataclass(writer: _Writer, value: Any) -> None:
     names = tuple(type(value).__dataclass_fields__)
-    more = {*getattr(value, "__dict__", ()), *_slots(value)}
+    more = {*getattr(value, "__dict__", ()), *_filled(value)}
     fields = [x for name in (*names, *sorted(more.difference(names))) for x in (name, getattr(value, name))]
     writer.sequence(b"C", (_class(value), *fields), 1 + len(fields))
 
 
 def _model(writer: _Writer, value: Any) -> None:
     # Which fields were set explicitly decides what some ways of dumping a model leave out.
-    slots = {name: getattr(value, name) for name in _slots(value)}
+    slots = {name: getattr(value, name) for name in _filled(value)}
     writer.sequence(b"P", (_class(value), dict(value.__dict__), slots), 3)
 
 

@@ -10,7 +10,7 @@ import typing
 from enum import Enum
 from typing import Any, NamedTuple
 
-from smw.cache.keys import name_of
+from smw.cache.keys import UnkeyableError, name_of, slots_of
 
 __all__ = ["Classes", "declared_classes"]
 
@@ -55,20 +55,35 @@ def _make_model(cls: Any, names: tuple[str, ...], parts: list[Any]) -> Any:
 
 def _take_member(value: Any, _names: tuple[str, ...]) -> list[Any] | None:
     # A combination of flags is no member and has no name that leads back to it.
-    return [value.name] if value.name in type(value).__members__ else None
+    return [value._name_] if value._name_ in type(value).__members__ else None
+
+
+_MODEL_SLOTS = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+
+def _has_only(cls: Any, *names: str) -> bool:
+    """Tell whether objects of `cls` have no slot beside `names` and no content beside attributes."""
+    try:
+        return set(slots_of(cls)) <= {*names}
+    except UnkeyableError:
+        return False
 
 
 def _shape_of(cls: Any) -> _Shape | None:
     if issubclass(cls, Enum):
         return _Shape(cls, (), _take_member, lambda c, _, parts: c[parts[0]])
     if hasattr(cls, "__pydantic_fields__") and hasattr(cls, "model_construct"):
-        return _Shape(cls, tuple(cls.__pydantic_fields__), _take_model, _make_model)
-    fields = getattr(cls, "__dataclass_fields__", None)
-    if fields is not None and cls.__new__ is object.__new__:
-        return _Shape(cls, tuple(field.name for field in dataclasses.fields(cls)), _take_fields, _make_dataclass)
-    names = getattr(cls, "_fields", None)
-    if names is not None and cls.__bases__ == (tuple,):
-        return _Shape(cls, names, lambda value, _: list(value), lambda c, _, parts: c._make(parts))
+        return (
+            _Shape(cls, tuple(cls.__pydantic_fields__), _take_model, _make_model)
+            if _has_only(cls, *_MODEL_SLOTS)
+            else None
+        )
+    if hasattr(cls, "__dataclass_fields__") and cls.__new__ is object.__new__:
+        names = tuple(field.name for field in dataclasses.fields(cls))
+        return _Shape(cls, names, _take_fields, _make_dataclass) if _has_only(cls, *names) else None
+    fields = getattr(cls, "_fields", None)
+    if fields is not None and cls.__bases__ == (tuple,) and cls.__dictoffset__ == 0:
+        return _Shape(cls, fields, lambda value, _: list(tuple.__iter__(value)), lambda c, _, parts: c._make(parts))
     return None
 
 
@@ -86,7 +101,7 @@ class Classes:
 
     def take(self, value: Any) -> tuple[str, list[str], list[Any]] | None:
         """Return (class name, field names, parts) of an object, or None when its class was not declared."""
-        name = self._names.get(value.__class__)
+        name = self._names.get(type(value))
         if name is None:
             return None
         shape = self._by_name[name]

@@ -9,9 +9,11 @@ import zoneinfo
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
 import msgpack
 import pytest
+import wrapt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr
@@ -63,7 +65,22 @@ class Guarded(BaseModel):
     _secret: str = PrivateAttr("s")
 
 
-def source() -> dict[str, Playlist | Rights | Guarded] | None: ...
+class Slotted(Track):
+    __slots__ = ("z",)
+
+
+class SlottedModel(BaseModel):
+    __slots__ = ("z",)
+    x: int = 1
+
+
+def filled(value: Any) -> Any:
+    """Fill the slot that is no field."""
+    object.__setattr__(value, "z", 1)
+    return value
+
+
+def source() -> dict[str, Playlist | Rights | Guarded | Slotted | SlottedModel] | None: ...
 
 
 CODEC = Codec(Classes(declared_classes(source)))
@@ -152,7 +169,8 @@ class Undeclared:
     [
         Text("a"), Number(1), OrderedDict(a=1), bytearray(b"a"), memoryview(b"a"), msgpack.Timestamp(1), object(),
         Undeclared(), Rights.READ | Rights.WRITE, Guarded(x=1), dt.datetime(2024, 1, 1, tzinfo=Zone()),
-        iter([1]), Exception("x"), msgpack.ExtType(1, b""),
+        iter([1]), Exception("x"), msgpack.ExtType(1, b""), filled(Slotted("a")), filled(SlottedModel()),
+        wrapt.ObjectProxy({"a": 1}), wrapt.ObjectProxy(1), MagicMock(spec=dict), MagicMock(spec=str),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -163,6 +181,24 @@ def test_what_would_come_back_different_is_refused(value, wrap):
     """Subclasses, look-alikes and undeclared classes are refused wherever they sit, never stored as something else."""
     with pytest.raises(UnstorableError):
         CODEC.pack(wrap(value))
+
+
+@pytest.mark.parametrize("value", [bytearray(b"a"), memoryview(b"a"), msgpack.Timestamp(1), msgpack.ExtType(5, b"x")])
+def test_what_would_come_back_different_is_refused_however_deep(value):
+    """Look-alikes are refused below the depth to which values are looked at, too."""
+    for _ in range(250):
+        value = [value]
+    with pytest.raises(UnstorableError):
+        CODEC.pack(value)
+
+
+def test_value_that_unfolds_without_end_is_refused():
+    """Lists that hold one another twice over are refused before they are written out."""
+    value: list = []
+    for _ in range(60):
+        value = [value, value]
+    with pytest.raises(UnstorableError):
+        CODEC.pack(value)
 
 
 def test_cycles_and_depth_are_refused():
