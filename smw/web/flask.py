@@ -56,8 +56,9 @@ def answer_refusals(app: Any) -> None:
     Args:
         app: A Flask application with the security middleware.
     """
-    if app.extensions.setdefault("smw", app) is not app:
+    if "smw" in app.extensions:
         return
+    app.extensions["smw"] = True
     handle = app.handle_user_exception
 
     def handle_user_exception(error: Exception) -> Any:
