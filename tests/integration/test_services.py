@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -12,7 +14,9 @@ import pymemcache
 import pytest
 import redis
 
+from tests.services import kafka
 from tests.services.locate import Found, locate
+from tests.services.places import ROOT
 from tests.services.server import launch
 from tests.services.specs import SPECS
 
@@ -44,6 +48,35 @@ def test_memcached_is_real(memcached_server):
     assert client.get("services_a") == b"1"
     assert client.stats()[b"pid"] == memcached_server.pid
     client.close()
+
+
+def test_kafka_is_real(kafka_server):
+    """A record sent to the broker comes back with its offset, from a topic that the broker made for it."""
+    from kafka import KafkaConsumer, KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=kafka_server.url)
+    assert producer.send("services", b"1").get(10).offset == 0
+    producer.close()
+    consumer = KafkaConsumer("services", bootstrap_servers=kafka_server.url, auto_offset_reset="earliest")
+    (records,) = consumer.poll(timeout_ms=10_000).values()
+    consumer.close()
+    assert [record.value for record in records] == [b"1"]
+
+
+def test_compose_runs_the_kafka_of_the_tests():
+    """The image in compose.yaml has the version whose jars the tests fetch."""
+    assert f"image: apache/kafka:{kafka.version()}\n" in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+
+def test_java_gets_the_authorities_that_python_trusts(tmp_path):
+    """The list that an unpacked Java is given holds as many authorities as Python trusts, in Java's own format."""
+    kafka._trust_store(tmp_path / "store")
+    data = (tmp_path / "store").read_bytes()
+    assert struct.unpack(">III", data[:12]) == (
+        0xFEEDFEED,
+        2,
+        len(ssl.create_default_context().get_ca_certs(binary_form=True)),
+    )
 
 
 @pytest.mark.service("redis")

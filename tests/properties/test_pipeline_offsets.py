@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from smw.pipeline.offsets import NOTE_BYTES, Offsets
 
 gaps = st.lists(st.integers(1, 3), min_size=1, max_size=60)
-steps = st.lists(st.tuples(st.sampled_from(["take", "settle", "try", "commit", "die"]), st.integers(0, 59)), max_size=120)
+steps = st.lists(
+    st.tuples(st.sampled_from(["take", "settle", "try", "commit", "die"]), st.integers(0, 59)), max_size=120
+)
 
 
 class Life:

@@ -100,7 +100,7 @@ def workers(kafka_server, stream, tmp_path):
 
 @pytest.fixture
 def refused(caplog):
-    """Allow for refused connections: kafka-python leaves their sockets to the collector, and kept log records hold them."""
+    """Allow for refused connections: kafka-python leaves their sockets open, and log records that are kept hold them."""
     caplog.set_level(logging.CRITICAL, "kafka")
     yield
     with warnings.catch_warnings():

@@ -94,7 +94,7 @@ class Scene:
 
     async def until(self, condition):
         async with asyncio.timeout(5):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for is a state, not an event
                 await asyncio.sleep(0.005)
 
     def in_flight(self):
