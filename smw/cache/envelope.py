@@ -25,6 +25,8 @@ MOST_BYTES = 64 * 2**20
 _COMPRESSED, _SEALED = 1, 2
 _FIXED = struct.Struct(">2sBBBBQQQ")
 _CRC = struct.Struct(">I")
+_FOREIGN = 2**64 - 1
+"""Stands for a counter that somebody else has set to a number that none of ours has; what carries it never opens."""
 
 
 SHARED, FLAT, NESTED = 0, 1, 2
@@ -78,10 +80,9 @@ class Envelope:
                 payload, flags = smaller, flags | _COMPRESSED
         if self._seal is not None:
             flags |= _SEALED
-        generations = letter.generations
-        head = _FIXED.pack(
-            MAGIC, VERSION, letter.encoding, flags, len(generations), letter.created_ms, letter.ttl_ms, letter.fence
-        )
+        generations = tuple(map(_written, letter.generations))
+        fence, times = _written(letter.fence), (letter.created_ms, letter.ttl_ms)
+        head = _FIXED.pack(MAGIC, VERSION, letter.encoding, flags, len(generations), *times, fence)
         if generations:
             head += struct.pack(f">{len(generations)}Q", *generations)
         if self._seal is None:
@@ -104,6 +105,8 @@ class Envelope:
             payload = self._opened(stored, end, key) if self._seal is not None else _checked(stored, end, key)
         except (struct.error, IndexError) as error:
             raise CorruptError("length") from error
+        if fence == _FOREIGN or _FOREIGN in generations:
+            raise CorruptError("counter")
         if flags & _COMPRESSED:
             payload = _decompressed(payload)
         return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, flags >> _SHAPE_SHIFT)
@@ -115,6 +118,10 @@ class Envelope:
         if plain is None:
             raise CorruptError("seal")
         return plain
+
+
+def _written(counter: int) -> int:
+    return counter if 0 <= counter < _FOREIGN else _FOREIGN
 
 
 def _checked(stored: bytes, end: int, key: bytes) -> bytes:

@@ -67,8 +67,11 @@ class Template:
 def _value(path: tuple[str, ...], arguments: Mapping[str, object]) -> str:
     try:
         return tag_text(reduce(getattr, path[1:], arguments[path[0]]))
-    except AttributeError as error:
-        raise UnkeyableError("failing-tag", str(error)) from None
+    except UnkeyableError:
+        raise
+    except Exception as error:
+        # A foreign property failed, which must not fail the call.
+        raise UnkeyableError("failing-tag", f"{'.'.join(path)}: {type(error).__name__}") from error
 
 
 def templates(tags: object) -> tuple[Template, ...]:

@@ -304,6 +304,16 @@ def test_settings_decide_what_is_accepted_not_the_entry():
             ENVELOPES[reader].open(ENVELOPES[writer].close(letter, b"key"), b"key")
 
 
+@pytest.mark.parametrize("foreign", [-5, 2**64 - 1, 2**64 + 5, 10**30])
+@pytest.mark.parametrize("name", ["plain", "sealed"])
+def test_what_carries_a_foreign_counter_never_opens(name, foreign):
+    """A counter that somebody else has set fails nobody, and what is stored under it is valid for nobody."""
+    for letter in (Letter(RAW, b"x", 1, 2, foreign, (4,)), Letter(RAW, b"x", 1, 2, 3, (4, foreign))):
+        stored = ENVELOPES[name].close(letter, b"key")
+        with pytest.raises(CorruptError):
+            ENVELOPES[name].open(stored, b"key")
+
+
 def test_a_small_entry_cannot_unfold_into_a_huge_one():
     """A compressed entry that would grow beyond the largest value is corrupt, and memory is not spent on it."""
     letter = Letter(RAW, b"\0" * (65 * 2**20), 1, 2, 3, ())

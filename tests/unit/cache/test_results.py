@@ -166,3 +166,40 @@ def test_survey_of_what_changes_meanwhile_claims_nothing(monkeypatch):
     monkeypatch.setattr("smw.cache.copies._sizeof", lambda _value: [].pop())
     found = survey({"a": 1})
     assert (found.foreign, found.cut) == (True, True)
+
+
+class Order:
+    """Its owner is not to be had, as after the end of a session."""
+
+    def __cache_key__(self) -> int:
+        return 1
+
+    @property
+    def owner(self) -> str:
+        raise ValueError("session is closed")
+
+
+def test_tag_whose_property_fails_leaves_the_call_uncached(cache, caplog):
+    """A field of a tag that raises fails no call; the result is not kept, since nothing could drop it."""
+    runs = []
+
+    @cache.cached(60, tags=["user:{order.owner}"])
+    def total(order: Order) -> int:
+        runs.append(order)
+        return 42
+
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert [total(Order()), total(Order())] == [42, 42]
+    assert len(runs) == 2
+    assert len(caplog.records) == 1
+    assert "order.owner: ValueError" in caplog.text
+
+
+@pytest.mark.parametrize("counter", [-5, 2**64 + 5])
+def test_foreign_counters_fail_no_call(bench, counter):
+    """A counter that somebody else has set to nonsense makes misses, not errors."""
+    bench.cache("l2").cached(60)(lambda: "value")()
+    counters = bench.stores["l2"].counters
+    counters.update(dict.fromkeys(counters, counter))
+    load = bench.cache("l2").cached(60)(lambda: "value")
+    assert [load(), load()] == ["value", "value"]
