@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from datetime import timedelta
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "Cached", "Invalidate"]
 
+_log = logging.getLogger("smw.cache")
+
 LEVELS = ("l1", "l2", "l3")
 COPIES = ("auto", "share", "deep", "decode")
 _MOST_TTL_S = 10 * 365 * 86_400.0
 _MOST_TAGS = 100
 _FORM = "@cached(ttl=60)"
+_UNKNOWN = (
+    "@invalidate on %s cannot tell its tags %s from the arguments of a call that has succeeded, so the whole cache is "
+    "dropped; put @invalidate directly above the function, below decorators that add arguments"
+)
 
 
 def _checked_ttl(ttl: object) -> float:
@@ -155,22 +162,38 @@ class Invalidate(Advice):
     def bind(self, target: Target) -> Bound:  # noqa: ARG002 - every function is served alike
         """Find the cache."""
         part: Cache = self.owner or current.part("cache")
+        said: list[str] = []
 
         async def around(call: Call, proceed: Proceed) -> Any:
             tags = self._tags(call)  # before the function runs, which may change what they are made from
             result = await proceed()
-            await part.drop_tags(tags, call.mode)
+            if tags is None:
+                if not said:
+                    said.append(call.target.name)
+                    _log.error(_UNKNOWN, call.target.name, sorted(self.tags))
+                await part.drop_everything(call.mode)
+            else:
+                await part.drop_tags(tags, call.mode)
             return result
 
         return Bound(around)
 
-    def _tags(self, call: Call) -> list[str]:
+    def _tags(self, call: Call) -> list[str] | None:
+        """Return the tags of a call, or None where its arguments do not tell them.
+
+        A call whose arguments do not fit fails with Python's own complaint, and nothing is dropped; below a foreign
+        decorator that adds arguments of its own it may succeed all the same, and something has changed.
+        """
         from smw.cache.keys import UnkeyableError
 
-        try:
-            arguments = call.arguments
-        except TypeError:
-            return []  # the call is about to fail with Python's own complaint
+        arguments: dict[str, object] = {}
+        if any(template.fields for template in self.templates):
+            try:
+                arguments = call.arguments
+            except TypeError:
+                return None
+        if any(path[0] not in arguments for template in self.templates for path in template.fields):
+            return None
         try:
             return [template.render(arguments) for template in self.templates]
         except UnkeyableError as error:

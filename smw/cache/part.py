@@ -138,6 +138,10 @@ class Cache:
         """Drop everything under `tags` in the caller's mode."""
         await self._engine.drop([self._names.tag(tag) for tag in tags], (), mode)
 
+    async def drop_everything(self, mode: Any) -> None:
+        """Drop all that this cache's namespace holds, regions included, in the caller's mode."""
+        await self._engine.drop([self._names.everything], (), mode)
+
     async def drop(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
         """Drop everything under `tags`, and the results under `keys` (see `smw.cache.key_for`).
 
