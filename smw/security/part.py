@@ -212,8 +212,12 @@ class Security:
 
             return MemoryStore(f"0001-{new_id().hex()}")
         from smw.security.trail.files import open_store
+        from smw.security.trail.verify import is_signed
 
-        return open_store(self.settings.trail_dir, new_id)
+        signer = self._signer()
+        # Continuing a log puts this service's signature over all of it.
+        accepts = None if signer is None else lambda checkpoint: is_signed(checkpoint, signer.public)
+        return open_store(self.settings.trail_dir, new_id, accepts=accepts)
 
     def _check_signing_key(self) -> None:
         key, folder = self.settings.signing_key, self.settings.trail_dir

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from smw.security.trail.note import Checkpoint
+
 __all__ = ["FileStore", "open_store"]
 
 _log = logging.getLogger("smw.security")
@@ -28,6 +30,7 @@ class FileStore:
         directory: The log's own folder; its name is the log's id.
         segment_bytes: A segment that reached this size is followed by a new one.
         sync: Makes written bytes of a file descriptor durable.
+        accepts: Tells whether the checkpoint is signed as it must be; None takes any.
 
     Raises:
         BlockingIOError: Another writer has the log.
@@ -36,7 +39,12 @@ class FileStore:
     """
 
     def __init__(
-        self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES, sync: Callable[[int], None] = _SYNC
+        self,
+        directory: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        sync: Callable[[int], None] = _SYNC,
+        accepts: Callable[[Checkpoint], bool] | None = None,
     ) -> None:
         self.log_id = directory.name
         self.durable = True
@@ -51,7 +59,7 @@ class FileStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (directory / TEMPORARY).unlink(missing_ok=True)
-            state = scan(directory)
+            state = scan(directory, accepts)
             self.tree = state.tree
             self.found = {name: count for name in ("cut_bytes", "adopted") if (count := int(getattr(state, name)))}
             if state.last is not None:
@@ -163,15 +171,22 @@ class FileStore:
             raise Damaged("somebody else changed the audit log while it was written")
 
 
-def open_store(trail_dir: Path, new_id: Callable[[], bytes], *, segment_bytes: int = SEGMENT_BYTES) -> FileStore:
+def open_store(
+    trail_dir: Path,
+    new_id: Callable[[], bytes],
+    *,
+    segment_bytes: int = SEGMENT_BYTES,
+    accepts: Callable[[Checkpoint], bool] | None = None,
+) -> FileStore:
     """Continue the first log of `trail_dir` that nobody writes, or begin a new one.
 
-    A log that is not as its writer left it is reported and left alone.
+    A log that is not as its writer left it, or that another key signed, is reported and left alone.
 
     Args:
         trail_dir: Folder of logs.
         new_id: Draws six unpredictable bytes for the name of a new log.
         segment_bytes: Size at which a segment is full.
+        accepts: Tells whether the checkpoint of a log is signed as it must be; None takes any.
 
     Raises:
         OSError: The folder cannot be used.
@@ -180,10 +195,10 @@ def open_store(trail_dir: Path, new_id: Callable[[], bytes], *, segment_bytes: i
     logs = sorted(path for path in trail_dir.iterdir() if LOG_NAME.fullmatch(path.name))
     for path in logs:
         try:
-            return FileStore(path, segment_bytes=segment_bytes)
+            return FileStore(path, segment_bytes=segment_bytes, accepts=accepts)
         except BlockingIOError:
             continue
         except Damaged as damage:
-            _log.error("audit log %s is damaged and not continued: %s", path, damage)
+            _log.error("audit log %s is not continued, a new one begins: %s", path, damage)
     number = 1 + max((int(path.name.partition("-")[0]) for path in logs), default=0)
     return FileStore(trail_dir / f"{number:04d}-{new_id().hex()}", segment_bytes=segment_bytes)

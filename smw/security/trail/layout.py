@@ -11,7 +11,7 @@ from smw.security.trail import note
 from smw.security.trail.merkle import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["CHECKPOINT", "LOG_NAME", "TEMPORARY", "Damaged", "Scan", "scan", "segment_name", "segments"]
@@ -64,8 +64,12 @@ def is_own(line: bytes, log_id: str, seq: int) -> bool:
     return isinstance(record, dict) and record.get("seq") == seq and record.get("log") == log_id
 
 
-def scan(directory: Path) -> Scan:
+def scan(directory: Path, accepts: Callable[[note.Checkpoint], bool] | None = None) -> Scan:
     """Find where a log ends, reading only from the segment that its checkpoint reaches into.
+
+    Args:
+        directory: The log's folder.
+        accepts: Tells whether a checkpoint is signed as it must be; None takes any.
 
     Raises:
         Damaged: Checkpoint and segments do not fit each other in a way that no crash explains.
@@ -75,13 +79,7 @@ def scan(directory: Path) -> Scan:
     path = directory / CHECKPOINT
     if not path.exists() and not files:
         return Scan(Tree(), None, 0, 0, 0)
-    try:
-        covered = note.parse(path.read_bytes().decode())
-        tree = covered.tree()
-    except (OSError, ValueError) as error:
-        raise Damaged(f"{path}: {error}") from None
-    if covered.origin.rpartition("/")[2] != directory.name:
-        raise Damaged(f"{path} belongs to another log")
+    covered, tree = _covered(path, accepts)
     starts = [int(file.stem) for file in files]
     used = max((i for i, start in enumerate(starts) if start <= covered.size), default=0)
     seq = starts[used] if files else 0
@@ -102,7 +100,22 @@ def scan(directory: Path) -> Scan:
             raise Damaged(f"{file.name} ends in a torn line, yet the log goes on behind it")
     if seq < covered.size:
         raise Damaged(f"{covered.size} lines are covered by the checkpoint, {seq} are there")
+    if covered.closed and (cut or seq > covered.size):
+        raise Damaged(f"{seq - covered.size} lines and {cut} bytes were added behind its end, after it was closed")
     return Scan(tree, files[-1] if files else None, offset, cut, seq - covered.size)
+
+
+def _covered(path: Path, accepts: Callable[[note.Checkpoint], bool] | None) -> tuple[note.Checkpoint, Tree]:
+    try:
+        covered = note.parse(path.read_bytes().decode())
+        tree = covered.tree()
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{path}: {error}") from None
+    if covered.origin.rpartition("/")[2] != path.parent.name:
+        raise Damaged(f"{path} belongs to another log")
+    if accepts is not None and not accepts(covered):
+        raise Damaged(f"{path} is not signed by the key of this service")
+    return covered, tree
 
 
 def _lines_of(file: Path, log_id: str, seq: int, covered: int) -> Iterator[tuple[bytes, bool]]:

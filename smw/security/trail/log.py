@@ -142,10 +142,10 @@ class Trail:
         return writer.sealed
 
     def seal_if_open(self) -> None:
-        """Make everything recorded so far durable where the log is open; a failure was reported by the writer."""
+        """Make everything durable and say that the log ends, where it is open; the writer reported a failure."""
         if self._writer is not None and not self._closed:
             with contextlib.suppress(AuditUnavailable):
-                self.checkpoint()
+                self._wait(self._writer.seal(last=True))
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records of this process's log that are written; one in memory keeps only the last ones."""
@@ -180,7 +180,7 @@ class Trail:
             raise AuditUnavailable("SMW-A125", "the audit log cannot be opened", seen=error) from error
         writer = Writer(
             store,
-            lambda: self._seal(writer),
+            lambda last: self._seal(writer, closed=last),
             host=self._host,
             spool=self._spool,
             recovered=lambda tries: self._note("recovered", tries=tries),
@@ -188,8 +188,10 @@ class Trail:
         key = self._signer.public.hex() if self._signer else ""
         facts = {**self._about, "key": key, "origin": self._origin(store), "pid": os.getpid()}
         try:
-            if not store.tree.size:
-                store.checkpoint(self._seal(writer))
+            # A checkpoint that says the log is closed must go before the first line behind it comes. One over lines
+            # that a crash left must wait for the record that they were adopted.
+            if "adopted" not in store.found:
+                store.checkpoint(self._seal(writer, closed=False))
             self._append(writer, {"kind": "log", "event": "opened", **facts, **store.found}, urgent=False)
         except OSError as error:
             store.close()
@@ -218,8 +220,8 @@ class Trail:
             line = encode(record)
             return seq, writer.add(line, urgent=urgent)
 
-    def _seal(self, writer: Writer) -> str:
-        return note.render(self._origin(writer.store), writer.store.tree, self._signer)
+    def _seal(self, writer: Writer, *, closed: bool) -> str:
+        return note.render(self._origin(writer.store), writer.store.tree, self._signer, closed=closed)
 
     def _origin(self, store: AuditStore) -> str:
         service = re.sub(r"[^\w.-]+", "-", self._host.service) or "smw"

@@ -15,9 +15,10 @@ __all__ = ["Checkpoint", "Signature", "Signer", "key_id", "parse", "parse_all", 
 
 _ED25519 = b"\x01"
 _FRONTIER = "frontier"
+_CLOSED = "closed\n"
 _NOTE = re.compile(
     r"(?P<body>(?P<origin>[^\n\s]+)\n(?P<size>\d{1,18})\n(?P<root>[A-Za-z0-9+/=]{44})\n"
-    r"frontier(?P<frontier>(?: [A-Za-z0-9+/=]{44})*)\n)"
+    r"frontier(?P<frontier>(?: [A-Za-z0-9+/=]{44})*)\n(?P<closed>closed\n)?)"
     r"(?:\n\N{EM DASH} (?P<name>[^\n\s+]+) (?P<sig>[A-Za-z0-9+/=]+)\n)?"
 )
 
@@ -57,6 +58,7 @@ class Checkpoint:
         root: Root hash of those lines.
         frontier: Roots of the complete subtrees, so that a log can be continued without reading it all; an
             extension line, which hashes to `root` and so adds nothing that could be forged.
+        closed: The writer ended here of its own accord, so there is nothing behind these lines; an extension line too.
         signature: None where no key signs.
         body: The signed text, exactly.
     """
@@ -65,6 +67,7 @@ class Checkpoint:
     size: int
     root: bytes
     frontier: tuple[bytes, ...]
+    closed: bool
     signature: Signature | None
     body: str
 
@@ -86,10 +89,10 @@ def key_id(name: str, public: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
 
 
-def render(origin: str, tree: Tree, signer: Signer | None) -> str:
+def render(origin: str, tree: Tree, signer: Signer | None, *, closed: bool = False) -> str:
     """Return the checkpoint of `tree` as text, signed under the log's own name where a signer is given."""
     hashes = "".join(f" {_encode(node)}" for node in tree.frontier)
-    body = f"{origin}\n{tree.size}\n{_encode(tree.root())}\n{_FRONTIER}{hashes}\n"
+    body = f"{origin}\n{tree.size}\n{_encode(tree.root())}\n{_FRONTIER}{hashes}\n{_CLOSED if closed else ''}"
     if signer is None:
         return body
     signature = key_id(origin, signer.public) + signer.sign(body.encode())
@@ -142,7 +145,15 @@ def _read(match: re.Match[str]) -> Checkpoint:
         msg = "the size is not written in its shortest form"
         raise ValueError(msg)
     frontier = tuple(_decode(node) for node in match["frontier"].split())
-    return Checkpoint(match["origin"], int(match["size"]), _decode(match["root"]), frontier, signature, match["body"])
+    return Checkpoint(
+        origin=match["origin"],
+        size=int(match["size"]),
+        root=_decode(match["root"]),
+        frontier=frontier,
+        closed=match["closed"] is not None,
+        signature=signature,
+        body=match["body"],
+    )
 
 
 def _encode(data: bytes) -> str:

@@ -15,7 +15,7 @@ from smw.security.trail.merkle import Tree
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["LogVerdict", "Status", "Verification", "verify"]
+__all__ = ["LogVerdict", "Status", "Verification", "is_signed", "verify"]
 
 Status = Literal["ok", "tampered", "incomplete"]
 _EXIT_CODES: Mapping[str, int] = {"ok": 0, "tampered": 1, "incomplete": 2}
@@ -210,6 +210,7 @@ class _Reading:
         self._verdict = verdict
         self._tree = Tree()
         self._covered = checkpoint.size if checkpoint else 0
+        self._closed = checkpoint is not None and checkpoint.closed
         self._wall_us = 0
         self._stranger = False
         self._open: set[int] = set()
@@ -229,7 +230,8 @@ class _Reading:
         with file.open("rb") as lines:
             for raw in lines:
                 if not raw.endswith(b"\n"):
-                    self._verdict.incomplete.append(f"{file.name} ends in a torn line")
+                    found = self._verdict.tampered if self._closed else self._verdict.incomplete
+                    found.append(f"{file.name} ends in a torn line")
                     return
                 line = raw[:-1]
                 if not self._look(line) and not self._stranger:
@@ -246,6 +248,8 @@ class _Reading:
         if size < self._covered:
             verdict.tampered.append(f"{self._covered - size} records at its end are gone")
             self._expected.pop(self._covered, None)
+        elif size > self._covered and self._closed:
+            verdict.tampered.append(f"{size - self._covered} records were added behind its end, after it was closed")
         elif size > self._covered:
             verdict.incomplete.append(f"{size - self._covered} records at its end are not covered by its checkpoint")
         verdict.tampered += [text for expected in self._expected.values() for _, text in expected]
@@ -266,10 +270,15 @@ class _Reading:
         if not isinstance(record, dict) or record.get("seq") != self._tree.size:
             return False
         match record:
+            case {"kind": "log", "adopted": int(adopted)}:
+                first, last = self._tree.size - adopted, self._tree.size - 1
+                text = f"records {first} to {last} ({adopted}) lay behind the checkpoint after a crash and were adopted"
+                self._verdict.remarks.append(f"{text}: nothing vouches that the writer wrote them")
             case {"kind": "intent"}:
                 self._open.add(self._tree.size)
             case {"kind": "outcome", "intent_seq": int(intent)}:
                 self._open.discard(intent)
+        match record:
             case {"kind": "log", "key": str(key), "origin": str(origin)} if self._tree.size < self._covered:
                 self.key, self.origin = key, origin
         wall_us = record.get("ts_us")
@@ -289,7 +298,7 @@ def _check_signature(checkpoint: note.Checkpoint, public: bytes | None, recorded
     if public is None:
         verdict.remarks.append("the signature was checked against the key that the log names; pass the key to be sure")
     wanted = public if public is not None else _unhex(recorded)
-    if not _is_signed(checkpoint, wanted):
+    if not is_signed(checkpoint, wanted):
         verdict.tampered.append("its checkpoint is not signed by this key")
     else:
         verdict.signed = True
@@ -302,7 +311,8 @@ def _unhex(text: str) -> bytes:
         return b""
 
 
-def _is_signed(checkpoint: note.Checkpoint, public: bytes) -> bool:
+def is_signed(checkpoint: note.Checkpoint, public: bytes) -> bool:
+    """Tell whether the private half of this Ed25519 key signed a checkpoint under the log's own name."""
     from smw.security.trail.cryptography import verify_signature
 
     signature = checkpoint.signature

@@ -34,9 +34,10 @@ class Batch:
         done: Resolves when they are durable; fails with `AuditUnavailable`.
         urgent: Somebody waits.
         seal: A checkpoint over them is wanted before `done`.
+        last: As far as anybody knows nothing follows, and the checkpoint says so.
     """
 
-    __slots__ = ("done", "lines", "seal", "urgent")
+    __slots__ = ("done", "last", "lines", "seal", "urgent")
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -44,6 +45,7 @@ class Batch:
         self.done.set_running_or_notify_cancel()  # one waiter that gives up must not cancel the others
         self.urgent = False
         self.seal = False
+        self.last = False
 
 
 class Writer:
@@ -54,7 +56,7 @@ class Writer:
 
     Args:
         store: The log's store; from now on the writer's alone.
-        seal: Makes the text of a checkpoint of the store.
+        seal: Makes the text of a checkpoint of the store; told whether the log ends with it.
         host: Clock and bus.
         spool: Lines that may wait while the store fails.
         recovered: Called with the number of failed tries once the store takes lines again.
@@ -63,7 +65,7 @@ class Writer:
     def __init__(
         self,
         store: AuditStore,
-        seal: Callable[[], str],
+        seal: Callable[[bool], str],
         *,
         host: Host,
         spool: int,
@@ -82,6 +84,7 @@ class Writer:
         self._before_open = store.tree.size
         self._unsaved: list[bytes] = []
         self._uncovered = 0
+        self._ended = False
         self._sealed_at = host.clock.now()
         self._busy_since: float | None = None
         self._tries = 0
@@ -117,8 +120,11 @@ class Writer:
             return AuditUnavailable("SMW-A121", "the audit log does not keep up", seen=self.failure)
         return None
 
-    def seal(self) -> Batch:
+    def seal(self, *, last: bool = False) -> Batch:
         """Ask for a checkpoint over everything added so far; the batch resolves once it is written.
+
+        Args:
+            last: The checkpoint says that nothing follows; a line that does has it replaced first.
 
         Raises:
             AuditUnavailable: The log is closed.
@@ -128,6 +134,7 @@ class Writer:
                 raise AuditUnavailable("SMW-A120", "the audit log is closed")
             batch = self._open
             batch.urgent = batch.seal = True
+            batch.last = last
             self._wake()
             return batch
 
@@ -153,7 +160,7 @@ class Writer:
             if thread.is_alive():
                 self._report("the store did not answer while closing")
                 return
-        self._open.seal = True
+        self._open.seal = self._open.last = True
         self._commit(self._open)
         if self._unsaved:
             _log.error("audit log %s: %d records are lost", self.store.log_id, len(self._unsaved))
@@ -198,7 +205,7 @@ class Writer:
         if error is None and not batch.seal:
             batch.done.set_result(None)  # who waits for its lines does not wait for the checkpoint
         if error is None and (batch.seal or self._is_checkpoint_due(batch)):
-            error = self._attempt(self._checkpoint)
+            error = self._attempt(lambda: self._checkpoint(last=batch.last))
         if error is None:
             self._succeed()
         if batch.done.done():
@@ -224,6 +231,8 @@ class Writer:
         if self.failure is not None:
             self.store.recover()
         if self._unsaved:
+            if self._ended:  # or a crash behind these lines would look like lines that somebody else added
+                self._checkpoint(last=False)
             self.store.append(self._unsaved)
             self._uncovered += len(self._unsaved)
             self._unsaved = []
@@ -232,10 +241,11 @@ class Writer:
         idle = not batch.lines
         return idle or self._uncovered >= _CHECKPOINT_LINES or self._host.clock.now() - self._sealed_at >= _CHECKPOINT_S
 
-    def _checkpoint(self) -> None:
-        text = self._seal_text()
+    def _checkpoint(self, *, last: bool) -> None:
+        text = self._seal_text(last)
         self.store.checkpoint(text)
         self.sealed = text
+        self._ended = last
         self._uncovered = 0
         self._sealed_at = self._host.clock.now()
 

@@ -75,7 +75,10 @@ def test_flipped_bit_and_dropped_line_exit_1(log, tmp_path):
 
 def test_torn_tail_exits_2(log, tmp_path):
     """What a crash leaves is incomplete, not tampered."""
-    torn = copied(log, tmp_path / "torn")
+    running = Security(trail_dir=copied(log, tmp_path / "running"))
+    running.trail.checkpoint()
+    torn = copied(tmp_path / "running", tmp_path / "torn")
+    running.close()
     with max(torn.rglob("*.jsonl")).open("ab") as file:
         file.write(b'{"torn')
     assert command(torn).returncode == 2

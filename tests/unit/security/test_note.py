@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from pathlib import Path
 
@@ -146,13 +147,30 @@ def test_stripped_signature_is_found(tmp_path, key_file):
 
 
 def test_key_may_change_between_runs(tmp_path, key_file):
-    """A log that goes on under another key verifies with the one that signed last."""
+    """A new key begins a new log, for continuing one would sign all of it; each verifies with its own key."""
     signed_log(tmp_path / "trail", key_file)
     second = Ed25519PrivateKey.generate()
     (tmp_path / "second.key").write_bytes(pem(second))
     signed_log(tmp_path / "trail", tmp_path / "second.key")
-    assert security.verify(tmp_path / "trail", key=public_pem(second)).status == "ok"
+    old, new = sorted((tmp_path / "trail").iterdir())
+    assert security.verify(old, key=public_pem(PRIVATE)).status == "ok"
+    assert security.verify(new, key=public_pem(second)).status == "ok"
     assert security.verify(tmp_path / "trail").status == "ok"
+
+
+def test_a_restart_signs_no_checkpoint_that_lost_its_signature(tmp_path, key_file):
+    """Whoever rewrites a signed log cannot have it signed again by a restart of the service."""
+    signed_log(tmp_path / "trail", key_file)
+    (log,) = (tmp_path / "trail").iterdir()
+    body = (log / "checkpoint").read_text().partition("\n\n")[0].removesuffix("\nclosed") + "\n"
+    (log / "checkpoint").write_text(body)
+    with max(log.glob("*.jsonl")).open("rb+") as segment:
+        lines = segment.read().splitlines()
+        forged = {"kind": "outcome", "log": log.name, "seq": len(lines), "actor": "innocent"}
+        segment.write(json.dumps(forged).encode() + b"\n")
+    signed_log(tmp_path / "trail", key_file)
+    assert security.verify(tmp_path / "trail", key=public_pem(PRIVATE)).status == "tampered"
+    assert (log / "checkpoint").read_text() == body
 
 
 def test_private_key_never_lies_beside_the_log(tmp_path, key_file):

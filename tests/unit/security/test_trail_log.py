@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from smw._kernel.host import Host
 from smw._kernel.signals import TrailFailed
 from smw.errors import AuditUnavailable
+from smw.security.trail import note
 from smw.security.trail.files import open_store
 from smw.security.trail.log import Trail
 from smw.security.trail.memory import MemoryStore
@@ -22,6 +24,23 @@ from smw.security.trail.verify import verify
 
 def trail_in(path: Path, **options) -> Trail:
     return Trail(lambda: open_store(path, lambda: os.urandom(6)), host=Host("svc"), **options)
+
+
+def crashed(path: Path, *, behind: int = 0) -> Path:
+    """Leave a log as a crash does: with a checkpoint that is not the last, and lines behind it."""
+    trail = trail_in(path)
+    trail.put({"kind": "outcome"})
+    trail.checkpoint()
+    log = path / trail.log_id
+    last = (log / "checkpoint").read_bytes()
+    for _ in range(behind):
+        trail.put({"kind": "outcome"})
+    trail.seal_if_open()
+    lines = next(log.glob("*.jsonl")).read_bytes()
+    trail.close()
+    next(log.glob("*.jsonl")).write_bytes(lines)
+    (log / "checkpoint").write_bytes(last)
+    return log
 
 
 def run(coroutine):
@@ -339,10 +358,8 @@ def test_first_checkpoint_that_fails_is_an_audit_error():
 
 def test_reopening_after_a_crash_is_recorded(tmp_path):
     """The first record after a crash says how much of a torn tail was cut."""
-    trail = trail_in(tmp_path)
-    trail.put({"kind": "outcome"})
-    trail.close()
-    with next(tmp_path.rglob("*.jsonl")).open("ab") as file:
+    log = crashed(tmp_path)
+    with next(log.glob("*.jsonl")).open("ab") as file:
         file.write(b'{"torn')
     assert verify(tmp_path).status == "incomplete"
     again = trail_in(tmp_path)
@@ -350,3 +367,70 @@ def test_reopening_after_a_crash_is_recorded(tmp_path):
     assert [r["cut_bytes"] for r in again.records() if "cut_bytes" in r] == [6]
     again.close()
     assert verify(tmp_path).status == "ok"
+
+
+@pytest.mark.parametrize("end", ["close", "exit"])
+def test_nothing_is_adopted_behind_a_clean_end(tmp_path, caplog, end):
+    """Lines added to a log whose writer had ended it are tampering, before and after a restart, and never signed."""
+    trail = trail_in(tmp_path)
+    trail.put({"kind": "outcome"})
+    log = tmp_path / trail.log_id
+    if end == "close":
+        trail.close()
+    else:
+        trail.seal_if_open()
+        trail._writer.store.close()
+    segment = next(log.glob("*.jsonl"))
+    size = len(segment.read_bytes().splitlines())
+    forged = {"kind": "outcome", "actor": "innocent", "log": log.name, "seq": size}
+    with segment.open("ab") as file:
+        file.write(json.dumps(forged).encode() + b"\n")
+    assert "1 records were added behind its end" in str(verify(tmp_path))
+    assert verify(tmp_path).status == "tampered"
+    again = trail_in(tmp_path)
+    assert again.log_id != log.name
+    again.close()
+    assert verify(tmp_path).status == "tampered"
+    assert "added behind its end" in caplog.text
+
+
+def test_a_log_goes_on_after_a_clean_end(tmp_path):
+    """A closed log is continued; a crash before anything else is sealed leaves it incomplete, not tampered with."""
+    trail_in(tmp_path).close()
+    for _ in range(3):
+        trail = trail_in(tmp_path)
+        trail.put({"kind": "outcome"})
+        trail.close()
+    found = verify(tmp_path)
+    assert (found.status, len(found.logs), found.logs[0].remarks) == ("ok", 1, [])
+    trail = trail_in(tmp_path)
+    trail.put({"kind": "outcome"})
+    trail.seal_if_open()
+    run(trail.commit({"kind": "outcome"}, "sync"))
+    assert not note.parse((tmp_path / trail.log_id / "checkpoint").read_text()).closed
+    trail.close()
+    assert note.parse((tmp_path / trail.log_id / "checkpoint").read_text()).closed
+
+
+def test_adopted_records_are_counted_and_told(tmp_path):
+    """Lines that a crash left behind the checkpoint stay; the log records how many, and `verify` names them."""
+    crashed(tmp_path, behind=2)
+    assert verify(tmp_path).status == "incomplete"
+    again = trail_in(tmp_path)
+    again.checkpoint()
+    opened = [r for r in again.records() if r.get("event") == "opened"]
+    assert [r.get("adopted") for r in opened] == [None, 2]
+    again.close()
+    found = verify(tmp_path)
+    assert found.status == "ok"
+    assert "records 2 to 3 (2) lay behind the checkpoint after a crash and were adopted" in str(found)
+
+
+def test_a_torn_tail_behind_a_clean_end_is_tampering(tmp_path):
+    """A writer that ended tears no line, so half a line behind its end was put there."""
+    trail = trail_in(tmp_path)
+    trail.put({"kind": "outcome"})
+    trail.close()
+    with next(tmp_path.rglob("*.jsonl")).open("ab") as file:
+        file.write(b'{"torn')
+    assert verify(tmp_path).status == "tampered"
