@@ -20,7 +20,7 @@ from smw._kernel.process import ForkLock
 from smw._kernel.reference import resolve
 from smw.errors import DecorationError
 
-__all__ = ["Advice", "Bound", "Proceed", "Stack", "advise", "stack_of"]
+__all__ = ["Advice", "Bound", "Proceed", "Stack", "advise", "stack_of", "stacks_in"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Proceed = Callable[[], Awaitable[Any]]
@@ -127,13 +127,23 @@ class Stack:
 
 def stack_of(fn: Any) -> Stack | None:
     """Return the stack of a decorated function, method or class/static method, or None."""
-    if isinstance(fn, classmethod | staticmethod | types.MethodType):
+    # By exact type: what stands for a bound method looks like one.
+    if isinstance(fn, classmethod | staticmethod) or type(fn) is types.MethodType:
         fn = fn.__func__
     if type(fn) is types.FunctionType:
         # functools.wraps copies attributes, so a foreign wrapper may carry the attribute of what it wraps.
         stack = fn.__dict__.get("__smw_stack__")
         return stack if stack is not None and stack.entry is fn else None
     return getattr(fn, "_self_stack", None) if type(fn).__module__ == "smw._kernel.proxy" else None
+
+
+def stacks_in(fn: Any) -> Iterator[Stack]:
+    """Yield every stack on `fn`: its own, then those hidden below foreign decorators and in what it wraps."""
+    own = stack_of(fn)
+    if own is not None:
+        yield own
+        fn = own.target.fn
+    yield from _inner_stacks(fn)
 
 
 def _stack_named(name: str) -> Stack | None:
@@ -196,7 +206,7 @@ def advise(advice: Advice) -> Callable[[F], F]:
 
 def _wrap(advice: Advice, fn: Any) -> Any:
     # A bound method is called without its instance: what stands on its function cannot be merged into.
-    below = None if isinstance(fn, types.MethodType) else stack_of(fn)
+    below = None if type(fn) is types.MethodType else stack_of(fn)
     if below is not None:
         check_order(advice, below.advices, below.target.qualname)
         target, advices = below.target, (advice, *below.advices)

@@ -11,8 +11,10 @@ from smw._kernel.call import Call
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import UNKEYED, Gear
 from smw._kernel.flight import Flights
+from smw._kernel.process import ForkLock
 from smw._kernel.signals import CacheUncached
 from smw.cache.engine import Place
+from smw.cache.identity import identity_of
 from smw.cache.keys import UnkeyableError, encode
 from smw.cache.stats import CacheInfo, Stats
 from smw.errors import ConfigError
@@ -35,6 +37,7 @@ _log = logging.getLogger("smw.cache")
 _MEMBERS_FROM = 64
 _REMEDIES = {
     "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
+    "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
     "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
     "instance-without-weakref": "add __weakref__ to the class's __slots__ or pass key=",
 }
@@ -84,7 +87,12 @@ class CachedFunction:
         self._landed = 0
         self._gear_key = target.gear_key if spec.key is None and policy.in_memory else None
         parameters = target.signature.parameters.values() if target.signature else ()
-        self._prefix = encode(target.name, spec.version, tuple((p.name, int(p.kind)) for p in parameters))
+        # Who passes key= says what tells results apart, for whatever function computes them.
+        identity = identity_of(target) if spec.key is None else b""
+        self._is_told_apart = identity is not None
+        shape = tuple((p.name, int(p.kind)) for p in parameters)
+        self._prefix = encode(target.name, spec.version, shape) + (identity or b"")
+        self._adopting = ForkLock()
         fixed = None if any(tag.fields for tag in spec.tags) else [names.tag(tag.text) for tag in spec.tags]
         self._fixed_tags = None if fixed is None else (names.everything, *fixed)
 
@@ -160,7 +168,7 @@ class CachedFunction:
         self._landed += 1
         if finding.refused is not None:
             self._uncached(*finding.refused)
-        if place.text is None:
+        if place.scopes is place.tags:  # it has no key that could be dropped: it belongs to an instance
             self._adopt(call, place)
         return finding
 
@@ -190,7 +198,12 @@ class CachedFunction:
 
     def _named(self, home: Table, encoded: bytes, tags: tuple[str, ...], quick: object = UNKEYED) -> Place:
         text = self._names.key(self._prefix + encoded)
-        return Place(home, quick if home is self._table else text, text, tags, (text, *tags))
+        key = quick if home is self._table else text
+        if self._is_told_apart:
+            return Place(home, key, text, tags, (text, *tags))
+        if self.policy.names:
+            self._warn("function-without-identity", self.target.qualname)
+        return Place(home, key, None, tags, (text, *tags))
 
     def _of_instance(self, instance: Any, arguments: dict[str, object], tags: tuple[str, ...], quick: object) -> Place:
         """Keep results of an instance without an identity of its own in memory, and no longer than it lives."""
@@ -218,18 +231,20 @@ class CachedFunction:
         if entry is None:
             return
         instance = next(iter(call.arguments.values()))
-        held = self._members.get(id(instance))
-        if held is None:
-            ref = weakref.ref(instance, partial(self._orphaned, id(instance)))
-            held = self._members[id(instance)] = ref, {}
-        members = held[1]
-        members[place.key] = entry
-        if len(members) % _MEMBERS_FROM == 0:
-            for key in [key for key, member in members.items() if not member.alive]:
-                del members[key]
+        with self._adopting:
+            held = self._members.get(id(instance))
+            if held is None:
+                ref = weakref.ref(instance, partial(self._orphaned, id(instance)))
+                held = self._members[id(instance)] = ref, {}
+            members = held[1]
+            members[place.key] = entry
+            if len(members) % _MEMBERS_FROM == 0:
+                for key in [key for key, member in members.items() if not member.alive]:
+                    del members[key]
 
     def _orphaned(self, identity: int, _ref: object) -> None:
-        held = self._members.pop(identity, None)
+        with self._adopting:  # re-entrant: the collector may call this from within
+            held = self._members.pop(identity, None)
         if held is not None:
             for entry in held[1].values():
                 self._engine.memory.abandon(entry)
@@ -265,14 +280,14 @@ class CachedFunction:
         """
         call = Call(self.target, args, kwargs)
         try:
-            text = self.place(call).text
+            place = self.place(call)
         except UnkeyableError as error:
             what = f"this call of {self.target.name} has no key: {error.reason} ({_blamed(call, error)})"
             raise ConfigError("SMW-C113", what, fix=_REMEDIES.get(error.reason, _REMEDY)) from None
-        if text is None:
+        if place.scopes is place.tags:
             what = f"{self.target.name} is a method whose class says nothing of identity"
             raise ConfigError("SMW-C113", what, fix=_REMEDIES["method-without-identity"])
-        return text
+        return place.scopes[0]
 
     def info(self) -> CacheInfo:
         """Return what it is set to and has done."""

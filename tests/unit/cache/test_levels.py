@@ -17,6 +17,9 @@ class Source:
         self.value = "old"
         self.reads = 0
 
+    def __cache_key__(self) -> str:
+        return "the source"
+
     def read(self) -> str:
         self.reads += 1
         return self.value
@@ -128,7 +131,7 @@ def test_value_loaded_before_a_drop_is_not_stored(bench):
             cache.drop_sync(tags=["user"])
         return value
 
-    load = cache.cached(60, tags=["user"])(load)
+    load = cache.cached(60, tags=["user"], key=lambda user_id: user_id)(load)
     assert load(1) == "old"
     assert load(1) == "new"
 
@@ -145,7 +148,7 @@ def test_value_loaded_before_a_drop_elsewhere_is_not_stored(bench):
             there.drop_sync(tags=["user"])
         return value
 
-    load = here.cached(60, tags=["user"])(load)
+    load = here.cached(60, tags=["user"], key=lambda user_id: user_id)(load)
     assert load(1) == "old"
     assert load(1) == "new"
 
@@ -155,7 +158,7 @@ async def test_caller_after_a_drop_does_not_join_an_older_load(bench):
     cache = bench.cache("l2")
     source, gate = Source(), asyncio.Event()
 
-    @cache.cached(60, tags=["user"])
+    @cache.cached(60, tags=["user"], key=lambda user_id: user_id)
     async def load(user_id: int) -> str:
         value = source.read()
         if source.reads == 1:
@@ -259,7 +262,7 @@ def test_result_without_exact_bytes_stays_in_memory(bench):
         __slots__ = ()
 
     cache = bench.cache("l2")
-    load = cache.cached(60)(lambda: Text("a"))
+    load = cache.cached(60, key=lambda: "one")(lambda: Text("a"))
     assert type(load()) is type(load()) is Text
     assert not bench.stores["l2"].data
     assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == ["unstorable-result"]
@@ -353,7 +356,7 @@ def test_slow_load_without_bytes_is_not_trusted_from_its_end(bench):
     here, there = bench.cache("l2"), bench.cache("l2")
     values = ["old", "new"]
 
-    @there.cached(60, tags=["user"])
+    @there.cached(60, tags=["user"], key=lambda: "one")
     def load() -> str:
         value = Text(values.pop(0))
         if value == "old":
@@ -370,7 +373,7 @@ async def test_caller_after_a_drop_elsewhere_does_not_join_an_older_load(bench):
     here, there = bench.cache("l2"), bench.cache("l2")
     source, gate = Source(), asyncio.Event()
 
-    @here.cached(60, tags=["user"])
+    @here.cached(60, tags=["user"], key=lambda user_id: user_id)
     async def load(user_id: int) -> str:
         value = source.read()
         if source.reads == 1:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
+import types
 
 import pytest
 
 from smw import cache as cache_module
+from smw._kernel.host import Host
 from smw.cache import Cache
 from smw.errors import ConfigError
 from tests.unit.cache.test_levels import Source, loader
@@ -52,8 +55,6 @@ def test_entries_swapped_between_keys_do_not_open(bench):
 
 def test_encryption_without_a_key():
     """Production refuses to start; development warns and uses a key of its own."""
-    from smw._kernel.host import Host
-
     with pytest.raises(ConfigError, match="encryption"):
         Cache(encryption=True, host=Host(profile="production"))
     Cache(encryption=True)
@@ -71,9 +72,12 @@ def test_pickles_need_encryption(bench):
     with pytest.raises(ConfigError, match="allow_pickle"):
         Cache(allow_pickle=True)
     cache = bench.cache("l2", allow_pickle=True, encryption_keys=KEYS)
-    load = cache.cached(60)(lambda: ValueError("kept"))
-    load()
-    again = bench.cache("l2", allow_pickle=True, encryption_keys=KEYS).cached(60)(lambda: ValueError("kept"))
+
+    def load() -> ValueError:
+        return ValueError("kept")
+
+    cache.cached(60)(load)()
+    again = bench.cache("l2", allow_pickle=True, encryption_keys=KEYS).cached(60)(load)
     assert again().args == ("kept",)
     assert len(blobs(bench)) == 1
 
@@ -118,13 +122,63 @@ def test_longest_times_per_level(bench):
     assert source.reads == 2
 
 
-def test_production_without_a_name_warns(caplog):
-    """A remote level without service name or namespace is pointed out in production."""
-    from smw._kernel.host import Host
-
+@pytest.mark.parametrize("profile", ["development", "testing", "production"])
+@pytest.mark.parametrize("server", [{"l2_host": "redis://127.0.0.1:1/0"}, {"l3_servers": ["127.0.0.1:1"]}])
+def test_servers_without_a_name_are_warned_of(caplog, profile, server):
+    """A remote level without service name or namespace is pointed out once in every profile; either name settles it."""
     with caplog.at_level(logging.WARNING, "smw.cache"):
-        Cache(l2_host="redis://127.0.0.1:1/0", host=Host(profile="production"))
-    assert "CACHE_NAMESPACE" in caplog.text
+        Cache(server, host=Host(profile=profile))
+    assert [record.getMessage().count("CACHE_NAMESPACE") for record in caplog.records] == [1]
+    caplog.clear()
+    Cache(server, host=Host(service="shop", profile=profile))
+    Cache(server, namespace="shop", host=Host(profile=profile))
+    Cache(host=Host(profile=profile))
+    assert not caplog.records
+
+
+def started(monkeypatch, **main) -> None:
+    """Make it look as if this program was started otherwise."""
+    monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(**main))
+
+
+def key_in_main(**host) -> str:
+    def load(number: int) -> int:
+        return number
+
+    load.__module__ = "__main__"
+    return cache_module.key_for(Cache(host=Host(**host)).cached(60, key=lambda number: number)(load), 1)
+
+
+def test_scripts_of_services_without_a_name_share_no_key(monkeypatch):
+    """Functions of two scripts, or of two packages run with -m, have keys of their own; a service name joins them."""
+    keys, named = set(), set()
+    spec = types.SimpleNamespace
+    for main in (
+        {"__file__": "/srv/billing.py", "__spec__": None},
+        {"__file__": "/srv/profiles.py", "__spec__": None},
+        {"__file__": "/srv/shop/__main__.py", "__spec__": spec(name="shop.__main__")},
+        {"__file__": "/srv/bank/__main__.py", "__spec__": spec(name="bank.__main__")},
+        {},
+    ):
+        started(monkeypatch, **main)
+        keys.add(key_in_main())
+        named.add(key_in_main(service="shop"))
+        assert key_in_main() in keys
+    assert (len(keys), len(named)) == (5, 1)
+
+
+def test_processes_without_a_name_drop_from_each_other(bench, monkeypatch):
+    """A drop by tag in one script reaches what another script of the same service has stored."""
+    source, load = Source(), {}
+    for script in ("web", "worker"):
+        started(monkeypatch, __file__=f"/srv/{script}.py", __spec__=None)
+        cache = bench.cache("l2", service="")
+        load[script] = cache, loader(cache, source)
+    assert load["web"][1](1)["value"] == load["worker"][1](1)["value"] == "old"
+    source.value = "new"
+    load["worker"][0].drop_sync(tags=["user:1"])
+    bench.clock.advance(2)
+    assert load["web"][1](1)["value"] == "new"
 
 
 def test_forgotten_debt_of_a_test_is_none():

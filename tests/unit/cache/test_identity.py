@@ -1,0 +1,104 @@
+"""Functions that share a name never share results on a server."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+import pytest
+
+from smw._kernel.call import Target
+from smw.cache import Cache, key_for
+from smw.cache.identity import identity_of
+
+
+def module_level(x: int) -> int:
+    """Return x."""
+    return x
+
+
+def make(n: Any) -> Any:
+    def inner(x: int) -> Any:
+        return x, n
+
+    return inner
+
+
+class Account:
+    """Has no identity of its own."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+    def get(self, x: int) -> str:
+        """Return the owner."""
+        return self.owner
+
+    def __call__(self, x: int) -> str:
+        """Return the owner."""
+        return self.owner
+
+
+class Known(Account):
+    """Says who it is."""
+
+    def __cache_key__(self) -> str:
+        return self.owner
+
+
+def test_a_function_that_its_name_leads_to_needs_nothing_more():
+    """Module-level functions keep keys that survive a deployment."""
+    assert identity_of(Target(module_level)) == b""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (make(2), make(3)),
+        (lambda x: x, lambda x: x + 1),
+        (functools.partial(module_level, 1), functools.partial(module_level, 2)),
+        (Known("a").get, Known("b").get),
+        (Known("a"), Known("b")),
+    ],
+    ids=["closures", "lambdas", "partials", "bound methods", "callable objects"],
+)
+def test_functions_of_one_name_are_told_apart(one, other):
+    """What they hold or are made of enters the key."""
+    first, second = identity_of(Target(one)), identity_of(Target(other))
+    assert first
+    assert second
+    assert first != second
+
+
+def test_the_same_closure_made_twice_is_the_same():
+    """A factory that is called again reaches what its function stored before."""
+    assert identity_of(Target(make(2))) == identity_of(Target(make(2)))
+
+
+def holding(thing: object) -> Any:
+    def inner(x: int) -> bool:
+        return thing is not None
+
+    return inner
+
+
+@pytest.mark.parametrize("fn", [holding(object()), Account("a").get, Account("a")])
+def test_what_cannot_be_told_apart_stays_off_servers(fn, caplog):
+    """Such results stay in memory, with one warning that says what to do."""
+    assert identity_of(Target(fn)) is None
+    cache = Cache(l2_host="redis://127.0.0.1:1")
+    cached = cache.cached(60)(fn)
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert cached(1) == cached(1) == fn(1)
+    assert [r.getMessage() for r in caplog.records if "function-without-identity" in r.getMessage()] != []
+    assert "redis is down" not in caplog.text
+    cache.close()
+
+
+def test_a_key_given_by_the_user_is_enough():
+    """Who passes key= says what tells results apart."""
+    cache = Cache(l2_host="redis://127.0.0.1:1")
+    cached = cache.cached(60, key=lambda x: ("account", x))(Account("a").get)
+    assert key_for(cached, 1).startswith("smw:")
+    cache.close()
