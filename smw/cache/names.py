@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from smw.cache.keys import digest
+from smw.cache.keys import digest, encode
 from smw.errors import ConfigError
 
 __all__ = ["Names", "fence_of"]
@@ -34,11 +34,14 @@ class Names:
     Args:
         namespace: What keeps services apart that share a server.
         secret: With it, nobody who reads the names can test guesses of arguments.
+        owner: Keeps keys apart, but not tags, from those of other owners in the namespace.
     """
 
-    def __init__(self, namespace: str, secret: bytes = b"") -> None:
+    def __init__(self, namespace: str, secret: bytes = b"", *, owner: bytes = b"") -> None:
         safe = namespace if _SAFE.fullmatch(namespace) else digest(namespace.encode("utf-8", "surrogatepass"))
+        self._namespace = namespace
         self._secret = secret
+        self._owner = owner
         self._key_form = f"smw:{safe}:"
         self._tag_form = f"smw:{safe}:t:"
         self._tags: dict[str, str] = {}
@@ -46,7 +49,11 @@ class Names:
 
     def key(self, encoded: bytes) -> str:
         """Return the full key of an encoded call."""
-        return self._key_form + digest(encoded, self._secret)
+        return self._key_form + digest(self._owner + encoded, self._secret)
+
+    def owned(self, owner: str) -> Names:
+        """Return names whose keys, but not tags, are apart from those of other owners."""
+        return Names(self._namespace, self._secret, owner=encode("owner", owner))
 
     def tag(self, text: str) -> str:
         """Return the name of a tag's counter."""

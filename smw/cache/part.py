@@ -19,7 +19,7 @@ from smw.cache.memory import Memory
 from smw.cache.region import Region
 from smw.cache.stats import function_facts, memory_facts, server_facts
 from smw.cache.typed import Classes, declared_classes
-from smw.cache.wiring import envelope_of, names_of, remote_of
+from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
 from smw.errors import ConfigError
 from smw.settings import CacheSettings, build
 
@@ -120,7 +120,8 @@ class Cache:
             in_memory = "l1" in advice.levels and self.settings.l1_size > 0
             policy = Policy(advice.ttl_s, advice.copy, in_memory, names, codec)
             spec = Spec(advice.key, advice.version, advice.templates)
-            function = CachedFunction(target, spec, policy, self._engine, self._names)
+            own = names_within(self._names, self.settings, self.host, target.name)
+            function = CachedFunction(target, spec, policy, self._engine, own)
             held.append((advice, function))
             return function
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smw.cache.envelope import Envelope
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from smw.cache.fence import Fence
     from smw.settings import CacheSettings
 
-__all__ = ["envelope_of", "names_of", "remote_of"]
+__all__ = ["envelope_of", "names_of", "names_within", "remote_of"]
 
 _log = logging.getLogger("smw.cache")
 _COMPRESS_FROM = 1024
@@ -28,10 +30,10 @@ _COMPRESS_FROM = 1024
 def names_of(settings: CacheSettings, host: Host) -> Names:
     """Return how keys are called: in the namespace, and guessable by nobody where there is a secret."""
     namespace = settings.namespace or host.service
-    remote = settings.l2_host or settings.l3_servers
-    if remote and not namespace and host.profile == "production":
+    if not namespace and (settings.l2_host or settings.l3_servers):
         _log.warning(
-            "no cache namespace and no service name: services on one server may share keys; set CACHE_NAMESPACE"
+            "no cache namespace and no service name: services on one server share tags, and keys of functions of the "
+            "same name; set CACHE_NAMESPACE, SMW_SERVICE or OTEL_SERVICE_NAME"
         )
     secret = b""
     if settings.encryption_keys:
@@ -39,6 +41,32 @@ def names_of(settings: CacheSettings, host: Host) -> Names:
         last = list(settings.encryption_keys.values())[-1]
         secret = hashlib.blake2b(b"names", digest_size=32, key=last, person=b"smw-cache").digest()
     return Names(namespace or "default", secret)
+
+
+def names_within(names: Names, settings: CacheSettings, host: Host, function: str) -> Names:
+    """Return how the keys of one function are called: where nothing names the service, apart from other programs'.
+
+    Tags stay common to all without a name, so that the processes of one service drop from each other however each of
+    them was started; one drop too many costs a reload.
+
+    Args:
+        names: The cache's.
+        settings: The cache's.
+        host: The cache's.
+        function: ``module:qualname``.
+    """
+    if settings.namespace or host.service:
+        return names
+    package = function.partition(":")[0].partition(".")[0]
+    return names.owned(_program() if package == "__main__" else package)
+
+
+def _program() -> str:
+    """Return what was started: the package of ``python -m``, or the name of the script."""
+    main = sys.modules.get("__main__")
+    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    name = getattr(spec, "name", "") if spec is not None else ""
+    return name.removesuffix(".__main__") or Path(path or "").stem or "__main__"
 
 
 def envelope_of(settings: CacheSettings, host: Host) -> Envelope:

@@ -21,7 +21,7 @@ class Bench:
         self.stores: dict[str, LocalStore] = {}
         self.caches: list[Cache] = []
 
-    def cache(self, *levels: str, profile: str = "testing", **options) -> Cache:
+    def cache(self, *levels: str, profile: str = "testing", service: str = "shop", **options) -> Cache:
         """Return a cache with these levels behind memory."""
         stores = {name: self.stores.setdefault(name, LocalStore(self.clock)) for name in levels}
 
@@ -33,7 +33,7 @@ class Bench:
             return Remote(tiers, envelope=envelope, fence=fence, clock=host.clock, caps_s={})
 
         self._monkeypatch.setattr("smw.cache.part.remote_of", remote_of)
-        made = Cache(host=Host("shop", profile, self.clock, SeededEntropy()), **options)
+        made = Cache(host=Host(service, profile, self.clock, SeededEntropy()), **options)
         made.recorded = Recorded(made.host)
         self.caches.append(made)
         return made
