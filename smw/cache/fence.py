@@ -26,14 +26,14 @@ class Fence:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.epoch = 0
-        self._raised: dict[str, tuple[int, float]] = {}
+        self._raised: dict[str, tuple[int, float, float]] = {}
         self._floor = 0
-        self._floor_at = float("-inf")
+        self._floor_at = self._floor_wall = float("-inf")
 
     def lift(self, scopes: Iterable[str]) -> None:
         """Begin a new epoch of `scopes`."""
         self.epoch += 1
-        mark = self.epoch, self._clock.now()
+        mark = self.epoch, self._clock.now(), self._clock.wall()
         for scope in scopes:
             self._raised[scope] = mark
         if len(self._raised) > MOST_SCOPES:
@@ -42,7 +42,7 @@ class Fence:
     def lift_all(self) -> None:
         """Begin a new epoch of every scope."""
         self.epoch += 1
-        self._floor, self._floor_at = self.epoch, self._clock.now()
+        self._floor, self._floor_at, self._floor_wall = self.epoch, self._clock.now(), self._clock.wall()
         self._raised = {}
 
     def stamp(self, scopes: Iterable[str]) -> int:
@@ -50,7 +50,7 @@ class Fence:
         raised = self._raised
         if not raised:
             return self._floor
-        return max(self._floor, *[raised.get(scope, (0, 0.0))[0] for scope in scopes], 0)
+        return max(self._floor, *[raised[scope][0] for scope in scopes if scope in raised], 0)
 
     def stands(self, scopes: Iterable[str], epoch: int) -> bool:
         """Tell whether none of `scopes` was invalidated after `epoch`."""
@@ -59,4 +59,13 @@ class Fence:
     def lifted_within(self, scopes: Iterable[str], seconds: float) -> bool:
         """Tell whether any of `scopes` was invalidated in the last `seconds`."""
         since = self._clock.now() - seconds
-        return self._floor_at > since or any(self._raised.get(scope, (0, since))[1] > since for scope in scopes)
+        raised = self._raised
+        return self._floor_at > since or any(raised[scope][1] > since for scope in scopes if scope in raised)
+
+    def outdates(self, scopes: Iterable[str], wall_s: float) -> bool:
+        """Tell whether what was made at `wall_s` is older than an invalidation of any of `scopes` here.
+
+        It says so even when a server has forgotten the invalidation, having been restarted from an older snapshot.
+        """
+        raised = self._raised
+        return self._floor_wall > wall_s or any(raised[scope][2] > wall_s for scope in scopes if scope in raised)

@@ -161,12 +161,13 @@ class Remote:
             self.corrupt[level] += 1
             return None
         wall = self._clock.wall()
-        if letter.remaining_s(wall) <= 0:
+        created_s = letter.created_ms / 1000
+        if letter.remaining_s(wall) <= 0 or self._fence.outdates(scopes, created_s):
             return None
         if now is not None:
             stands = letter.generations == now.generations and (is_fenced or letter.fence == now.fence)
             return letter if stands else None
-        young = wall - letter.created_ms / 1000 < ORPHAN_S
+        young = wall - created_s < ORPHAN_S
         return letter if young and not self.suspects(scopes) else None
 
     async def prepare(
