@@ -117,7 +117,7 @@ class AuditUnavailable(SmwError, RuntimeError):
 
 
 class BackpressureError(SmwError, RuntimeError):
-    """A bounded buffer stayed full; nothing was accepted."""
+    """A bounded buffer stayed full, or its store did not acknowledge in time; it may have the record all the same."""
 
 
 class Unavailable(SmwError, ConnectionError):

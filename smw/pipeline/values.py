@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from smw.errors import RecordError
 
 __all__ = ["decode", "encode", "plain"]
+
+_TOO_LARGE = re.compile(rb"[eE]\+?\d{3}|\d{300}")
 
 
 def encode(value: Any) -> bytes:
@@ -40,9 +44,12 @@ def decode(data: bytes) -> Any:
     from pydantic_core import from_json
 
     try:
-        return from_json(data, allow_inf_nan=False)
+        value = from_json(data, allow_inf_nan=False)
+        if _TOO_LARGE.search(data):  # such a number is read as an infinity without a word
+            json.dumps(value, allow_nan=False)
     except ValueError as error:
         raise RecordError("SMW-P121", f"the record is no JSON: {error}") from None
+    return value
 
 
 def plain(value: Any) -> Any:
