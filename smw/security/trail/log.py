@@ -7,13 +7,12 @@ import contextlib
 import json
 import os
 import re
-import threading
 import weakref
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.ending import at_exit
-from smw._kernel.process import after_fork
+from smw._kernel.process import ForkLock, after_fork
 from smw.errors import AuditUnavailable
 from smw.security.trail import note
 from smw.security.trail.canonical import encode
@@ -66,7 +65,7 @@ class Trail:
         self.added = 0
         self._closed = False
         self._writer: Writer | None = None
-        self._opening = threading.Lock()
+        self._opening = ForkLock()
         after_fork(self._forget)
         _living.add(self)
 
@@ -75,7 +74,6 @@ class Trail:
         if self._writer is not None:
             self._writer.store.close()
         self._writer = None
-        self._opening = threading.Lock()
 
     @property
     def log_id(self) -> str:
@@ -167,8 +165,16 @@ class Trail:
             return writer
         with self._opening:
             if self._writer is None:
-                self._writer = self._open()
+                opened = self._open()
+                between = self._begun()
+                if between is not None:  # a signal's handler came in between and has opened another
+                    opened.close(self._timeout_s)
+                    return between
+                self._writer = opened
             return self._writer
+
+    def _begun(self) -> Writer | None:
+        return self._writer
 
     def _open(self) -> Writer:
         if self._closed:

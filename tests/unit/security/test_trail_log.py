@@ -434,3 +434,22 @@ def test_a_torn_tail_behind_a_clean_end_is_tampering(tmp_path):
     with next(tmp_path.rglob("*.jsonl")).open("ab") as file:
         file.write(b'{"torn')
     assert verify(tmp_path).status == "tampered"
+
+
+def test_a_signal_handler_may_record_while_the_log_opens(tmp_path):
+    """A handler that records in the middle of opening neither hangs nor loses its record; both records are kept."""
+    inside = []
+
+    def opener():
+        store = open_store(tmp_path, lambda: os.urandom(6))
+        if not inside:
+            inside.append(True)
+            trail.put({"kind": "outcome", "who": "handler"})
+        return store
+
+    trail = Trail(opener, host=Host("svc"))
+    trail.put({"kind": "outcome", "who": "call"})
+    trail.checkpoint()
+    assert {r["who"] for r in trail.records() if r["kind"] == "outcome"} == {"handler", "call"}
+    trail.close()
+    assert verify(tmp_path).status == "ok"
