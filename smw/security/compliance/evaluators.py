@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from smw.security.compliance.model import ALLOW, Verdict, allow, deny, unresolved
+from smw.security.folding import fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +96,7 @@ def unique_user(case: Case) -> Verdict:
     who = _principal(case)
     if isinstance(who, Verdict):
         return who
-    if not who.id or who.id.lower() in case.catalogue.shared_ids:
+    if fold(who.id) in case.catalogue.folded_shared_ids:
         return deny("an id of one's own: shared ids are nobody")
     return allow(kind=who.kind)
 
@@ -142,9 +144,12 @@ def _idle(case: Case, limit_s: float) -> Verdict:
         return who
     if who.idle_s is None:
         return unresolved("the time since the last activity: Principal(idle_s=...)")
-    if who.idle_s > limit_s:
+    idle_s: object = who.idle_s
+    if not isinstance(idle_s, int | float) or not 0 <= idle_s < math.inf:  # no comparison with NaN is true
+        return unresolved("a time since the last activity of 0 s or more: Principal(idle_s=...)")
+    if idle_s > limit_s:
         return deny(f"activity within the last {limit_s:g} s")
-    return allow(idle_s=f"{who.idle_s:.0f}")
+    return allow(idle_s=f"{idle_s:.0f}")
 
 
 def idle_within(limit_s: float) -> Callable[[Case], Verdict]:
@@ -174,7 +179,7 @@ def duties_separated(case: Case) -> Verdict:
     earlier = case.acting.earlier if case.acting else None
     if earlier is None:
         return unresolved("who acted on the object before: acting(..., earlier=...)")
-    if who.id in earlier:
+    if fold(who.id) in map(fold, earlier):
         return deny("another principal than those who acted on the object before")
     return allow(matrix=case.catalogue.digest)
 
@@ -183,7 +188,7 @@ def period_open(case: Case) -> Verdict:
     """Require a ticket and an accounting period that is still open."""
     if case.acting is None:
         return unresolved(NOBODY)
-    if not case.acting.ticket:
+    if not case.acting.ticket or not fold(case.acting.ticket):
         return deny("a ticket: acting(..., ticket=...)")
     if case.acting.period is None:
         return unresolved("the accounting period: acting(..., period=...)")

@@ -49,7 +49,9 @@ def inside(value: Any) -> list[Part] | None:  # noqa: PLR0911 - one kind of valu
     if isinstance(value, Mapping):
         return _together(attributes, (_entry(key, item) for key, item in value.items()))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return attributes + [((str(name),), item) for name, item in zip(value._fields, value, strict=False)]
+        return attributes + [
+            ((str(name),), item) for name, item in zip(getattr(value, "_fields", ()), value, strict=False)
+        ]
     if isinstance(value, AbstractSet | ValuesView) or _is_sequence(value):
         return _together(attributes, (((), item) for item in value))
     if isinstance(value, BaseException):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from smw.errors import ConfigError, DecorationError
-from smw.security import acting
+from smw.security import Principal, acting
 from smw.security.compliance import catalogue as catalogues
 from smw.security.compliance.catalogue import CLASSES, Catalogue
 from smw.security.compliance.engine import CONTROLS, Judge
@@ -281,3 +281,45 @@ def test_consents_are_a_copy():
     with acting("ada", consents=receipts) as context:
         receipts.clear()
         assert context.consents == {"play": "r-1"}
+
+
+SHARED = ["Front-Desk", "admin"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Front-Desk", "front-desk", "FRONT-DESK ", "Admin", " admin", "\uff21\uff24\uff2d\uff29\uff2e", "adm\u200bin"],
+)
+def test_a_shared_id_is_nobody_however_it_is_spelled(name):
+    """Case, space, invisible characters and wide letters do not make a shared id somebody's own."""
+    desk = Catalogue.model_validate({"shared_ids": SHARED, "roles": {"clerk": ["personal"]}})
+    with acting(Principal(id=name, roles=frozenset({"clerk"}))) as context:
+        results = judge(("SOX", "PCI"), catalogue=desk).before(context).results
+    assert {"sox.identity:deny", "pci.unique:deny"} <= set(results)
+
+
+@pytest.mark.parametrize("idle_s", [float("nan"), -1, -0.001, float("inf"), "5"])
+def test_a_senseless_idle_time_is_refused(idle_s):
+    """A time since the last activity that is none does not pass as a fresh session."""
+    with acting(Principal(id="ada", idle_s=idle_s)) as context:
+        results = judge(("HIPAA", "PCI"), catalogue=REGISTER).before(context).results
+    assert not {"hipaa.idle:allow", "pci.idle:allow"} & set(results)
+
+
+@pytest.mark.parametrize("earlier", ["bob", "BOB", " Bob", "\uff22ob"])
+def test_a_checker_is_no_maker_in_other_spelling(earlier):
+    """Nobody approves their own work by writing their name differently."""
+    books = Catalogue.model_validate({"incompatible": [["a", "b"]]})
+    one = judge(("SOX",), classes=("financial",), catalogue=books)
+    with acting("Bob", earlier=[earlier]) as context:
+        assert "sox.duties:deny" in one.before(context).results
+    with acting("Bob", earlier=["eve"]) as context:
+        assert "sox.duties:allow" in one.before(context).results
+
+
+@pytest.mark.parametrize("ticket", ["", " ", "\u200b", None])
+def test_a_blank_ticket_is_none(ticket):
+    """A posting needs a ticket in which something is written."""
+    books = Catalogue.model_validate({"open_periods": ["2026-07"]})
+    with acting("bob", ticket=ticket, period="2026-07") as context:
+        assert "sox.period:deny" in judge(("SOX",), classes=("financial",), catalogue=books).before(context).results
