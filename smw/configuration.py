@@ -22,6 +22,7 @@ from smw.settings import (
     SecuritySettings,
     WebSettings,
     explain_invalid,
+    masked,
 )
 
 __all__ = ["Setting", "Settings", "resolve"]
@@ -85,8 +86,8 @@ class Settings:
 
 def _text(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "-"
-    return "-" if value is None or value in ("", {}) else str(value)
+        return ",".join(map(masked, value)) or "-"
+    return "-" if value is None or value in ("", {}) else masked(value)
 
 
 def _profile(profile: str | None, found: Environment) -> tuple[str, str]:

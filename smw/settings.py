@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -24,11 +25,13 @@ __all__ = [
     "SecuritySettings",
     "WebSettings",
     "build",
+    "masked",
 ]
 
 Profile = Literal["development", "testing", "production"]
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _KEY_BYTES = 32
+FRAMEWORKS = ("GDPR", "SOX", "HIPAA", "PCI")  # the security part has the same, where no pydantic may be loaded
 
 
 def _comma_list(value: object) -> object:
@@ -61,6 +64,18 @@ def _host_port(value: object) -> object:
     return items
 
 
+def _frameworks(value: object) -> object:
+    items = _comma_list(value)
+    if not isinstance(items, tuple):
+        return items
+    folded = [re.sub(r"[-_ ]", "", str(item)).upper().replace("PCIDSS", "PCI") for item in items]
+    for item, name in zip(items, folded, strict=True):
+        if name not in FRAMEWORKS:
+            msg = f"unknown framework {item!r}; known: {', '.join(FRAMEWORKS)}.{nearest(name, FRAMEWORKS)}"
+            raise ValueError(msg)
+    return tuple(dict.fromkeys(folded))
+
+
 def _keys(value: object) -> object:
     if isinstance(value, str):
         pairs = [item.partition(":") for item in value.split(",") if item.strip()]
@@ -81,6 +96,7 @@ def _keys(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Frameworks = Annotated[tuple[str, ...], BeforeValidator(_frameworks)]
 Servers = Annotated[tuple[str, ...], BeforeValidator(_host_port)]
 RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
 Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
@@ -91,10 +107,29 @@ def _setting(default: Any, env: str, about: str, *, used: bool = True, secret: b
     return Field(default, description=about, json_schema_extra=extra, repr=not secret, **limits)
 
 
+def masked(value: object) -> str:
+    """Return a value for people: without name and password in front of a host.
+
+    Everything up to the last `@` goes, for a password may hold one, or a slash.
+    """
+    if not isinstance(value, str):
+        return str(value)
+    before, _, host = value.rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    if slashes:
+        return f"{scheme}://***@{host}"
+    return f"***@{host}" if ":" in before else value
+
+
 class PartSettings(BaseModel):
     """What the settings of all parts have in common: frozen, unknown names refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Show the settings, without passwords in addresses."""
+        for name, value in super().__repr_args__():
+            yield name, masked(value) if isinstance(value, str) else value
 
 
 class CacheSettings(PartSettings):
@@ -149,7 +184,7 @@ class SecuritySettings(PartSettings):
     threat_detection_enabled: bool = _setting(
         default=True, env="THREAT_DETECTION_ENABLED", about="threat detectors", used=False
     )
-    compliance_frameworks: Names = _setting((), "COMPLIANCE_FRAMEWORKS", "frameworks of web policy", used=False)
+    compliance_frameworks: Frameworks = _setting((), "COMPLIANCE_FRAMEWORKS", "frameworks of web policy", used=False)
     trusted_proxies: Names = _setting((), "SECURITY_TRUSTED_PROXIES", "networks whose forwarding headers count")
     rate_limit: str | None = _setting(None, "SECURITY_RATE_LIMIT", "requests per client, such as 100/minute")
     max_body_bytes: int = _setting(10 * 2**20, "SECURITY_MAX_BODY_BYTES", "largest request body", ge=0)

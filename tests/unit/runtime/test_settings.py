@@ -10,7 +10,8 @@ import pytest
 from smw.configuration import resolve
 from smw.environment import variables
 from smw.errors import ConfigError
-from smw.settings import PARTS, CacheSettings, build
+from smw.security.compliance import names
+from smw.settings import FRAMEWORKS, PARTS, CacheSettings, build
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -126,3 +127,34 @@ def test_build_takes_models_mappings_and_options() -> None:
     assert build(CacheSettings, model, {"l1_bytes": 9}) == CacheSettings(l1_size=3, l1_bytes=9)
     with pytest.raises(ConfigError, match="l1_bytes"):
         build(CacheSettings, None, {"l1_byte": 9})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://ada:hunter2@gateway:9091/x", "http://***@gateway:9091/x"),
+        ("https://hunter2@collector", "https://***@collector"),
+        ("ada:hunter2@gateway:9091", "***@gateway:9091"),
+        ("http://ada:hunter2/@x@gateway", "http://***@gateway"),
+        ("http://gateway:9091", "http://gateway:9091"),
+    ],
+)
+def test_passwords_in_addresses_never_show(url: str, shown: str) -> None:
+    """Name and password in front of a host are masked wherever settings are shown, whatever they consist of."""
+    variable_names = ("JAEGER_ENDPOINT", "METRICS_PUSH_GATEWAY", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    settings = resolve(None, environ=dict.fromkeys(variable_names, url))
+    rows = {row.variable: row.value for row in settings.rows()}
+    assert [rows[name] for name in variable_names] == [shown] * 3
+    assert settings.monitor.jaeger_endpoint == url
+    assert "hunter2" not in repr(settings) + str(settings.monitor)
+
+
+def test_frameworks_are_checked_when_configuring() -> None:
+    """A framework that does not exist is refused with the nearest name; spellings of one framework are one."""
+    with pytest.raises(ConfigError, match=r"COMPLIANCE_FRAMEWORKS.*'GDRP'.*Did you mean 'GDPR'"):
+        resolve(None, environ={"COMPLIANCE_FRAMEWORKS": "SOX,GDRP"})
+    with pytest.raises(ConfigError, match="unknown framework 'XYZ'; known: GDPR"):
+        resolve(None, environ={"COMPLIANCE_FRAMEWORKS": "GDPR,XYZ"})
+    settings = resolve(None, parts={"security": {"compliance_frameworks": ["pci-dss", "PCI", "sox"]}})
+    assert settings.security.compliance_frameworks == ("PCI", "SOX")
+    assert FRAMEWORKS == names.FRAMEWORKS
