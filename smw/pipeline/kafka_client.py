@@ -83,12 +83,14 @@ def opened(kind: str, address: Address, *, connect_s: float = CONNECT_S, **optio
         raise
 
 
-def closed(close: Callable[..., Any], *args: Any, **options: Any) -> None:
+def closed(close: Callable[..., Any], *args: Any, **options: Any) -> bool:
     """Call a client's `close`; what goes wrong at the end is worth a line in the log and no more."""
     try:
         close(*args, **options)
     except Exception as error:  # noqa: BLE001 - whatever it raises, the client is left
         _log.debug("a Kafka client did not close well: %s: %s", type(error).__name__, error)
+        return False
+    return True
 
 
 def translated(error: BaseException, address: Address, name: str) -> SmwError:

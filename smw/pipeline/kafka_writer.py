@@ -2,7 +2,8 @@
 
 kafka-python's ``send`` may block (for metadata of a topic, for a first connection), so one thread of ours calls it
 and never the event loop. What could not be handed over in time is dropped from the queue and reported, so that a
-caller who was told of a failure does not find the record in the topic much later.
+caller who was told of a failure does not find the record in the topic much later. A producer that did not deliver
+in time is replaced: an idempotent one of kafka-python may never deliver anything again after that.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ __all__ = ["KafkaWriter"]
 
 BUFFER_BYTES = 64 * 2**20
 _SLACK_S = 0.5
-_TRANSIENT = ("KafkaTimeoutError", "RetriableError")
 
 
 class _Job:
@@ -38,6 +38,7 @@ class _Job:
         self.until = until
         self.size = sum(len(entry.value) for entry in entries)
         self.given_up = False
+        self.producer: Any = None
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[list[str]] = self._loop.create_future()
         self._positions: list[str] = [""] * len(entries)
@@ -82,7 +83,7 @@ class KafkaWriter:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._producer: Any = None
-        self._sick = False
+        self._sick: Any = None
         self._bytes = 0
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[str]:
@@ -105,6 +106,7 @@ class KafkaWriter:
             async with asyncio.timeout(self._timeout_s + _SLACK_S):
                 return await job.answer
         except TimeoutError:
+            self._blame(job)
             raise Unavailable("SMW-P131", self._slow(topic), seen="timeout") from None
         except SmwError:
             raise
@@ -133,11 +135,12 @@ class KafkaWriter:
                 self._send(self._connected(job.until), job)
             except BaseException as error:  # noqa: BLE001 - reported to who waits; this thread goes on
                 job.failed(error)
-        self._drop()
+        if self._producer is not None:
+            _end(self._producer, self._timeout_s + 1.0)
 
     def _connected(self, until: float) -> Any:
         """Return the producer; a new one after an error that it does not recover from."""
-        if self._sick:
+        if self._sick is not None:
             self._drop()
         while self._producer is None:
             left_s = until - self._clock.now()
@@ -165,6 +168,7 @@ class KafkaWriter:
         )
 
     def _send(self, producer: Any, job: _Job) -> None:
+        job.producer = producer
         for index, entry in enumerate(job.entries):
             if job.given_up:
                 return
@@ -178,15 +182,18 @@ class KafkaWriter:
             future.add_errback(self._failed, job)
 
     def _failed(self, job: _Job, error: BaseException) -> None:
-        if not any(kind.__name__ in _TRANSIENT for kind in type(error).__mro__):
-            self._sick = True
+        self._blame(job)
         job.failed(error)
 
+    def _blame(self, job: _Job) -> None:
+        """Have the producer of a job that failed replaced, unless that was done already."""
+        if job.producer is not None and job.producer is self._producer:
+            self._sick = job.producer
+
     def _drop(self) -> None:
-        producer, self._producer, self._sick = self._producer, None, False
-        if producer is not None:
-            # It does not close while records wait; those that cannot be delivered expire after the time-out.
-            closed(producer.close, timeout=self._timeout_s + 1.0)
+        """Let the producer go without waiting: it does not close before its records are delivered or expire."""
+        producer, self._producer, self._sick = self._sick, None, None
+        threading.Thread(target=_end, args=(producer, self._timeout_s + 1.0), daemon=True).start()
 
     def close(self) -> None:
         """Let the producer go, with what it has been given; blocks for up to about two seconds."""
@@ -194,3 +201,11 @@ class KafkaWriter:
         if thread is not None:
             self._jobs.put(None)
             thread.join(2.0)
+
+
+def _end(producer: Any, timeout_s: float) -> None:
+    """Close a producer once its records are delivered or expired; one that does neither is made to give them up."""
+    if not closed(producer.close, timeout=timeout_s):
+        if (sender := getattr(producer, "_sender", None)) is not None:
+            sender.force_close()
+        closed(producer.close, timeout=1.0)

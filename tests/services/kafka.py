@@ -152,6 +152,8 @@ def cluster(start: Callable[..., Server], size: int = 3) -> list[Server]:
         "transaction.state.log.replication.factor": str(size),
         "transaction.state.log.min.isr": "2",
         "min.insync.replicas": "2",
+        "broker.session.timeout.ms": "3000",  # the others lead in its place after 3 s instead of 9
+        "broker.heartbeat.interval.ms": "500",
     }
 
     def one(node: int) -> Server:

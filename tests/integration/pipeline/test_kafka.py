@@ -100,7 +100,10 @@ def workers(kafka_server, stream, tmp_path):
 
 @pytest.fixture
 def refused(caplog):
-    """Allow for refused connections: kafka-python leaves their sockets open, and log records that are kept hold them."""
+    """Allow for refused connections: kafka-python leaves their sockets open, and log records that are kept hold them.
+
+    The collector closes them, here and not in a test that has nothing to do with them.
+    """
     caplog.set_level(logging.CRITICAL, "kafka")
     yield
     with warnings.catch_warnings():
