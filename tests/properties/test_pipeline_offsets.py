@@ -19,6 +19,7 @@ class Life:
     def __init__(self, log):
         self.log = log
         self.done, self.durable, self.begun = set(), set(), {}
+        self.told = set()  # what the reader of now has settled: a commit makes just that durable
         self.stored = (log[0], "")
         self.reader, self.read, self.out = Offsets(*self.stored), 0, []
 
@@ -41,25 +42,26 @@ class Life:
             offset, _ = self.out.pop(which % len(self.out))
             self.reader.settle(offset)
             self.done.add(offset)
+            self.told.add(offset)
 
     def attempt(self, which):
         if self.out:
             offset, number = self.out[which % len(self.out)]
             self.reader.attempt(offset, number)
             self.stored = self.reader.commit()
-            self.durable = set(self.done)
+            self.durable |= self.told
             self.begun[offset] = number + 1
 
     def commit(self):
         self.stored = self.reader.commit()
-        self.durable = set(self.done)
+        self.durable |= self.told
         offset, note = self.stored
         assert all(earlier in self.done for earlier in self.log if earlier < offset)
         assert len(note) < NOTE_BYTES + 100
 
     def die(self):
         offset, _ = self.stored
-        self.reader, self.out = Offsets(*self.stored), []
+        self.reader, self.out, self.told = Offsets(*self.stored), [], set()
         self.read = sum(one < offset for one in self.log)
 
 
