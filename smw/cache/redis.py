@@ -132,6 +132,16 @@ class RedisStore:
         opened = _redis.awaiting(self._url, timeout_s=None, max_connections=_CONNECTIONS)
         return AwaitingLines(opened, most=_CONNECTIONS)
 
+    async def _mget(self, mode: Mode, timeout_s: float, keys: Sequence[str]) -> tuple[Any, AwaitingLines | None]:
+        """Return the reply, and the connections over which it came."""
+        if mode == "sync":
+            return await self._run(mode, timeout_s, "MGET", *keys), None
+        lines = self._awaiting.get()
+        try:
+            return await lines.reads.read(timeout_s, keys), lines
+        except Exception as error:
+            raise _failure(error) from error
+
     async def _run(self, mode: Mode, timeout_s: float, *command: Any) -> Any:
         try:
             if mode == "sync":
@@ -140,11 +150,10 @@ class RedisStore:
         except Exception as error:
             raise _failure(error) from error
 
-    async def _discard(self, mode: Mode) -> None:
-        if mode == "sync":
+    async def _discard(self, lines: AwaitingLines | None) -> None:
+        if lines is None:
             self._client().close()
         else:
-            lines = self._awaiting.get()
             self._awaiting.replace(lines)
             await lines.aclose()
 
@@ -163,7 +172,7 @@ class RedisStore:
 
     async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
         """Return value and counters with one MGET."""
-        reply = await self._run(mode, timeout_s, "MGET", key, *counters)
+        reply, lines = await self._mget(mode, timeout_s, (key, *counters))
         try:
             blob, *numbers = reply
             if len(numbers) == len(counters) and isinstance(blob, bytes | None):
@@ -171,7 +180,7 @@ class RedisStore:
         except (TypeError, ValueError) as error:
             _log.debug("an answer of another shape: %s", error)
         # Not the answer to this question: whatever else is on its way there cannot be trusted either.
-        await self._discard(mode)
+        await self._discard(lines)
         raise StoreFailedError("protocol")
 
     async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:

@@ -76,6 +76,9 @@ class BlockingLines:
 class AwaitingLines:
     """Connections of one event loop.
 
+    Attributes:
+        reads: Those of one tick together.
+
     Args:
         client: Whose pool the connections come from.
         most: Connections at a time; a caller beyond waits within its deadline.
@@ -85,7 +88,14 @@ class AwaitingLines:
         import asyncio
 
         import redis.exceptions as known
+        from redis.connection import HiredisRespSerializer
+        from redis.utils import HIREDIS_AVAILABLE
 
+        from smw.cache.redis_reads import Reads
+
+        self.reads = Reads(self)
+        # redis-py packs with hiredis for blocking connections alone.
+        self._pack: Any = HiredisRespSerializer().pack if HIREDIS_AVAILABLE else None
         self._client = client
         self._pool = client.connection_pool
         self._idle: deque[Any] = deque()
@@ -135,7 +145,8 @@ class AwaitingLines:
 
     async def _ask(self, line: Any, command: tuple[Any, ...]) -> Any:
         try:
-            await line.send_packed_command(line.pack_command(*command), check_health=False)
+            packed = line.pack_command(*command) if self._pack is None else self._pack(*command)
+            await line.send_packed_command(packed, check_health=False)
             return await line.read_response()
         except self._answered:
             raise

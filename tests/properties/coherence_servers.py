@@ -32,8 +32,8 @@ class SteppedRedis(RedisStore):
     def __init__(self) -> None:
         self.name = "redis"
 
-    async def _run(self, mode, timeout_s, *command):
-        return await Request("l2", *command)
+    async def _mget(self, mode, timeout_s, keys):
+        return await Request("l2", "MGET", *keys), None
 
     async def _script(self, mode, timeout_s, source, keys, *args):
         scripts = {redis_module._OPEN: "open", redis_module._WRITE: "write", redis_module._DROP: "drop"}

