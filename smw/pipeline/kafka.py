@@ -140,14 +140,14 @@ class KafkaStream:
             raise translated(error, self._address, self.name) from error
 
     def _letters(self, limit: int) -> list[DeadLetter]:
-        from kafka import TopicPartition
-
         topic = topic_of(self.name, SUFFIX)
         consumer = opened(
             "KafkaConsumer", self._address, group_id=None, auto_offset_reset="earliest", allow_auto_create_topics=False
         )
         try:
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            partitions = [
+                library().TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()
+            ]
             if not partitions:
                 return []
             consumer.assign(partitions)

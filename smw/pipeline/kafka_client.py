@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +37,7 @@ class Address(NamedTuple):
         return ",".join(self.brokers)
 
 
+@functools.cache
 def library() -> Any:
     """Return the package ``kafka``.
 
@@ -44,7 +47,8 @@ def library() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the way in which it reads its own files
-            import kafka
+            kafka = importlib.import_module("kafka")
+            importlib.import_module("kafka.coordinator.assignors.cooperative_sticky")
     except ImportError:
         raise MissingExtra("a Kafka connection", package="kafka-python", extra="kafka") from None
     return kafka
@@ -58,12 +62,10 @@ def opened(kind: str, address: Address, *, connect_s: float = CONNECT_S, **optio
         KafkaError: No broker answered, or an option is refused.
     """
     kafka = library()
-    from kafka.net.compat import KafkaNetClient
-
     made: list[Any] = []
 
     def client(**settings: Any) -> Any:
-        made.append(KafkaNetClient(**settings))
+        made.append(kafka.net.compat.KafkaNetClient(**settings))
         return made[-1]
 
     try:

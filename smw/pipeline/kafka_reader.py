@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.errors import Unavailable
-from smw.pipeline.kafka_client import Address, closed, headers_of, opened, translated
+from smw.pipeline.kafka_client import Address, closed, headers_of, library, opened, translated
 from smw.pipeline.kafka_shelf import Page, Shelf
 from smw.pipeline.offsets import Offsets
 from smw.pipeline.ports import NO_HEADERS, Record
@@ -93,8 +93,6 @@ class KafkaReader:
                     self._consumer = None
 
     def _open(self) -> Any:
-        from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-
         options = self.options
         session_ms = int(options.session_s * 1000)
         consumer = opened(
@@ -104,7 +102,9 @@ class KafkaReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            partition_assignment_strategy=[CooperativeStickyAssignor],
+            partition_assignment_strategy=[
+                library().coordinator.assignors.cooperative_sticky.CooperativeStickyAssignor
+            ],
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=min(3_000, max(100, session_ms // 4)),
             request_timeout_ms=max(10_000, session_ms + 5_000),
@@ -180,8 +180,6 @@ class KafkaReader:
 
     def _begin(self, consumer: Any, partition: Any, raw: Sequence[Any]) -> None:
         """Learn what the reader before left, and say what is about to be handed out before it is."""
-        from kafka import OffsetAndMetadata
-
         first = raw[0].offset
         before = consumer.committed(partition, metadata=True, timeout_ms=_ANSWER_MS)
         offsets = Offsets(first) if before is None else Offsets(before.offset, before.metadata or "")
@@ -189,7 +187,7 @@ class KafkaReader:
             self._check_gap(consumer, partition, offsets.next)
         if offsets.expect(raw[-1].offset + 1):
             # A record that kills its worker at once must not look untried to the next one.
-            consumer.commit({partition: OffsetAndMetadata(*offsets.commit(), -1)}, timeout_ms=_ANSWER_MS)
+            consumer.commit({partition: library().OffsetAndMetadata(*offsets.commit(), -1)}, timeout_ms=_ANSWER_MS)
         self.shelf.begin(partition.partition, offsets)
 
     def _check_gap(self, consumer: Any, partition: Any, wanted: int) -> None:
@@ -202,9 +200,7 @@ class KafkaReader:
             )  # fmt: skip
 
     def _has_read_all(self, consumer: Any) -> bool:
-        from kafka.structs import MemberState
-
-        if consumer.group_metadata().state != MemberState.STABLE:
+        if not _is_stable(consumer.group_metadata()):
             return False
         assigned = consumer.assignment()
         ends = consumer.end_offsets(list(assigned), timeout_ms=_ANSWER_MS) if assigned else {}
@@ -212,12 +208,11 @@ class KafkaReader:
 
     def _check_join(self, consumer: Any) -> None:
         """Have kafka-python finish a join: when a poll ended in the middle of it, it may never look at the answer."""
-        from kafka.structs import MemberState
-
         member = consumer.group_metadata()
-        if member.state == MemberState.STABLE or member.generation_id == self._generation:
+        if _is_stable(member):
+            self._generation, self._half_joined_at = member.generation_id, None
+        elif member.generation_id == self._generation:
             self._half_joined_at = None
-            self._generation = member.generation_id if member.state == MemberState.STABLE else self._generation
         elif self._half_joined_at is None:
             self._half_joined_at = self._clock.now()
             if (coordinator := getattr(consumer, "_coordinator", None)) is not None:
@@ -280,10 +275,8 @@ class KafkaReader:
     # --- for any thread ----------------------------------------------------------------------------------------------
 
     def _named(self, commits: dict[int, tuple[int, str]]) -> dict[Any, Any]:
-        from kafka import OffsetAndMetadata, TopicPartition
-
-        topic = self.options.topic
-        return {TopicPartition(topic, partition): OffsetAndMetadata(*what, -1) for partition, what in commits.items()}
+        kafka, topic = library(), self.options.topic
+        return {kafka.TopicPartition(topic, one): kafka.OffsetAndMetadata(*what, -1) for one, what in commits.items()}
 
     def commit(self) -> bool:
         """Commit what is done; False when the group or the cluster did not take it."""
@@ -342,13 +335,15 @@ class KafkaReader:
         self._thread.join(5.0)
 
 
-def _listener(reader: KafkaReader) -> Any:
-    from kafka import AsyncConsumerRebalanceListener
-    from kafka.future import Future
+def _is_stable(member: Any) -> bool:
+    return bool(member.state == library().structs.MemberState.STABLE)
 
-    class Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyped in kafka-python
+
+def _listener(reader: KafkaReader) -> Any:
+
+    class Listener(library().AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyped in kafka-python
         async def on_partitions_revoked(self, revoked: Any) -> None:
-            finished: Any = Future()
+            finished: Any = library().future.Future()
             reader.revoked([one.partition for one in revoked], finished)
             await finished
 

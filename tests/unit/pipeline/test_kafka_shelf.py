@@ -11,7 +11,7 @@ import pytest
 
 from smw._kernel.clock import SystemClock, SystemEntropy
 from smw.errors import ConfigError, MissingExtra, Unavailable
-from smw.pipeline.kafka_client import Address, translated
+from smw.pipeline.kafka_client import Address, library, translated
 from smw.pipeline.kafka_shelf import Page, Shelf
 from smw.pipeline.offsets import Offsets
 from smw.pipeline.ports import Record
@@ -146,5 +146,6 @@ async def test_a_missing_library_is_named(monkeypatch):
     from smw.pipeline.kafka import KafkaStream
 
     monkeypatch.setitem(sys.modules, "kafka", None)
+    library.cache_clear()
     with pytest.raises(MissingExtra, match="kafka-python"):
         KafkaStream(("a:1",), "s", group="g", client_id="c", clock=SystemClock(), entropy=SystemEntropy())
