@@ -109,8 +109,8 @@ class Region:
             ttl_s: Time to live, seconds.
             tags: Under which it can be dropped.
             mode: ``sync`` blocks, ``async`` suspends.
-            since: What `mark` returned before the value was made. It is about this process: what others drop between then
-                and now is not seen.
+            since: What `mark` returned before the value was made. It is about this process: what others drop
+                between then and now is not seen.
         """
         engine, names = self._engine, [self._names.tag(tag) for tag in tags]
         place = self._place(key, names)
