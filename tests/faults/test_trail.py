@@ -109,9 +109,14 @@ part = Security(trail_dir=Path(sys.argv[1]), audit_level="LOW")
 trail = part.trail
 for n in range(200):
     trail.put({"kind": "outcome", "who": "parent", "n": n})
+told, tell = os.pipe()
 child = os.fork()
 for n in range(200):
     trail.put({"kind": "outcome", "who": "child" if child == 0 else "parent after", "n": n})
+if child == 0:
+    os.write(tell, b"open")
+else:
+    os.read(told, 4)  # a log that was closed already would be the child's to continue
 part.close()
 if child == 0:
     os._exit(0)
