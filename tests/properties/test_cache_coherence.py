@@ -42,7 +42,7 @@ FULL = {
     "three readers": (Setup(readers=(1, 2)),),
     "three readers by key": (Setup(readers=(1, 2), by="key"),),
     "two writers here": (Setup(readers=(2,), writers=(2,)), ("fail", "l2")),
-    "two writers, faults": (Setup(readers=(1, 1), writers=(1, 1)), ("lose", "l2")),
+    "two writers, lost reply": (Setup(readers=(1, 0), writers=(1, 1)), ("lose", "l2")),
     "faults on both": (Setup(levels=BOTH, by="key"), ("fail", "l2"), ("lose", "l3")),
     "Redis away while memcached answers": (Setup(levels=BOTH, readers=(2, 0)), ("down", "l2")),
     "Redis away, tombstone gone": (Setup(levels=BOTH, by="key"), ("down", "l2"), ("tick", 61.0)),
