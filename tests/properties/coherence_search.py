@@ -66,9 +66,8 @@ class Search:
 
     Args:
         setup: What the processes do.
-        events: What may happen once each: ``("tick", seconds)``, ``("lose" | "fail" | "restart" | "down", level)``,
+        events: What may happen once each: ``("tick", seconds)``, ``("lose" | "fail" | "restart" | "down" | "gone", level)``,
             ``("evict", (level, key))``.
-        most_states: Give up beyond; the outcome then says so.
     """
 
     def __init__(self, setup: Setup, events: tuple[tuple[str, Any], ...] = ()) -> None:
@@ -83,8 +82,12 @@ class Search:
         self.steps = [Steps(partial(Process, number, setup)) for number in range(len(setup.readers))]
         self.authority = setup.levels[0]
 
-    def run(self, *, most_broken: int = 1) -> Outcome:
-        """Search to the end, or until so many promises were broken."""
+    def run(self, *, traced: bool = True) -> Outcome:
+        """Search to the end, or until a promise is broken.
+
+        Args:
+            traced: Remember how each state was reached, which takes most of the memory.
+        """
         count = len(self.setup.readers)
         first = "l2" if self.authority == "l2" else "l3"
         counters = {name: (b"%x" % n if first == "l3" else b"%d" % n, n, 1e9) for n, name in enumerate(COUNTERS, 1)}
@@ -107,7 +110,7 @@ class Search:
         outcome = Outcome(0, 0, 0, [], 0)
         states = steps = schedules = 0
         broken: list[tuple[str, list[str]]] = []
-        while layer and len(broken) < most_broken:
+        while layer and not broken:
             following: dict[World, int] = {}
             for world, ways in layer.items():
                 states += 1
@@ -119,7 +122,8 @@ class Search:
                         broken.append((complaint, [*_path(parents, world), label]))
                         continue
                     following[after] = following.get(after, 0) + ways
-                    parents.setdefault(after, (world, label))
+                    if traced:
+                        parents.setdefault(after, (world, label))
                 schedules += ways if ended else 0
             layer = following
         return outcome._replace(
@@ -150,7 +154,7 @@ class Search:
 
     def _may_begin(self, world: World, index: int, process: int, name: str) -> bool:
         if name == "payer":
-            return self._owes(world, process)
+            return self._owes(world, process) and not world.down  # trying in vain changes nothing, for ever
         same = self.kinds[index - 1] if index else None
         twin = same is not None and same[0] == process and same[1][:6] == name[:6]
         return not twin or world.actors[index - 1].phase != IDLE
@@ -247,6 +251,8 @@ class Search:
                 where, key = how
                 if key in dict(getattr(world, where).data):
                     yield label, spent._replace(**{where: getattr(world, where).without(key)}), ""
+            elif what == "gone":
+                yield label, spent._replace(down=world.down | {how}), ""
             elif what == "down":
                 yield label, spent._replace(down=world.down | {how}, left=(*spent.left, ("up", how))), ""
             elif what == "up":
