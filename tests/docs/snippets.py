@@ -6,11 +6,15 @@ An HTML comment in front of a fenced block says what is special about it:
 - ``<!-- snippet: raises NAME -->``     must end with that exception
 - ``<!-- snippet: prints -->``          what the block before printed; ``...`` stands for anything
 - ``<!-- snippet: file: NAME -->``      a file that later blocks read
-- ``<!-- snippet: exit N -->``          every ``smw`` command of the block exits with N
+- ``<!-- snippet: exit N -->``          every command of the block exits with N
+- ``<!-- snippet: serves ADDRESS -->``  starts a server, which ends with the page; its address is swapped for a free one
 
-Python blocks may ``await`` at top level. In shell blocks ``smw ...`` runs, ``python3 noxfile.py SESSION`` and
-``pip install "smw[EXTRA]"`` must name what exists, ``export`` holds for the rest of the block, and other lines are only
-counted.
+Python blocks may ``await`` at top level. In shell blocks ``smw``, ``pytest``, ``python`` and ``curl`` run,
+``python3 noxfile.py SESSION`` and ``pip install "smw[EXTRA]"`` must name what exists, ``export`` holds for the rest of
+the block, and other lines are only counted.
+
+A page with ``<!-- servers: redis memcached -->`` is run beside real ones. It names them by the addresses that everybody
+knows (`ADDRESSES`); those are swapped for the real ones before a block runs, and back in what it printed.
 """
 
 from __future__ import annotations
@@ -21,18 +25,20 @@ import contextlib
 import doctest
 import inspect
 import io
-import os
 import re
 import shlex
-import subprocess
 import sys
-import tomllib
 import types
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.docs import commands
+from tests.docs.commands import ROOT
+
+__all__ = ["ADDRESSES", "ROOT", "Block", "Page", "blocks", "servers_of"]
+
+ADDRESSES = {"redis": "127.0.0.1:6379", "memcached": "127.0.0.1:11211", "kafka": "127.0.0.1:9092"}
 SHELL = ("sh", "shell", "bash", "console")
 _BLOCK = re.compile(
     r"(?:^<!-- snippet: (?P<note>[^\n]+?) -->\n\s*)?"
@@ -68,25 +74,48 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-class Page:
-    """The state that the blocks of one page share."""
+def servers_of(page: Path) -> list[str]:
+    """Return the kinds of servers that a page wants beside it."""
+    found = re.search(r"^<!-- servers: (.+?) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1].split() if found else []
 
-    def __init__(self, page: Path) -> None:
+
+class Page:
+    """The state that the blocks of one page share.
+
+    Args:
+        page: The file.
+        places: Address on the page → address that stands for it.
+    """
+
+    def __init__(self, page: Path, places: dict[str, str] | None = None) -> None:
         self.path = page
         self.module = types.ModuleType("snippets_of_" + re.sub(r"\W", "_", page.stem))
         sys.modules[self.module.__name__] = self.module
         self.printed = ""
+        self.places = dict(places or {})
+        self.background = commands.Background(Path("servers.log").resolve())
         self.counts = {"python": 0, "shell": 0, "shown": 0, "compared": 0, "skipped": 0}
 
     def run(self) -> None:
         """Run every block; raises at the first that does not do what the page says."""
-        with asyncio.Runner() as self.runner:
-            for block in blocks(self.path):
-                try:
-                    self._one(block)
-                except BaseException:
-                    sys.stderr.write(f"\n{self.path.name}:{block.line}\n{block.text}\n{self.printed}")
-                    raise
+        found = blocks(self.path)
+        served = [block.note.removeprefix("serves").strip() for block in found if block.note.startswith("serves")]
+        self.places |= {address: commands.free_address() for address in served}
+        try:
+            with asyncio.Runner() as self.runner:
+                for block in found:
+                    self._tried(block)
+            self.background.stop()
+        finally:
+            self.background.kill()
+
+    def _tried(self, block: Block) -> None:
+        try:
+            self._one(block)
+        except BaseException:
+            sys.stderr.write(f"\n{self.path.name}:{block.line}\n{block.text}\n{self.printed}")
+            raise
 
     def _one(self, block: Block) -> None:
         if block.skipped is not None:
@@ -95,7 +124,7 @@ class Page:
         elif block.note.startswith("file:"):
             path = Path(block.note.removeprefix("file:").strip())
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
+            path.write_text(self._real(block.text), encoding="utf-8")
         elif block.note == "prints":
             self.counts["compared"] += 1
             same = doctest.OutputChecker().check_output(block.text, self.printed, doctest.ELLIPSIS)
@@ -109,9 +138,19 @@ class Page:
             message = f"unknown note {block.note!r}"
             raise AssertionError(message)
 
+    def _real(self, text: str) -> str:
+        for shown, real in self.places.items():
+            text = text.replace(shown, real)
+        return text
+
+    def _shown(self, text: str) -> str:
+        for shown, real in self.places.items():
+            text = text.replace(real, shown)
+        return text
+
     def _python(self, block: Block) -> None:
         filename = str(self.path)
-        text = "\n" * (block.line - 1) + block.text
+        text = "\n" * (block.line - 1) + self._real(block.text)
         code = compile(text, filename, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         wanted = block.note.removeprefix("raises").strip() if block.note.startswith("raises") else ""
         output = io.StringIO()
@@ -125,46 +164,37 @@ class Page:
                     function()
         except Exception as error:
             if type(error).__name__ != wanted:
+                self.printed = output.getvalue() or self.printed
                 raise
-            self.printed = f"{output.getvalue()}{type(error).__name__}: {error}\n"
+            self.printed = self._shown(f"{output.getvalue()}{type(error).__name__}: {error}\n")
             return
-        finally:
-            if output.getvalue():
-                self.printed = output.getvalue()
-        self.printed = output.getvalue()
+        self.printed = self._shown(output.getvalue())
         assert not wanted, f"the block should raise {wanted}"
 
     def _shell(self, block: Block) -> None:
         expected = int(block.note.removeprefix("exit")) if block.note.startswith("exit") else 0
-        program = f"{shlex.quote(sys.executable)} -m smw "
+        serves = block.note.removeprefix("serves").strip() if block.note.startswith("serves") else ""
         self.printed = ""
-        env = dict(os.environ)
-        for line in block.text.replace("\\\n", " ").splitlines():
-            command = line.strip().removeprefix("$ ").partition("  #")[0].strip()
+        env = commands.environment()
+        for command in commands.lines_of(self._real(block.text)):
+            words, _ = commands.parted(command, env)
             if command.startswith("export "):
                 env |= dict(word.split("=", 1) for word in shlex.split(command)[1:])
-            elif found := re.match(r"(?P<set>(?:[A-Z0-9_]+=\S+ )*)smw (?P<words>.+)", command):
+            elif serves:
                 self.counts["shell"] += 1
-                whole = found["set"] + program + found["words"]
-                done = subprocess.run(whole, shell=True, env=env, capture_output=True, text=True, check=False)
-                self.printed += done.stdout + done.stderr
-                assert done.returncode == expected, f"{command}: exit {done.returncode}, not {expected}"
-            elif command and not command.startswith("#"):
+                assert words[0] in commands.SERVE, f"{words[0]} cannot be started here"
+                self.background.start(command, env, self.places[serves])
+            elif words and words[0] in commands.RUN:
+                self.counts["shell"] += 1
+                code, printed = commands.run(command, env)
+                self.printed += self._shown(printed)
+                assert code == expected, f"{command}: exit {code}, not {expected}"
+            else:
                 self.counts["shown"] += 1
-                _exists(command)
-
-
-def _exists(command: str) -> None:
-    """Check that a session or an extra that a page names exists."""
-    if session := re.search(r"noxfile\.py ((?:[a-z_]+ ?)+)", command):
-        known = re.findall(r"@nox\.session.*\n +def (\w+)", (ROOT / "noxfile.py").read_text(encoding="utf-8"))
-        assert set(session[1].split()) <= set(known), f"no such session: {session[1]}"
-    if extras := re.search(r"smw\[([\w,]+)\]", command):
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        assert set(extras[1].split(",")) <= set(project["optional-dependencies"]), f"no such extra: {extras[1]}"
+                commands.exists(command)
 
 
 if __name__ == "__main__":
-    page = Page(Path(sys.argv[1]))
+    page = Page(Path(sys.argv[1]), dict(word.split("=", 1) for word in sys.argv[2:]))
     page.run()
     print(" ".join(f"{name}={count}" for name, count in page.counts.items()))

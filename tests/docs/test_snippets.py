@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from tests.docs.snippets import ROOT, Page, blocks
+from tests.docs.snippets import ADDRESSES, ROOT, Page, blocks, servers_of
+from tests.services.plugin import FIXTURES
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -22,11 +24,11 @@ def clean_environment():
     return kept | {"PYTHONPATH": str(ROOT)}
 
 
-def run_page(page, folder):
+def run_page(page, folder, *places):
     """Run the snippets of a page in an interpreter of their own, warnings being errors."""
     script = ROOT / "tests" / "docs" / "snippets.py"
     return subprocess.run(
-        [sys.executable, "-W", "error", str(script), str(page)],
+        [sys.executable, "-W", "error", str(script), str(page), *places],
         cwd=folder,
         env=clean_environment(),
         capture_output=True,
@@ -48,10 +50,17 @@ def page_with(folder, text):
     return page
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
-def test_every_snippet_runs(page, tmp_path):
+def with_servers(page):
+    """Return the page as a parameter, marked with the servers that it wants."""
+    return pytest.param(page, id=name_of(page), marks=[pytest.mark.service(name) for name in servers_of(page)])
+
+
+@pytest.mark.parametrize("page", [with_servers(page) for page in PAGES if blocks(page)])
+def test_every_snippet_runs(page, tmp_path, request):
     """The snippets of the page run in order and print what the page says they print."""
-    done = run_page(page, tmp_path)
+    fixtures = {kind: fixture for fixture, kind in FIXTURES.items()}
+    places = [f"{ADDRESSES[kind]}={request.getfixturevalue(fixtures[kind]).address}" for kind in servers_of(page)]
+    done = run_page(page, tmp_path, *places)
     assert done.returncode == 0, done.stderr[-6000:]
 
 
@@ -75,9 +84,28 @@ def test_the_runner_sees_a_snippet_that_fails(tmp_path):
     assert re.search(r'page\.md", line 8', done.stderr)
 
 
+def test_the_runner_starts_servers_and_swaps_their_addresses(tmp_path, monkeypatch):
+    """What a page serves is asked at the address it shows, prints that address, and is gone when the page ends."""
+    monkeypatch.chdir(tmp_path)
+    serve = "python -c 'import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=int(\"127.0.0.1:8765\"[10:]))'"
+    text = (
+        "<!-- snippet: file: a.txt -->\n```text\nhello 127.0.0.1:8765\n```\n"
+        f"<!-- snippet: serves 127.0.0.1:8765 -->\n```sh\n{serve}\n```\n"
+        "```sh\ncurl -i -H 'x: y' http://127.0.0.1:8765/a.txt\n```\n"
+        "<!-- snippet: prints -->\n```text\nHTTP/1.1 200 OK\n...\nhello 127.0.0.1:8765\n```\n"
+    )
+    page = Page(page_with(tmp_path, text))
+    page.run()
+    assert page.counts == {"python": 0, "shell": 2, "shown": 0, "compared": 1, "skipped": 0}
+    host, _, port = page.places["127.0.0.1:8765"].rpartition(":")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((host, int(port)), 1)
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "<!-- snippet: serves 127.0.0.1:8765 -->\n```sh\nsmw nonsense\n```\n",
         "```python\nprint(1)\n```\n<!-- snippet: prints -->\n```text\n2\n```\n",
         "<!-- snippet: raises ValueError -->\n```python\nint('1')\n```\n",
         "<!-- snippet: raises ValueError -->\n```python\n1 / 0\n```\n",
