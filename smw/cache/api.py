@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from smw._kernel import current
 from smw._kernel.chain import advise, stack_of
 from smw.cache.advice import Cached, Invalidate
+from smw.cache.options import checked
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def cached(
         DecorationError: An argument is of the wrong kind, or the function has no result to keep.
         ConfigError: `ttl` is negative.
     """
-    advice = Cached(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy, owner=None)
-    return advise(advice)
+    options = checked(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy)
+    return advise(Cached(options, owner=None))
 
 
 def invalidate(*, tags: Sequence[str]) -> Callable[[F], F]:

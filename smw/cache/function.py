@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from smw._kernel.call import Call
 from smw._kernel.chain import Bound
@@ -20,7 +20,7 @@ from smw.cache.stats import CacheInfo, Stats
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
     from smw._kernel.call import Mode, Target
     from smw._kernel.chain import Proceed
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from smw.cache.forms import Finding, Policy
     from smw.cache.memory import Entry, Table
     from smw.cache.names import Names
+    from smw.cache.options import Options
     from smw.cache.remote import Sight
-    from smw.cache.tags import Template
 
-__all__ = ["CachedFunction", "Spec"]
+__all__ = ["CachedFunction"]
 
 _log = logging.getLogger("smw.cache")
 _MEMBERS_FROM = 64
@@ -44,34 +44,20 @@ _REMEDIES = {
 _REMEDY = "pass key= or give the type a __cache_key__(self) method"
 
 
-class Spec(NamedTuple):
-    """What the decorator was given, checked.
-
-    Attributes:
-        key: The user's key function, or None.
-        version: Part of every key.
-        tags: Tags of every result.
-    """
-
-    key: Callable[..., object] | None
-    version: str
-    tags: tuple[Template, ...]
-
-
 class CachedFunction:
     """A decorated function bound to a cache.
 
     Args:
         target: The function.
-        spec: What the decorator was given.
+        options: What the decorator was told.
         policy: How its results are kept.
         engine: The levels.
         names: How keys and tags are called.
     """
 
-    def __init__(self, target: Target, spec: Spec, policy: Policy, engine: Engine, names: Names) -> None:
+    def __init__(self, target: Target, options: Options, policy: Policy, engine: Engine, names: Names) -> None:
         self.target = target
-        self.spec = spec
+        self.options = options
         self.policy = policy
         self.stats = Stats()
         self._engine = engine
@@ -85,15 +71,15 @@ class CachedFunction:
         self._looking: set[Hashable] = set()
         self._sights: dict[Hashable, Sight] = {}
         self._landed = 0
-        self._gear_key = target.gear_key if spec.key is None and policy.in_memory else None
+        self._gear_key = target.gear_key if options.key is None and policy.in_memory else None
         parameters = target.signature.parameters.values() if target.signature else ()
         # Who passes key= says what tells results apart, for whatever function computes them.
-        identity = identity_of(target) if spec.key is None else b""
+        identity = identity_of(target) if options.key is None else b""
         self._is_told_apart = identity is not None
         shape = tuple((p.name, int(p.kind)) for p in parameters)
-        self._prefix = encode(target.name, spec.version, shape) + (identity or b"")
+        self._prefix = encode(target.name, options.version, shape) + (identity or b"")
         self._adopting = ForkLock()
-        fixed = None if any(tag.fields for tag in spec.tags) else [names.tag(tag.text) for tag in spec.tags]
+        fixed = None if any(tag.fields for tag in options.tags) else [names.tag(tag.text) for tag in options.tags]
         self._fixed_tags = None if fixed is None else (names.everything, *fixed)
 
     def bound(self) -> Bound | None:
@@ -185,9 +171,9 @@ class CachedFunction:
         arguments = call.arguments
         tags = self._fixed_tags
         if tags is None:
-            names, render = self._names, [tag.render(arguments) for tag in self.spec.tags]
+            names, render = self._names, [tag.render(arguments) for tag in self.options.tags]
             tags = (names.everything, *map(names.tag, render))
-        if self.spec.key is not None:
+        if self.options.key is not None:
             return self._named(self._texts, self._own_key(call), tags)
         instance = next(iter(arguments.values()), None) if self.target.is_method else None
         if instance is None or hasattr(type(instance), "__cache_key__"):
@@ -217,9 +203,9 @@ class CachedFunction:
         return Place(self._texts, (id(instance), self._names.key(self._prefix + rest)), None, tags, tags)
 
     def _own_key(self, call: Call) -> bytes:
-        assert self.spec.key is not None  # noqa: S101 - for the type checker
+        assert self.options.key is not None  # noqa: S101 - for the type checker
         try:
-            return encode(self.spec.key(*call.args, **call.kwargs))
+            return encode(self.options.key(*call.args, **call.kwargs))
         except UnkeyableError:
             raise
         except Exception as error:

@@ -13,9 +13,10 @@ from smw.cache.codec import Codec
 from smw.cache.engine import Engine
 from smw.cache.fence import Fence
 from smw.cache.forms import Policy
-from smw.cache.function import CachedFunction, Spec
+from smw.cache.function import CachedFunction
 from smw.cache.level import run_blocking
 from smw.cache.memory import Memory
+from smw.cache.options import checked
 from smw.cache.region import Region
 from smw.cache.stats import function_facts, memory_facts, server_facts
 from smw.cache.typed import Classes, declared_classes
@@ -101,7 +102,8 @@ class Cache:
         copy: str = "auto",
     ) -> Callable[[F], F]:
         """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
-        return advise(Cached(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy, owner=self))
+        options = checked(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy)
+        return advise(Cached(options, owner=self))
 
     def invalidate(self, *, tags: Sequence[str]) -> Callable[[F], F]:
         """Drop everything under `tags` from this cache after the function has succeeded."""
@@ -114,14 +116,14 @@ class Cache:
             for known, function in held:
                 if known is advice:
                     return function
-            names = tuple(level for level in advice.levels if level in self._levels)
-            classes = Classes(declared_classes(target.fn) if names or advice.copy == "decode" else None)
+            told = advice.options
+            names = tuple(level for level in told.levels if level in self._levels)
+            classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
             codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
-            in_memory = "l1" in advice.levels and self.settings.l1_size > 0
-            policy = Policy(advice.ttl_s, advice.copy, in_memory, names, codec)
-            spec = Spec(advice.key, advice.version, advice.templates)
+            in_memory = "l1" in told.levels and self.settings.l1_size > 0
+            policy = Policy(told.ttl_s, told.copy, in_memory, names, codec)
             own = names_within(self._names, self.settings, self.host, target.name)
-            function = CachedFunction(target, spec, policy, self._engine, own)
+            function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))
             return function
 
