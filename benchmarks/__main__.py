@@ -42,11 +42,17 @@ def found() -> dict[str, ModuleType | str]:
 
 
 def measure(name: str, module: ModuleType, *, quick: bool) -> list[Row] | str:
-    """Run one benchmark and say how long it took; a failure is returned as text and does not stop the others."""
+    """Run one benchmark and say how long it took; a failure is returned as text and does not stop the others.
+
+    A server or package without which nothing can be measured is an `ImportError`, and no failure.
+    """
     print(f"measuring  {name} ...", end="", flush=True)
     started = time.perf_counter()
     try:
         rows = list(module.run(quick))
+    except ImportError as error:
+        print(" not measured", flush=True)
+        return f"not measured: {error}"
     except Exception as error:  # noqa: BLE001 - one sick benchmark must not hide the figures of the others
         print(" failed", flush=True)
         traceback.print_exc()
@@ -82,6 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
         save(name, result, quick=options.quick)
         rows += result
     print(f"\n{render(rows)}")
+    for row in rows:
+        if row.value is None:
+            print(f"not measured: {row.task}, {row.system}: {row.why}")
     for name, reason in troubles.items():
         print(f"{name}: {reason}")
     missed = [row for row in rows if meets(row) is False]

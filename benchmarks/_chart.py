@@ -1,8 +1,9 @@
-"""Draws every ratio that has a target as a bar beside that target; decides nothing about the figures."""
+"""Draws our column beside each peer's, a panel a task; decides nothing about the figures."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Any
 
 from benchmarks._table import meets
 
@@ -14,17 +15,50 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
+OURS, MISSED, THEIRS = "#2a7f62", "#b3423a", "#a9b4c0"
+COLUMNS = 3
+RATES = ("/s", "records/s", "requests/s", "%")
 
-def _is_share(target: str | None) -> bool:
-    """Tell whether a target limits a cost as a share of the peer's: ``<= 0.5``, without a unit."""
-    return target is not None and target.startswith("<= ") and target.count(" ") == 1
+
+def _panels(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows of each task in which we stand beside somebody; what was not measured is left to the table."""
+    found = []
+    for (_, _), group in itertools.groupby(rows, key=lambda row: (row.task, row.unit)):
+        each = [row for row in group if row.value is not None]
+        ours = sum(_ours(row) for row in each)
+        if 0 < ours < len(each):
+            found.append(each)
+    return found
+
+
+def _ours(row: Row) -> bool:
+    return row.system.startswith(("smw", "@", "import smw"))
+
+
+def _panel(axes: Any, panel: list[Row]) -> None:
+    rows = [*reversed(panel)]
+    values = [max(row.value or 0.0, 0.0) for row in rows]
+    colours = [(MISSED if meets(row) is False else OURS) if _ours(row) else THEIRS for row in rows]
+    axes.barh(range(len(rows)), values, color=colours)
+    axes.set_yticks(range(len(rows)), [row.system for row in rows], fontsize=6.5)
+    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
+        figure = row.value or 0.0
+        text = f" {figure:,.3g}" if figure < 1000 else f" {figure:,.0f}"
+        axes.annotate(
+            text + (f"  (target {row.target})" if row.target else ""), (value, place), va="center", fontsize=6.5
+        )
+    better = "more is better" if rows[0].unit in RATES else "less is better"
+    axes.set_title(f"{rows[0].task}\n{rows[0].unit}, {better}", fontsize=7.5, loc="left")
+    axes.set_xlim(0, max(values) * 1.45 or 1)
+    axes.set_xticks([])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
 def draw(rows: Sequence[Row], path: Path) -> str:
     """Write the chart to `path` and return a line that says so, or why there is none."""
-    bars = [row for row in rows if row.ratio is not None and _is_share(row.target)]
-    if not bars:
-        return "chart: no ratio was measured"
+    panels = _panels(rows)
+    if not panels:
+        return "chart: nothing was measured beside a peer"
     try:
         import matplotlib as mpl
     except ImportError:
@@ -32,20 +66,17 @@ def draw(rows: Sequence[Row], path: Path) -> str:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    bars.reverse()
-    places = range(len(bars))
-    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.45 * len(bars)), layout="constrained")
-    axes.barh(
-        places, [row.ratio or 0.0 for row in bars], color=["#2a7f62" if meets(row) else "#b3423a" for row in bars]
+    lines = [panels[first : first + COLUMNS] for first in range(0, len(panels), COLUMNS)]
+    heights = [0.75 + 0.2 * max(len(panel) for panel in line) for line in lines]
+    figure, grid = plt.subplots(
+        len(lines), COLUMNS, figsize=(17, sum(heights)), layout="constrained", height_ratios=heights, squeeze=False
     )
-    for place, row in zip(places, bars, strict=True):
-        limit = float((row.target or "").split()[1])
-        axes.plot([limit, limit], [place - 0.4, place + 0.4], color="black", linewidth=1.5)
-        axes.annotate(f" {row.ratio:.2f}", (max(row.ratio or 0.0, limit), place), va="center")
-    axes.axvline(1.0, color="grey", linewidth=0.8, linestyle=":")
-    axes.set_yticks(places, [f"{row.task}\n{row.system}" for row in bars], fontsize=8)
-    axes.set_xlabel("cost as a share of the peer's in the same run (black: target, dotted: the peer)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    for line, axes in zip(lines, grid, strict=True):
+        for place, each in enumerate(axes):
+            if place < len(line):
+                _panel(each, line[place])
+            else:
+                each.axis("off")
+    figure.savefig(path, dpi=110)
     plt.close(figure)
-    return f"chart: benchmarks/results/{path.name}"
+    return f"chart: benchmarks/results/{path.name} (green: smw, red: smw where it misses its target)"

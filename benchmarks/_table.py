@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Row", "meets", "nanoseconds", "render"]
+__all__ = ["Row", "absent", "compared", "in_turns", "meets", "nanoseconds", "render"]
 
 _TARGET = re.compile(r"(?P<sense><=|>=) (?P<limit>[0-9.]+)(?: (?P<unit>\S+))?$")
 _COLUMNS = ("task", "system", "value", "unit", "ratio", "target", "ok")
@@ -25,23 +25,50 @@ class Row:
     Args:
         task: What was measured, the same text for every system that is compared.
         system: Who did it.
-        value: The figure.
+        value: The figure; None where it could not be measured.
         unit: Its unit: ns, us, ms, s, MB, ...
         ratio: This system's value over the named peer's in the same run; None where nothing is compared.
         target: ``<= 0.5`` is about the ratio (the value, where there is no ratio), ``<= 10 ms`` about the value.
+        why: What was missing, where there is no figure.
     """
 
     task: str
     system: str
-    value: float
+    value: float | None
     unit: str
     ratio: float | None = None
     target: str | None = None
+    why: str = ""
+
+
+def absent(task: str, system: str, why: str = "the package is not installed") -> Row:
+    """Return the row of a system that could not be measured: it is listed, and never counted as met or missed."""
+    return Row(task, system, None, "", why=why)
+
+
+def compared(
+    task: str, figures: Mapping[str, float | None], unit: str, peer: str, targets: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Return a row for each system, with its ratio to one peer; systems without a figure are listed as absent.
+
+    Args:
+        task: What was measured.
+        figures: The systems' values.
+        unit: Their unit.
+        peer: With whom the others are compared.
+        targets: Of some of the systems.
+    """
+    base = figures.get(peer)
+    return [
+        absent(task, name) if value is None
+        else Row(task, name, value, unit, value / base if base else None, (targets or {}).get(name))
+        for name, value in figures.items()
+    ]  # fmt: skip
 
 
 def meets(row: Row) -> bool | None:
-    """Tell whether a row meets its target; None where it has none."""
-    if row.target is None:
+    """Tell whether a row meets its target; None where it has none, or was not measured."""
+    if row.target is None or row.value is None:
         return None
     found = _TARGET.match(row.target)
     if found is None:
@@ -53,6 +80,12 @@ def meets(row: Row) -> bool | None:
     figure = row.value if found["unit"] or row.ratio is None else row.ratio
     limit = float(found["limit"])
     return figure <= limit if found["sense"] == "<=" else figure >= limit
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
 
 
 def render(rows: Sequence[Row]) -> str:
@@ -67,7 +100,7 @@ def render(rows: Sequence[Row]) -> str:
             (
                 name,
                 row.system,
-                f"{row.value:,.4g}" if row.value < 1000 else f"{row.value:,.0f}",
+                _shown(row.value),
                 row.unit,
                 ratio,
                 row.target or "",
@@ -101,3 +134,17 @@ def nanoseconds(calls: Callable[[int], object], *, number: int, rounds: int = 7)
         calls(number)
         taken.append((time.perf_counter_ns() - started) / number)
     return statistics.median(taken)
+
+
+def in_turns(systems: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Return the median figure of each system; rounds go over the systems in turn, so a busy moment hits them all.
+
+    Args:
+        systems: What measures a system once.
+        rounds: How often.
+    """
+    figures: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, once in systems.items():
+            figures[name].append(once())
+    return {name: statistics.median(each) for name, each in figures.items()}

@@ -11,20 +11,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import aiocache
-import async_lru
-import cachebox
-import cachetools
-import cashews
-
-from benchmarks._table import Row, nanoseconds
+from benchmarks._peers import TTL_S, optional
+from benchmarks._table import Row, absent, nanoseconds
 from smw.cache import Cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+aiocache, async_lru, cachebox = optional("aiocache"), optional("async_lru"), optional("cachebox")
+cachetools, cashews, dogpile = optional("cachetools"), optional("cashews"), optional("dogpile.cache")
+
 NAME = "cache_l1"
-SIZE, TTL_S = 1000, 300
+SIZE = 1000
 FLAT = {"id": 1, "name": "Morning mix", "public": True, "score": 0.87}
 NESTED = {
     "id": "37i9dQZF1DX", "name": "Morning mix", "owner": "user-42", "score": 0.87, "public": True, "cover": None,
@@ -32,7 +30,7 @@ NESTED = {
 }  # fmt: skip
 Wrap = Any
 ROUNDS = 21
-_Lock = threading.RLock
+CACHEBOX = "cachebox TTLCache"
 
 
 @contextlib.contextmanager
@@ -102,20 +100,30 @@ TASKS: tuple[tuple[str, Any, Callable[[Any], Callable[[int], None]]], ...] = (
 )
 
 
-def _sync_systems(cache: Cache, *, is_method: bool) -> dict[str, Wrap]:
-    def in_instance(instance: Any) -> Any:
-        try:
-            return instance.cache
-        except AttributeError:
-            instance.cache = cachebox.TTLCache(SIZE, TTL_S)
-            return instance.cache
+def _in_instance(instance: Any) -> Any:
+    try:
+        return instance.cache
+    except AttributeError:
+        instance.cache = cachebox.TTLCache(SIZE, TTL_S)
+        return instance.cache
 
+
+def _dogpile() -> Wrap:
+    """Return its decorator over a dict; the key generator is its own that takes keyword arguments."""
+    from dogpile.cache.util import kwarg_function_key_generator
+
+    region = dogpile.make_region(function_key_generator=kwarg_function_key_generator)
+    return region.configure("dogpile.cache.memory", expiration_time=TTL_S).cache_on_arguments()
+
+
+def _sync_systems(cache: Cache, *, is_method: bool) -> dict[str, Wrap | None]:
+    """Return what makes each decorator; None where the package is missing."""
+    # cachebox keeps methods apart per instance by a cache in the instance, as its documentation has it.
     return {
-        # cachebox keeps methods apart per instance by a cache in the instance, as its documentation has it.
-        "cachebox TTLCache": lambda: cachebox.cached(in_instance if is_method else cachebox.TTLCache(SIZE, TTL_S)),
-        "cachetools TTLCache + lock": lambda: cachetools.cached(
-            cachetools.TTLCache(SIZE, TTL_S), lock=threading.RLock()
-        ),
+        CACHEBOX: cachebox and (lambda: cachebox.cached(_in_instance if is_method else cachebox.TTLCache(SIZE, TTL_S))),
+        "cachetools TTLCache + lock": cachetools
+        and (lambda: cachetools.cached(cachetools.TTLCache(SIZE, TTL_S), lock=threading.RLock())),
+        "dogpile.cache, memory": dogpile and _dogpile,
         "functools.lru_cache (no TTL)": lambda: functools.lru_cache(SIZE),
         "smw": lambda: cache.cached(TTL_S, tags=["playlist"]),
     }
@@ -127,7 +135,8 @@ def _in_turns(systems: dict[str, Callable[[int], None]], number: int) -> dict[st
     for _ in range(ROUNDS):
         empty = nanoseconds(_empty, number=number, rounds=1)
         for name, calls in systems.items():
-            rounds[name].append(nanoseconds(calls, number=number, rounds=1) - empty)
+            few = max(200, number // 10) if name.startswith("dogpile") else number
+            rounds[name].append(nanoseconds(calls, number=few, rounds=1) - empty)
     return {name: statistics.median(taken) for name, taken in rounds.items()}
 
 
@@ -136,16 +145,20 @@ def _sync(number: int) -> list[Row]:
     with _quiet():
         for text, fn, caller in TASKS:
             wraps = _sync_systems(Cache(), is_method=fn is Service.load)
-            systems = {name: caller(make()(fn)) for name, make in wraps.items()}
-            rows += _rows(f"hit in memory, sync: {text}", _in_turns(systems, number), "cachebox TTLCache", "<= 0.5")
+            systems = {name: caller(make()(fn)) for name, make in wraps.items() if make}
+            rows += _rows(f"hit in memory, sync: {text}", wraps, _in_turns(systems, number), CACHEBOX, "<= 0.5")
     return rows
 
 
-def _rows(task: str, taken: dict[str, float], peer: str, target: str) -> list[Row]:
+def _rows(task: str, wraps: dict[str, Wrap | None], taken: dict[str, float], peer: str, target: str) -> list[Row]:
     return [
-        Row(task, name, value, "ns", value / taken[peer], target if name == "smw" else None)
-        for name, value in taken.items()
-    ]
+        Row(
+            task, name, taken[name], "ns", taken[name] / taken[peer] if peer in taken else None,
+            target if name == "smw" and peer in taken else None,
+        )
+        if wrap else absent(task, name)
+        for name, wrap in wraps.items()
+    ]  # fmt: skip
 
 
 def _awaited(fn: Any) -> Any:
@@ -201,22 +214,24 @@ async def _async_in_turns(systems: dict[str, Callable[[int], Any]], number: int)
 
 
 async def _async(number: int) -> list[Row]:
-    cache, memory = Cache(), cashews.Cache()
-    memory.setup("mem://")
-    wraps: dict[str, Wrap] = {
-        "async-lru": lambda: async_lru.alru_cache(SIZE, ttl=TTL_S),
-        "cachebox TTLCache": lambda: cachebox.cached(cachebox.TTLCache(SIZE, TTL_S)),
-        "aiocache": lambda: aiocache.cached(ttl=TTL_S),
-        "cashews": lambda: memory(ttl=TTL_S),
+    cache, memory = Cache(), cashews and cashews.Cache()
+    if memory:
+        memory.setup("mem://")
+    wraps: dict[str, Wrap | None] = {
+        "async-lru": async_lru and (lambda: async_lru.alru_cache(SIZE, ttl=TTL_S)),
+        CACHEBOX: cachebox and (lambda: cachebox.cached(cachebox.TTLCache(SIZE, TTL_S))),
+        "aiocache": aiocache and (lambda: aiocache.cached(ttl=TTL_S)),
+        "cashews": memory and (lambda: memory(ttl=TTL_S)),
         "smw": lambda: cache.cached(TTL_S, tags=["playlist"]),
     }
     rows = []
     with _quiet():
         for text, fn, _ in TASKS:
-            systems = {name: _async_caller(make()(_awaited(fn)), text) for name, make in wraps.items()}
+            systems = {name: _async_caller(make()(_awaited(fn)), text) for name, make in wraps.items() if make}
             taken = await _async_in_turns(systems, number)
-            rows += _rows(f"hit in memory, async: {text}", taken, "async-lru", "<= 0.6")
-    await memory.close()
+            rows += _rows(f"hit in memory, async: {text}", wraps, taken, "async-lru", "<= 0.6")
+    if memory:
+        await memory.close()
     return rows
 
 
@@ -232,10 +247,10 @@ def _mutable(number: int) -> list[Row]:
     rows = []
     with _quiet():
         for text, value in (("flat dict", FLAT), ("nested dict of 871 bytes", NESTED)):
-            systems = {
-                "cachebox, outermost copied": cachebox.cached(cachebox.TTLCache(SIZE, TTL_S))(_constant(value)),
-                "smw, copy='auto'": Cache().cached(TTL_S)(_constant(value)),
-            }
+            systems = {"smw, copy='auto'": Cache().cached(TTL_S)(_constant(value))}
+            if cachebox:
+                boxed = cachebox.cached(cachebox.TTLCache(SIZE, TTL_S))(_constant(value))
+                systems = {"cachebox, outermost copied": boxed, **systems}
             taken = _in_turns({name: _int(f) for name, f in systems.items()}, number)
             rows += [Row(f"hit in memory, sync: {text}", name, nanos, "ns") for name, nanos in taken.items()]
     return rows
