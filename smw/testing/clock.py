@@ -1,25 +1,12 @@
-"""What users and smw itself test with: fake clock, isolated runtime, recorded signals; needs no test framework."""
+"""The fake clock and repeatable randomness of tests; know nothing of what is tested."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
 
-from smw._kernel import signals as _signals
-from smw._kernel.signals import Signal
-from smw.runtime import Runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from smw._kernel.host import Host
-
-__all__ = ["FakeClock", "Recorded", "SeededEntropy", "isolated"]
-
-S = TypeVar("S", bound=Signal)
+__all__ = ["FakeClock", "SeededEntropy"]
 
 
 class FakeClock:
@@ -85,38 +72,3 @@ class SeededEntropy:
     def token_bytes(self, count: int) -> bytes:
         """Return `count` bytes."""
         return self._random.randbytes(count)
-
-
-class Recorded:
-    """Every signal that a runtime's bus carried, in order.
-
-    Args:
-        host: The host of the runtime to listen to.
-    """
-
-    def __init__(self, host: Host) -> None:
-        self.all: list[Signal] = []
-        kinds = [getattr(_signals, name) for name in _signals.__all__]
-        self._ends = [host.bus.subscribe(k, self.all.append) for k in kinds if isinstance(k, type) and k is not Signal]
-
-    def of(self, kind: type[S]) -> list[S]:
-        """Return the signals of one kind."""
-        return [signal for signal in self.all if isinstance(signal, kind)]
-
-    def end(self) -> None:
-        """Stop recording."""
-        for end in self._ends:
-            end()
-
-
-@contextmanager
-def isolated(profile: str = "testing", *, environ: Mapping[str, str] | None = None, **parts: Any) -> Iterator[Runtime]:
-    """Run a block under a runtime of its own that reads no environment, then bring back the one before.
-
-    Args:
-        profile: Profile to use.
-        environ: Environment to pretend; empty by default.
-        parts: As for `Runtime`: ``cache={...}``, ``clock=FakeClock()``, ...
-    """
-    with Runtime(profile, environ=environ or {}, **parts) as runtime:
-        yield runtime
