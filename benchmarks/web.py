@@ -12,13 +12,14 @@ import io
 import statistics
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from flask import Flask
-from prometheus_fastapi_instrumentator import Instrumentator
 
-from benchmarks._table import Row
+from benchmarks import _web_apps as apps
+from benchmarks._table import Row, absent
+from benchmarks._web_apps import Empty, EmptyWsgi, Providers, added
 from smw.testing import isolated
 from smw.web import MonitoringMiddleware, fastapi, flask
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 NAME = "web"
 PEER = "prometheus-fastapi-instrumentator"
 FLASK_PEER = "prometheus_flask_exporter"
+OTEL_PEER = "OpenTelemetry FastAPI, metrics + one span"
+OTEL_WSGI_PEER = "OpenTelemetry WSGI, metrics + span"
 HEADERS = [(b"host", b"bench"), (b"user-agent", b"bench"), (b"accept", b"*/*")]
 SCOPE = {
     "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
@@ -43,68 +46,7 @@ ENVIRON = {
 }  # fmt: skip
 
 
-class Empty:
-    """The least that a middleware can be."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
-class EmptyWsgi(Empty):
-    def __call__(self, environ: Any, start_response: Any) -> Any:
-        return self.app(environ, start_response)
-
-
-def application(prepare: Callable[[FastAPI], object] = lambda app: app, routes: int = 0) -> FastAPI:
-    app = FastAPI(openapi_url=None)
-    for number in range(routes):
-        app.add_api_route(f"/r{number}/{{x}}", lambda x: x)
-
-    @app.get("/hello/{name}")
-    async def hello(name: str) -> dict[str, str]:
-        return {"hello": name}
-
-    prepare(app)
-    return app
-
-
-def with_peer(app: FastAPI) -> object:
-    from prometheus_client import CollectorRegistry
-
-    return Instrumentator(registry=CollectorRegistry()).instrument(app)
-
-
-def flask_application(prepare: Callable[[Flask], object] = lambda app: app, routes: int = 0) -> Flask:
-    app = Flask("bench")
-    for number in range(routes):
-        app.add_url_rule(f"/r{number}/<x>", f"r{number}", lambda x: x)
-
-    @app.get("/hello/<name>")
-    def hello(name: str) -> dict[str, str]:
-        return {"hello": name}
-
-    prepare(app)
-    return app
-
-
-def wrapped(make: Callable[[Any], Any]) -> Callable[[Flask], object]:
-    def prepare(app: Flask) -> None:
-        app.wsgi_app = make(app.wsgi_app)  # type: ignore[method-assign]
-
-    return prepare
-
-
-def with_flask_peer(app: Flask) -> object:
-    from prometheus_client import CollectorRegistry
-    from prometheus_flask_exporter import PrometheusMetrics
-
-    return PrometheusMetrics(app, registry=CollectorRegistry(), group_by="url_rule")
-
-
-async def drive_flask(app: Flask, requests: int) -> None:
+async def drive_flask(app: Any, requests: int) -> None:
     """Drive as a server does; asynchronous only in name, so that both frameworks are measured by the same loop."""
 
     def start_response(status: str, _headers: Any, _exc_info: Any = None) -> Any:
@@ -116,7 +58,7 @@ async def drive_flask(app: Flask, requests: int) -> None:
         body = app({**ENVIRON}, start_response)
         for _piece in body:
             pass
-        body.close()  # type: ignore[attr-defined]
+        body.close()
 
 
 async def drive(app: FastAPI, requests: int) -> None:
@@ -130,7 +72,7 @@ async def drive(app: FastAPI, requests: int) -> None:
         async def send(message: Any, sent: list[Any] = sent) -> None:
             sent.append(message)
 
-        await app({**SCOPE, "state": {}}, receive, send)
+        await app({**SCOPE, "headers": [*HEADERS], "state": {}}, receive, send)
         if sent[0]["status"] != 200:
             message = f"the application answered {sent[0]['status']}"
             raise RuntimeError(message)
@@ -152,46 +94,118 @@ def added_us(variants: dict[str, Any], drive: Any, *, rounds: int, requests: int
 
     asyncio.run(run())
     bare = taken.pop("bare")
-    added = {
+    over = {
         name: statistics.median(a - b for a, b in zip(figures, bare, strict=True)) for name, figures in taken.items()
     }
-    return {"bare": statistics.median(bare), **added}
+    return {"bare": statistics.median(bare), **over}
+
+
+Variants = dict[str, "Callable[[], Any] | None"]
 
 
 def measure(
-    task: str, variants: dict[str, Any], peer: str, *, rounds: int, requests: int, target: str
-) -> list[Row]:  # fmt: skip
+    task: str, makers: Variants, peer: str, *, rounds: int, requests: int, targets: dict[str, str]
+) -> list[Row]:
+    """Measure the variants that can be made; the others are listed."""
+    variants = {name: make() for name, make in makers.items() if make}
     driver = drive if isinstance(variants["bare"], FastAPI) else drive_flask
-    added = added_us(variants, driver, rounds=rounds, requests=requests)
-    targets = {"smw monitoring": target}
-    uncompared = ("bare", "empty middleware")
+    over = added_us(variants, driver, rounds=rounds, requests=requests)
+    base = over.get(peer)
     return [
-        Row(task, name, value, "us", None if name in uncompared else value / added[peer], targets.get(name))
-        for name, value in added.items()
-    ]
+        absent(task, name) if name not in over
+        else Row(
+            task, name, over[name], "us",
+            over[name] / base if base and name not in ("bare", "empty middleware") else None,
+            targets.get(name) if base else None,
+        )
+        for name in makers
+    ]  # fmt: skip
+
+
+def fastapi_metrics(otel: Providers | None, routes: int) -> Variants:
+    """Metrics alone, in front of FastAPI as it comes."""
+    make = partial(apps.asgi, routes=routes)
+    return {
+        "bare": make,
+        "empty middleware": partial(make, added(Empty)),
+        "smw monitoring": partial(make, added(MonitoringMiddleware)),
+        "smw whole stack": partial(make, fastapi.install),
+        PEER: apps.instrumentator and partial(make, apps.with_instrumentator),
+        "starlette_exporter": apps.starlette_exporter
+        and partial(make, added(apps.starlette_exporter.PrometheusMiddleware, group_paths=True)),
+        "OpenTelemetry ASGI, metrics": otel and apps.otel_asgi
+        and partial(make, added(apps.otel_asgi.OpenTelemetryMiddleware, **otel.options(spans=False))),
+        "OpenTelemetry FastAPI, metrics": otel and apps.otel_fastapi and partial(make, otel.fastapi(spans=False)),
+        "FastAPI's own telemetry, metrics": otel and partial(make, telemetry=otel.native(spans=False)),
+    }  # fmt: skip
+
+
+def fastapi_spans(otel: Providers) -> Variants:
+    """Metrics and a server span a request, in front of FastAPI without telemetry of its own."""
+    make = partial(apps.asgi, telemetry=apps.SILENT)
+    return {
+        "bare": make,
+        "smw monitoring, with span": partial(make, added(MonitoringMiddleware)),
+        OTEL_PEER: apps.otel_fastapi and partial(make, otel.fastapi(spans=True, exclude_spans=["send", "receive"])),
+        "OpenTelemetry FastAPI, metrics + spans as it comes": apps.otel_fastapi
+        and partial(make, otel.fastapi(spans=True)),
+        "OpenTelemetry ASGI, metrics + one span": apps.otel_asgi
+        and partial(
+            make,
+            added(
+                apps.otel_asgi.OpenTelemetryMiddleware, exclude_spans=["send", "receive"], **otel.options(spans=True)
+            ),
+        ),
+        "FastAPI's own telemetry, metrics + one span": partial(apps.asgi, telemetry=otel.native(spans=True)),
+    }
+
+
+def flask_metrics(otel: Providers | None, routes: int) -> Variants:
+    """Metrics alone, in front of Flask."""
+    make = partial(apps.wsgi, routes=routes)
+    return {
+        "bare": make,
+        "empty middleware": partial(make, added(EmptyWsgi)),
+        "smw monitoring": partial(make, added(MonitoringMiddleware)),
+        "smw whole stack": partial(make, flask.install),
+        FLASK_PEER: apps.flask_exporter and partial(make, apps.with_flask_exporter),
+        "OpenTelemetry WSGI, metrics": otel and apps.otel_wsgi
+        and partial(make, added(apps.otel_wsgi.OpenTelemetryMiddleware, **otel.options(spans=False))),
+        "OpenTelemetry Flask, metrics": otel and apps.otel_flask and partial(make, otel.flask(spans=False)),
+    }  # fmt: skip
+
+
+def flask_spans(otel: Providers) -> Variants:
+    """Metrics and a server span a request, in front of Flask."""
+    make = apps.wsgi
+    return {
+        "bare": make,
+        "smw monitoring, with span": partial(make, added(MonitoringMiddleware)),
+        OTEL_WSGI_PEER: apps.otel_wsgi
+        and partial(make, added(apps.otel_wsgi.OpenTelemetryMiddleware, **otel.options(spans=True))),
+        "OpenTelemetry Flask, metrics + span": apps.otel_flask and partial(make, otel.flask(spans=True)),
+    }
 
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark has this signature
-    """Measure what metrics and the whole stack add to a request, with one route and behind fifty."""
-    rounds, requests = (5, 500) if quick else (9, 2_000)
+    """Measure what metrics, spans and the whole stack add to a request, with one route and behind fifty."""
+    amount: dict[str, int] = {"rounds": 5, "requests": 300} if quick else {"rounds": 9, "requests": 2_000}
     rows: list[Row] = []
+    otel = Providers() if apps.sdk else None
     with isolated("production", monitor={"logs": "off"}, security={"rate_limit": None}):
+        ours = {"smw monitoring": "<= 0.3"}
         for routes, task in ((0, "added to a request, CPU"), (50, "the same behind 50 other routes")):
-            variants: dict[str, Any] = {
-                "bare": application(routes=routes),
-                "empty middleware": application(lambda app: app.add_middleware(Empty), routes),
-                "smw monitoring": application(lambda app: app.add_middleware(MonitoringMiddleware), routes),
-                "smw whole stack": application(fastapi.install, routes),
-                PEER: application(with_peer, routes),
-            }
-            rows += measure(task, variants, PEER, rounds=rounds, requests=requests, target="<= 0.3")
+            rows += measure(task, fastapi_metrics(otel, routes), PEER, targets=ours, **amount)
+        ours = {"smw monitoring": "<= 0.6"}
         for routes, task in ((0, "added to a Flask request, CPU"), (50, "Flask behind 50 other routes")):
-            variants = {
-                "bare": flask_application(routes=routes),
-                "empty middleware": flask_application(wrapped(EmptyWsgi), routes),
-                "smw monitoring": flask_application(wrapped(MonitoringMiddleware), routes),
-                "smw whole stack": flask_application(flask.install, routes),
-                FLASK_PEER: flask_application(with_flask_peer, routes),
-            }
-            rows += measure(task, variants, FLASK_PEER, rounds=rounds, requests=requests, target="<= 0.6")
+            rows += measure(task, flask_metrics(otel, routes), FLASK_PEER, targets=ours, **amount)
+        if otel is None:
+            return rows
+        ours = {"smw monitoring, with span": "<= 1"}
+        with otel.everywhere():
+            task = "added to a request, spans recorded, CPU"
+            rows += measure(task, fastapi_spans(otel), OTEL_PEER, targets=ours, **amount)
+            task = "added to a Flask request, spans recorded, CPU"
+            rows += measure(task, flask_spans(otel), OTEL_WSGI_PEER, targets=ours, **amount)
+        otel.close()
     return rows
