@@ -23,10 +23,16 @@ def protocol_of(app: Any) -> Protocol:
 
     Something awaitable, or with three parameters, is ASGI; what takes two is WSGI. What does not tell, such as a
     wrapper with ``*args``, counts as WSGI when it is a plain function: an ASGI server would not await it either.
+    A class is one where its instances are what a call returns: awaitable, or the body that a server iterates over.
 
     Raises:
         ConfigError: It is no application.
     """
+    if isinstance(app, type):
+        if hasattr(app, "__await__") and _takes(app) == 3:
+            return "asgi"
+        if hasattr(app, "__iter__") and _takes(app) == 2:
+            return "wsgi"
     if isinstance(app, type) or not callable(app):
         fix = "pass the application itself, ASGI or WSGI"
         seen = f"the class {app.__qualname__}" if isinstance(app, type) else repr(app)

@@ -39,6 +39,22 @@ class Object:
         return wsgi(environ, start_response)
 
 
+class AsyncClass:
+    def __init__(self, scope, receive, send):
+        self.call = scope, receive, send
+
+    def __await__(self):
+        return asgi(*self.call).__await__()
+
+
+class Class:
+    def __init__(self, environ, start_response):
+        self.call = environ, start_response
+
+    def __iter__(self):
+        return iter(wsgi(*self.call))
+
+
 def delegating(scope, receive, send):
     return asgi(scope, receive, send)
 
@@ -48,21 +64,24 @@ def decorated(*args, **kwargs):
     return wsgi(*args, **kwargs)
 
 
-ASGI = [asgi, AsyncObject(), delegating, functools.partial(asgi), FastAPI(), FastAPI().router, lambda s, r, t: None]
+ASGI = [
+    asgi, AsyncObject(), AsyncClass, delegating, functools.partial(asgi), FastAPI(), FastAPI().router,
+    lambda s, r, t: None,
+]  # fmt: skip
 WSGI = [
-    wsgi, Object(), Object().method, decorated, functools.partial(wsgi), flask.Flask("x"), flask.Flask("x").wsgi_app,
-    lambda *args: [wsgi(*args)], lambda e, s, more=None: wsgi(e, s),
+    wsgi, Object(), Object().method, Class, decorated, functools.partial(wsgi), flask.Flask("x"),
+    flask.Flask("x").wsgi_app, lambda *args: [wsgi(*args)], lambda e, s, more=None: wsgi(e, s),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("app", "protocol"), [*((app, "asgi") for app in ASGI), *((app, "wsgi") for app in WSGI)])
 def test_an_application_tells_by_how_it_is_called(app, protocol):
-    """A coroutine function or three parameters is ASGI, two are WSGI, decorated and partial ones included."""
+    """A coroutine function or three parameters is ASGI, two are WSGI; decorated, partial and classes included."""
     assert protocol_of(app) == protocol
     assert MonitoringMiddleware(SecurityMiddleware(app)).protocol == protocol
 
 
-@pytest.mark.parametrize("wrong", [None, "app:app", 7, FastAPI, flask.Flask])
+@pytest.mark.parametrize("wrong", [None, "app:app", 7, FastAPI, flask.Flask, AsyncObject, Object, dict])
 def test_what_is_no_application_is_refused(wrong):
     """The line that has the mistake names it, not the first request."""
     with pytest.raises(ConfigError, match="no application"):
