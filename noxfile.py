@@ -184,7 +184,7 @@ if __name__ not in ("__main__", "front_door"):
     @nox.session
     def invisible(session: nox.Session) -> None:
         """Run other projects' own suites with smw around every application and without: nothing may differ."""
-        prepare(session, "fastapi", "otel", groups=("invisible",))
+        prepare(session, "fastapi", "flask", "otel", groups=("invisible",))
         step(session, "suites", "python", "-m", "tests.invisible", *session.posargs)
 
     @nox.session(python=MATRIX)

@@ -66,7 +66,8 @@ def run(suite: Suite, source: Path, way: str | None) -> Run:
     with tempfile.TemporaryDirectory(prefix="invisible-") as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "smw_outcomes"]
-        command += ["-p", suite.plugin] if way else []
+        command += [word for name in suite.needs for word in ("-p", name)]
+        command += ["-p", "smw_around", "-p", suite.plugin] if way else []
         command += [word for name in _OFF for word in ("-p", f"no:{name}")]
         command += [f"--basetemp={folder}/tmp", "tests"]
         environ = _environ() | {"INVISIBLE_RESULT": str(result), "INVISIBLE_WAY": way or ""}

@@ -16,12 +16,14 @@ class Suite:
         plugin: Module in `plugins/` that puts smw around applications.
         ways: How it can do that.
         kinds: What has to have passed through smw, so that the comparison says something.
+        needs: Modules in `plugins/` that the suite does not run without, smw or not.
     """
 
     project: str
     plugin: str
     ways: tuple[str, ...]
     kinds: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 SUITES = {
@@ -30,5 +32,12 @@ SUITES = {
         plugin="smw_around_starlette",
         ways=("outside", "inside", "both"),
         kinds=("http", "websocket", "lifespan"),
+    ),
+    "flask": Suite(
+        project="flask",
+        plugin="smw_around_flask",
+        ways=("outside", "inside", "both"),
+        kinds=("http", "raised"),
+        needs=("pytest_before_9",),
     ),
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tests.invisible.accepted import ACCEPTED
 from tests.invisible.compare import Accepted, compare
+from tests.invisible.running import PLUGINS
+from tests.invisible.suites import SUITES
 
 ROW = Accepted("a.py::test_one", ("outside",), "because")
 
@@ -43,3 +46,11 @@ def test_a_reason_that_explains_nothing_is_stale():
     verdict = compare({"a.py::test_one": "passed"}, {"a.py::test_one": "passed"}, (ROW,), way="outside")
     assert verdict.stale == (ROW,)
     assert not verdict.is_clean
+
+
+def test_every_suite_is_whole():
+    """A suite has its plugins and a table of reasons, and no reason is for a way that is not run."""
+    assert ACCEPTED.keys() == SUITES.keys()
+    for name, suite in SUITES.items():
+        assert all((PLUGINS / f"{module}.py").is_file() for module in (suite.plugin, *suite.needs))
+        assert all(set(row.ways) <= set(suite.ways) for row in ACCEPTED[name])
