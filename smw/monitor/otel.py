@@ -282,6 +282,8 @@ def inject() -> Iterable[tuple[str, str]]:
 
 def extract(fields: Mapping[str, list[str]]) -> Context:
     """Return the context that lower-cased header fields describe; what is malformed counts as absent."""
+    if not fields:
+        return Context()  # most requests come without: spare them two propagators
     getter = _Fields()
     try:
         return _BAGGAGE.extract(fields, context=_W3C.extract(fields, context=Context(), getter=getter), getter=getter)

@@ -266,10 +266,11 @@ class ServerSpan:
         recording = self._recording
         if not self._stepwise:
             recording.leave(abandoned=isinstance(error, GeneratorExit))
+        known: dict[str, Any] = {"http.response.status_code": status}
         if route is not None:
             recording.rename(f"{self._method} {route}")
-            recording.add({"http.route": route})
-        recording.add({"http.response.status_code": status})
+            known["http.route"] = route
+        recording.add(known)
         if error is not None:
             _ended_by(recording, error)
         elif status >= 500:
