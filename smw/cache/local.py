@@ -1,0 +1,133 @@
+"""A server that lives in this process, for tests and examples: values and counters in dictionaries; opens nothing."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from smw._kernel.process import after_fork
+from smw.cache.ports import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smw._kernel.call import Mode
+    from smw._kernel.clock import Clock
+
+__all__ = ["LocalStore"]
+
+
+class _Contents:
+    """What one of these servers holds: values with the moment at which they end, and counters."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[bytes, float]] = {}
+        self.counters: dict[str, int] = {}
+        self.numbers = itertools.count(1)
+        self.lock = threading.Lock()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self.lock = threading.Lock()
+
+
+_servers: WeakValueDictionary[str, _Contents] = WeakValueDictionary()
+_naming = threading.Lock()
+
+
+class LocalStore:
+    """Behaves as a server does, without one.
+
+    Args:
+        url: ``memory://`` keeps to itself; caches with the same ``memory://name`` share what they hold, as processes
+            share a server, for as long as one of them exists.
+        clock: Says when values end.
+    """
+
+    is_atomic = True
+
+    def __init__(self, url: str = "memory://", *, clock: Clock) -> None:
+        label = url.partition("://")[2]
+        self.name = f"memory {label}".rstrip()
+        self._clock = clock
+        with _naming:
+            self._contents = (_servers.get(label) if label else None) or _Contents()
+            if label:
+                _servers[label] = self._contents
+
+    @property
+    def data(self) -> dict[str, tuple[bytes, float]]:
+        """Key → stored bytes, and when they end on the clock."""
+        return self._contents.values
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Counter → what it shows."""
+        return self._contents.counters
+
+    async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:  # noqa: ARG002
+        """Return value and counters."""
+        known = self._contents.counters
+        blob, ends = self._contents.values.get(key, (None, 0.0))
+        return Found(blob if ends > self._clock.now() else None, tuple([known.get(name) for name in counters]))
+
+    async def open(
+        self,
+        counters: Sequence[str],
+        ttl_s: float,  # noqa: ARG002 - nothing is forgotten here
+        *,
+        mode: Mode,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> tuple[int, ...]:
+        """Return the counters, starting those that are missing."""
+        held = self._contents
+        with held.lock:
+            return tuple([held.counters.setdefault(name, next(held.numbers)) for name in counters])
+
+    async def write(
+        self,
+        key: str,
+        blob: bytes,
+        ttl_s: float,
+        *,
+        counters: Sequence[str],
+        found: Found,
+        mode: Mode,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> bool:
+        """Store `blob` if the counters show what `found` saw."""
+        held = self._contents
+        with held.lock:
+            now = tuple([held.counters.get(name) for name in counters])
+            if None in now or now != found.counters:
+                return False
+            held.values[key] = blob, self._clock.now() + ttl_s
+            return True
+
+    async def drop(
+        self,
+        counters: Sequence[str],
+        keys: Sequence[str],
+        *,
+        mode: Mode,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> None:
+        """Change the counters that exist and remove the keys."""
+        held = self._contents
+        with held.lock:
+            for name in counters:
+                if name in held.counters:
+                    held.counters[name] = next(held.numbers)
+            for key in keys:
+                held.values.pop(key, None)
+
+    def probe(self) -> None:
+        """Answer."""
+
+    def close(self) -> None:
+        """Keep nothing open."""
+
+    async def aclose(self) -> None:
+        """Keep nothing open."""
