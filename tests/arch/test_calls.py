@@ -6,7 +6,11 @@ import ast
 
 from tests.arch.source import aliases, modules
 
-CLOCK = {"smw/_kernel/clock.py", "smw/testing/clock.py", "smw/testing/conformance.py"}  # the machine's, and those of tests
+CLOCK = {
+    "smw/_kernel/clock.py",
+    "smw/testing/clock.py",
+    "smw/testing/conformance.py",
+}  # the machine's, and those of tests
 BANNED = {
     **dict.fromkeys(
         (
