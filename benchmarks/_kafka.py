@@ -1,100 +1,143 @@
-"""Draining a Kafka topic of eight partitions: smw beside kafka-python alone, each checking every event's fields."""
+"""Draining a Kafka topic of eight partitions (task T3): smw beside the clients alone and FastStream.
+
+Each checks every event's fields. smw drives kafka-python, so that is the client with which it is compared.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-import statistics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks._table import Row
-from tests.services.locate import Found, locate
-from tests.services.server import launch
-from tests.services.specs import SPECS
+from benchmarks import _faststream as fast
+from benchmarks._events import Clocked, Event, event, key
+from benchmarks._peers import optional
+from benchmarks._table import Row, compared, in_turns
+from smw import pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+confluent, aiokafka = optional("confluent_kafka"), optional("aiokafka")
+
 PARTITIONS = 8
 PAGE = 500
+TOPIC = "bench"
+TASK = "drain a Kafka topic"
+BARE = f"kafka-python + crc32c, poll({PAGE}), one commit"
+CONFLUENT = f"confluent-kafka, consume({PAGE}), one commit"
+AIOKAFKA = f"aiokafka, getmany({PAGE}), one commit"
+OURS = "smw over kafka-python, at least once, order per key"
 groups = itertools.count()
 
 
-def fill(url: str, topic: str, event: Callable[[int], bytes], count: int) -> None:
+def fill(url: str, count: int) -> None:
     """Make a topic and write the events, keyed by their users."""
     from kafka import KafkaAdminClient, KafkaProducer
 
     admin = KafkaAdminClient(bootstrap_servers=url)
-    admin.create_topics({topic: {"num_partitions": PARTITIONS}})
+    admin.create_topics({TOPIC: {"num_partitions": PARTITIONS}})
     admin.close()
     producer = KafkaProducer(bootstrap_servers=url, linger_ms=20, batch_size=2**16)
     for number in range(count):
-        producer.send(topic, event(number), key=str(number * 7919 % 10007).encode())
+        producer.send(TOPIC, event(number), key=key(number).encode())
     producer.flush()
     producer.close()
 
 
-def bare(url: str, topic: str, model: Any, clock: Any, count: int) -> float:
+def bare(url: str, count: int) -> float:
     """Drain with kafka-python alone: a commit at the end, no retry, no order, no dead letter."""
     from kafka import KafkaConsumer
 
     consumer = KafkaConsumer(
-        topic,
+        TOPIC,
         bootstrap_servers=url,
         group_id=f"bare{next(groups)}",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
     )
+    clock = Clocked(count)
     done = 0
     while done < count:
         for records in consumer.poll(timeout_ms=1000, max_records=PAGE).values():
             for record in records:
-                model.model_validate_json(record.value)
+                Event.model_validate_json(record.value)
                 clock.tick()
             done += len(records)
     consumer.commit()
     consumer.close()
-    return float(clock.rate)
+    return clock.rate
 
 
-async def served(url: str, topic: str, model: Any, clocked: Any, count: int) -> float:
+def by_confluent(url: str, count: int) -> float:
+    """Drain with confluent-kafka alone."""
+    options = {"bootstrap.servers": url, "group.id": f"confluent{next(groups)}", "enable.auto.commit": False}
+    consumer = confluent.Consumer(options | {"auto.offset.reset": "earliest"})
+    consumer.subscribe([TOPIC])
+    clock = Clocked(count)
+    done = 0
+    while done < count:
+        for record in consumer.consume(PAGE, 1.0):
+            if record.error() is None:
+                Event.model_validate_json(record.value())
+                clock.tick()
+                done += 1
+    consumer.commit(asynchronous=False)
+    consumer.close()
+    return clock.rate
+
+
+async def by_aiokafka(url: str, count: int) -> float:
+    """Drain with aiokafka alone."""
+    consumer = aiokafka.AIOKafkaConsumer(
+        TOPIC,
+        bootstrap_servers=url,
+        group_id=f"aiokafka{next(groups)}",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    clock = Clocked(count)
+    done = 0
+    while done < count:
+        for records in (await consumer.getmany(timeout_ms=1000, max_records=PAGE)).values():
+            for record in records:
+                Event.model_validate_json(record.value)
+                clock.tick()
+            done += len(records)
+    await consumer.commit()
+    await consumer.stop()
+    return clock.rate
+
+
+async def served(url: str, count: int) -> float:
     """Drain with a served handler."""
-    from smw import pipeline
-
     own = pipeline.Pipeline(kafka_brokers=url)
-    clock = clocked(count, lambda: own.stop(topic))
+    clock = Clocked(count, lambda: own.stop(TOPIC))
 
-    async def handle(_event: Any) -> None:
+    @own.stream_process(TOPIC, group=f"smw{next(groups)}")
+    async def handle(_event: Event) -> None:
         clock.tick()
 
-    handle.__annotations__["_event"] = model
-    own.stream_process(topic, group=f"smw{next(groups)}")(handle)
-    await own.serve(topic)
+    await own.serve(TOPIC)
     await own.aclose()
-    return float(clock.rate)
+    return clock.rate
 
 
-def rows(event: Callable[[int], bytes], model: Any, clocked: Any, *, count: int, rounds: int) -> list[Row]:
-    """Measure on a broker of our own; without one there is nothing to measure."""
-    import asyncio
-
-    found = locate(SPECS["kafka"], fetch=False)
-    if not isinstance(found, Found):
-        return []
-    server = launch(SPECS["kafka"], found)
-    try:
-        fill(server.url, "bench", event, count)
-        pairs = [
-            (
-                bare(server.url, "bench", model, clocked(count, lambda: None), count),
-                asyncio.run(served(server.url, "bench", model, clocked, count)),
-            )
-            for _ in range(rounds)
-        ]
-    finally:
-        server.close()
-    theirs, ours = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-    task = "drain a Kafka topic"
-    return [
-        Row(task, f"kafka-python + crc32c, poll({PAGE}), one commit", theirs, "records/s"),
-        Row(task, "smw, at least once, order per key", ours, "records/s", ours / theirs, ">= 0.36"),
-    ]
+def rows(url: str, *, count: int, rounds: int) -> list[Row]:
+    """Measure all in turn; FastStream, being slower, drains a tenth, or all of it in batches."""
+    fill(url, count)
+    few = {fast.BATCH: count}
+    systems: dict[str, Callable[[], float] | None] = {
+        BARE: lambda: bare(url, count),
+        CONFLUENT: confluent and (lambda: by_confluent(url, count)),
+        AIOKAFKA: aiokafka and (lambda: asyncio.run(by_aiokafka(url, count))),
+        **fast.ways(
+            fast.faststream_kafka,
+            (fast.DEFAULT, fast.AT_LEAST_ONCE, fast.BATCH),
+            lambda way: asyncio.run(fast.from_kafka(url, TOPIC, few.get(way, count // 10), way)),
+        ),
+        OURS: lambda: asyncio.run(served(url, count)),
+    }
+    figures = in_turns({name: once for name, once in systems.items() if once}, rounds)
+    return compared(TASK, {name: figures.get(name) for name in systems}, "records/s", BARE, {OURS: ">= 0.36"})

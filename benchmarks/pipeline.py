@@ -1,4 +1,4 @@
-"""What delivery costs: draining a stream through a handler beside a bare client that promises less."""
+"""What delivery costs: draining a stream through a handler beside clients that promise less, and beside FastStream."""
 
 from __future__ import annotations
 
@@ -8,128 +8,18 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
-from benchmarks import _kafka
-from benchmarks._table import Row
+from benchmarks import _kafka, _redis_drain
+from benchmarks._events import STREAM, Clocked, Event, event, key
+from benchmarks._peers import serving
+from benchmarks._table import Row, absent
 from smw import pipeline
 from smw.pipeline.ports import Entry
-from tests.services.locate import Found, locate
-from tests.services.server import launch
-from tests.services.specs import SPECS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 NAME = "pipeline"
-KINDS = ("play", "skip", "like", "save", "share")
-STREAM = "bench_events"
 PAGE = 100
-
-
-class Event(BaseModel):
-    """What happened in a music service."""
-
-    event_id: str
-    user_id: int
-    kind: str
-    track_id: int
-    ms_played: int
-    at: str
-    country: str
-    t0: float
-
-
-def event(number: int) -> bytes:
-    """Return one event as JSON."""
-    fields = {
-        "event_id": f"e{number:09d}",
-        "user_id": number * 7919 % 10007,
-        "kind": KINDS[number % 5],
-        "track_id": number * 31 % 5000,
-        "ms_played": number * 37 % 240000,
-        "at": "2026-01-01T00:00:00Z",
-        "country": "FR",
-        "t0": 0.0,
-    }
-    return json.dumps(fields, separators=(",", ":")).encode()
-
-
-class Clocked:
-    """A handler's clock: from the first call to the last, then `last` is called."""
-
-    def __init__(self, count: int, last: Callable[[], None]) -> None:
-        self._count, self._last = count, last
-        self._calls, self._started = 0, 0.0
-        self.rate = 0.0
-
-    def tick(self) -> None:
-        """Count one call."""
-        if not self._calls:
-            self._started = time.perf_counter()
-        self._calls += 1
-        if self._calls == self._count:
-            self.rate = self._count / (time.perf_counter() - self._started)
-            self._last()
-
-
-async def fill(url: str, count: int) -> Any:
-    """Write the events and return a client."""
-    import redis.asyncio
-
-    client = redis.asyncio.Redis.from_url(url)
-    await client.delete(STREAM)
-    await client.xgroup_create(STREAM, "bare", id="0", mkstream=True)
-    async with client.pipeline(transaction=False) as many:
-        for number in range(count):
-            many.xadd(STREAM, {"value": event(number), "key": str(number * 7919 % 10007)})
-        await many.execute()
-    return client
-
-
-async def bare_redis(url: str, count: int) -> float:
-    """Drain with redis-py alone: one page, one acknowledgement, no retry, no order, no dead letter."""
-    client = await fill(url, count)
-    clock = Clocked(count, lambda: None)
-
-    async def handle(_event: Event) -> None:
-        clock.tick()
-
-    done = 0
-    while done < count:
-        answer = await client.xreadgroup("bare", "c", {STREAM: ">"}, count=PAGE)
-        ids = []
-        for position, fields in answer[0][1]:
-            await handle(Event.model_validate_json(fields[b"value"]))
-            ids.append(position)
-        await client.xack(STREAM, "bare", *ids)
-        done += len(ids)
-    await client.aclose()
-    return clock.rate
-
-
-async def smw_drain(options: dict[str, Any], prepare: Callable[[Any], Coroutine[Any, Any, None]], count: int) -> float:
-    """Drain with a served handler."""
-    served = pipeline.Pipeline(options)
-    clock = Clocked(count, lambda: served.stop(STREAM))
-
-    @served.stream_process(STREAM)
-    async def handle(_event: Event) -> None:
-        clock.tick()
-
-    await prepare(served)
-    await served.serve(STREAM)
-    await served.aclose()
-    return clock.rate
-
-
-async def smw_redis(url: str, count: int) -> float:
-    """Drain the Redis Stream."""
-
-    async def prepare(_served: Any) -> None:
-        await (await fill(url, count)).aclose()
-
-    return await smw_drain({"redis_url": url}, prepare, count)
 
 
 async def bare_queue(count: int) -> float:
@@ -137,7 +27,7 @@ async def bare_queue(count: int) -> float:
     queue: asyncio.Queue[bytes] = asyncio.Queue()
     for number in range(count):
         queue.put_nowait(event(number))
-    clock = Clocked(count, lambda: None)
+    clock = Clocked(count)
 
     async def handle(_event: Event) -> None:
         clock.tick()
@@ -149,12 +39,18 @@ async def bare_queue(count: int) -> float:
 
 async def smw_memory(count: int) -> float:
     """Drain the in-memory stream, by the keys of the events' users."""
+    served = pipeline.Pipeline(stream_buffer_size=count)
+    clock = Clocked(count, lambda: served.stop(STREAM))
 
-    async def prepare(served: Any) -> None:
-        writer = served._sources.writer(STREAM, None)  # noqa: SLF001 - filling is not what is measured
-        await writer.append([Entry(event(number), str(number * 7919 % 10007)) for number in range(count)])
+    @served.stream_process(STREAM)
+    async def handle(_event: Event) -> None:
+        clock.tick()
 
-    return await smw_drain({"stream_buffer_size": count}, prepare, count)
+    writer = served._sources.writer(STREAM, None)  # noqa: SLF001 - filling is not what is measured
+    await writer.append([Entry(event(number), key(number)) for number in range(count)])
+    await served.serve(STREAM)
+    await served.aclose()
+    return clock.rate
 
 
 async def waiting(count: int, keys: int) -> tuple[float, int]:
@@ -182,7 +78,11 @@ async def waiting(count: int, keys: int) -> tuple[float, int]:
 
 async def paced(url: str, count: int, receive: Callable[[Any, list[float]], Coroutine[Any, Any, None]]) -> float:
     """Send 500 records a second and return the median milliseconds until the handler has one."""
-    client = await fill(url, 0)
+    import redis.asyncio
+
+    client = redis.asyncio.Redis.from_url(url)
+    await client.delete(STREAM)
+    await client.xgroup_create(STREAM, "bare", id="0", mkstream=True)
     late: list[float] = []
     receiving = asyncio.create_task(receive(client, late))
     await asyncio.sleep(0.2)
@@ -229,9 +129,8 @@ def median(rounds: int, once: Callable[[], Coroutine[Any, Any, float]]) -> float
     return statistics.median(asyncio.run(once()) for _ in range(rounds))
 
 
-def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every benchmark so
-    """Measure; rows about a server that cannot be had are left out."""
-    count, rounds = (2_000, 1) if quick else (20_000, 3)
+def in_memory(count: int, rounds: int) -> list[Row]:
+    """Measure what needs no server."""
     bare = median(rounds, lambda: bare_queue(count))
     ours = median(rounds, lambda: smw_memory(count))
     rows = [
@@ -244,22 +143,33 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
         task = f"handlers wait 1-9 ms, {keys} keys"
         rows.append(Row(task, "smw", rate, "records/s", None, target))
         rows.append(Row(task, "smw, out of order", disorder, "records", None, "<= 0 records"))
-    rows += _kafka.rows(event, Event, Clocked, count=2 * count, rounds=rounds)
-    found = locate(SPECS["redis"], fetch=False)
-    if not isinstance(found, Found):
-        return rows
-    server = launch(SPECS["redis"], found)
+    return rows
+
+
+def latency(url: str, sent: int) -> list[Row]:
+    """Measure how soon a handler has a record (task T2)."""
+    bare_ms = asyncio.run(paced(url, sent, bare_receive))
+    ours_ms = asyncio.run(paced(url, sent, smw_receive(url)))
+    task = "from XADD to the handler, 500/s"
+    return [
+        Row(task, "redis-py", bare_ms, "ms"),
+        Row(task, "smw", ours_ms, "ms", ours_ms / bare_ms, "<= 0.4 ms"),
+    ]
+
+
+def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every benchmark so
+    """Measure; a task whose server cannot be had is listed."""
+    count, rounds = (2_000, 1) if quick else (20_000, 3)
+    rows = in_memory(count, rounds)
     try:
-        bare = median(rounds, lambda: bare_redis(server.url, count))
-        ours = median(rounds, lambda: smw_redis(server.url, count))
-        sent = count // 20
-        bare_ms = asyncio.run(paced(server.url, sent, bare_receive))
-        ours_ms = asyncio.run(paced(server.url, sent, smw_receive(server.url)))
-    finally:
-        server.close()
-    task = "drain a Redis Stream"
-    rows.append(Row(task, "redis-py, COUNT 100, one XACK a page", bare, "records/s"))
-    rows.append(Row(task, "smw, at least once, order per key", ours, "records/s", ours / bare, ">= 0.58"))
-    rows.append(Row("from XADD to the handler, 500/s", "redis-py", bare_ms, "ms"))
-    rows.append(Row("from XADD to the handler, 500/s", "smw", ours_ms, "ms", ours_ms / bare_ms, "<= 0.4 ms"))
+        with serving("redis") as place:
+            rows += _redis_drain.rows(place.url, count=count, rounds=rounds)
+            rows += latency(place.url, count // 20)
+    except ImportError as error:
+        rows.append(absent(_redis_drain.TASK, "everybody", str(error)))
+    try:
+        with serving("kafka") as place:
+            rows += _kafka.rows(place.url, count=2 * count, rounds=rounds)
+    except ImportError as error:
+        rows.append(absent(_kafka.TASK, "everybody", str(error)))
     return rows
