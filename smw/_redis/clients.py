@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from smw._redis.address import Address, parse, shown
 from smw.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
-__all__ = ["awaiting", "blocking", "kind_of_failure", "shown"]
+__all__ = ["awaiting", "blocking"]
+
+_SENTINEL_S = 0.05
+"""Most that one Sentinel may take where the caller sets no time-out, so that the next can still be asked."""
 
 
 def _options(timeout_s: float | None, connect_s: float | None, most: int, retry: Any) -> dict[str, Any]:
@@ -31,21 +34,36 @@ def _options(timeout_s: float | None, connect_s: float | None, most: int, retry:
     }
 
 
+def _parsed(url: str) -> Address:
+    try:
+        return parse(url)
+    except ValueError as error:
+        raise _refused(url, error) from None
+
+
+def _refused(url: str, error: ValueError) -> ConfigError:
+    text = str(error).replace(url, shown(url))
+    return ConfigError("SMW-S103", f"the Redis URL {shown(url)} is refused: {text}", fix="redis://host:6379/0")
+
+
 def blocking(
     url: str, *, timeout_s: float, connect_s: float | None = None, max_connections: int = 64, whole: bool = False
 ) -> redis.Redis:
     """Return a client for blocking code; opens no connection yet.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``, with options as redis-py takes them.
-        timeout_s: Most that one read, one write or the wait for a free connection may take.
+        url: ``redis://``, ``rediss://`` or ``unix://``, with options as redis-py takes them; ``redis+sentinel://``
+            leads to the master, wherever it is when a connection is made; ``redis+cluster://`` to any of its nodes,
+            which is right for what all nodes do alike, such as publishing.
+        timeout_s: Most that one read, one write or the wait for a free connection may take. Asking the Sentinels may
+            take as long again.
         connect_s: Most that connecting may take; `timeout_s` when not given.
         max_connections: Connections at a time; a caller beyond waits `timeout_s`, then fails.
         whole: Let `timeout_s` bound the whole exchange, also against a server that drips its reply (plain TCP only).
 
     Raises:
         MissingExtra: redis-py is not installed.
-        ConfigError: redis-py refuses the URL.
+        ConfigError: The URL is refused.
     """
     try:
         import redis
@@ -53,19 +71,33 @@ def blocking(
         from redis.retry import Retry
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
+    address = _parsed(url)
     options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
-    if whole and url.startswith("redis:"):  # a class given here takes the place of those for TLS and Unix sockets
-        options["connection_class"] = _whole_connection()
-    if url.startswith("rediss:"):
+    if url.startswith("rediss"):
         from redis._parsers import _RESP2Parser
 
         # With hiredis a new connection counts as unclean while the session tickets of TLS 1.3 wait to be read, and is
         # refused; this parser looks at what is behind the encryption.
         options["parser_class"] = _RESP2Parser
+    if address.kind != "server":
+        from smw._redis import managed
+
+        sentinels = [
+            blocking(address.sentinel(*host), timeout_s=timeout_s / 2, max_connections=max_connections)
+            for host in (address.hosts if address.kind == "sentinel" else ())
+        ]
+        options |= managed.blocking_options(address, sentinels, url, timeout_s=timeout_s, whole=whole)
+        url = address.server(*address.hosts[0])
+    elif whole and url.startswith("redis:"):  # a class given here takes the place of those for TLS and Unix sockets
+        from smw._redis.whole import whole_exchange
+
+        options["connection_class"] = whole_exchange(redis.Connection)
     try:
         pool = redis.BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise _refused(url, error) from None
+    if address.kind != "server":
+        options["connection_pool"].serve(pool)
     return redis.Redis(connection_pool=pool)
 
 
@@ -75,7 +107,7 @@ def awaiting(
     """Return a client for coroutines; it belongs to the running event loop and opens no connection yet.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``, with options as redis-py takes them.
+        url: As for `blocking`.
         timeout_s: Most that one read, one write or the wait for a free connection may take; None leaves deadlines to
             the caller (``asyncio.timeout``), which is cheaper and cuts the connection off just the same.
         connect_s: Most that connecting may take; `timeout_s` when not given.
@@ -83,7 +115,7 @@ def awaiting(
 
     Raises:
         MissingExtra: redis-py is not installed.
-        ConfigError: redis-py refuses the URL.
+        ConfigError: The URL is refused.
     """
     try:
         import redis.asyncio
@@ -91,63 +123,22 @@ def awaiting(
         from redis.backoff import NoBackoff
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
+    address = _parsed(url)
     options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
+    if address.kind != "server":
+        from smw._redis import managed
+
+        wait_s = _SENTINEL_S if timeout_s is None else timeout_s / 2
+        sentinels = [
+            awaiting(address.sentinel(*host), timeout_s=wait_s, max_connections=max_connections)
+            for host in (address.hosts if address.kind == "sentinel" else ())
+        ]
+        options |= managed.awaiting_options(address, sentinels, url)
+        url = address.server(*address.hosts[0])
     try:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise _refused(url, error) from None
+    if address.kind != "server":
+        options["connection_pool"].serve(pool)
     return redis.asyncio.Redis(connection_pool=pool)
-
-
-def _whole_connection() -> type[Any]:
-    import redis
-
-    from smw._kernel import deadline
-
-    class Connection(redis.Connection):
-        def _connect(self) -> Any:
-            connect: Any = super()._connect  # untyped in redis-py
-            return deadline.over(connect())
-
-    return Connection
-
-
-def shown(url: str) -> str:
-    """Return `url` without credentials and options, for logs, errors and health reports."""
-    parts = urlsplit(url)
-    where = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{where}{parts.path}"
-
-
-def _refused(url: str, error: ValueError) -> ConfigError:
-    text = str(error).replace(url, shown(url))
-    return ConfigError("SMW-S103", f"the Redis URL {shown(url)} is refused: {text}", fix="redis://host:6379/0")
-
-
-def kind_of_failure(error: BaseException) -> tuple[str, bool]:
-    """Sort a failure of redis-py into a short constant, and tell whether trying again is useless.
-
-    Returns:
-        (``timeout`` | ``auth`` | ``readonly`` | ``full`` | ``loading`` | ``busy`` | ``protocol`` | ``refused`` |
-        ``answer`` | ``connection``, permanent).
-    """
-    import redis.exceptions as known
-
-    kinds: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
-        ((known.AuthenticationError, known.NoPermissionError), "auth"),
-        ((known.TimeoutError, TimeoutError), "timeout"),
-        (known.ReadOnlyError, "readonly"),
-        (known.OutOfMemoryError, "full"),
-        (known.BusyLoadingError, "loading"),
-        (known.MaxConnectionsError, "busy"),
-        (known.InvalidResponse, "protocol"),
-        ((known.ConnectionError, OSError), "connection"),
-        (known.ResponseError, "answer"),
-    )
-    kind = next((name for types, name in kinds if isinstance(error, types)), "protocol")
-    if kind == "connection" and "refused" in str(error).lower():
-        kind = "refused"
-    text = str(error)
-    if kind == "answer" and text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-        kind = "auth"
-    return kind, kind == "auth"
