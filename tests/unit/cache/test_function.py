@@ -194,7 +194,7 @@ def test_instance_may_keep_many_keys(cache):
         one.load(number)
     stack = service.load.__smw_stack__
     function = stack.advices[0].function(stack.target)
-    assert len(function._members[id(one)][1]) < 2500
+    assert len(function._members.held[id(one)][1]) < 2500
 
 
 class Identified(Plain):

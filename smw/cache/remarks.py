@@ -1,0 +1,60 @@
+"""Says of one function what is not cached as asked: each call is counted, each reason logged once; decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from smw._kernel.signals import CacheUncached
+
+if TYPE_CHECKING:
+    from smw._kernel.signals import Bus
+    from smw.cache.stats import Stats
+
+__all__ = ["Remarks", "remedy"]
+
+_log = logging.getLogger("smw.cache")
+_REMEDIES = {
+    "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
+    "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
+    "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
+    "instance-without-weakref": "add __weakref__ to the class's __slots__ or pass key=",
+}
+_REMEDY = "pass key= or give the type a __cache_key__(self) method"
+
+
+def remedy(reason: str) -> str:
+    """Return what to do about `reason`."""
+    return _REMEDIES.get(reason, _REMEDY)
+
+
+class Remarks:
+    """What is said of one function.
+
+    Args:
+        name: ``module:qualname``.
+        stats: Where uncached calls are counted.
+        bus: Where they are sent.
+    """
+
+    def __init__(self, name: str, stats: Stats, bus: Bus) -> None:
+        self._name = name
+        self._stats = stats
+        self._bus = bus
+        self._said: set[str] = set()
+
+    def knows(self, reason: str) -> bool:
+        """Tell whether `reason` was said before."""
+        return reason in self._said
+
+    def uncached(self, reason: str, what: str) -> None:
+        """Count a call or a result that could not be cached."""
+        self._stats.others["none", "uncached"] += 1
+        self._bus.send(CacheUncached(self._name, reason))
+        self.warn(reason, what)
+
+    def warn(self, reason: str, what: str) -> None:
+        """Log `reason` if it is the first time."""
+        if reason not in self._said:
+            self._said.add(reason)
+            _log.warning("%s is not cached as asked: %s (%s); %s", self._name, reason, what, remedy(reason))
