@@ -1,4 +1,4 @@
-"""Remembers what this process has invalidated, so that nothing loaded before can be handed out after; does no I/O."""
+"""Remembers what this process has invalidated, or heard that others have, so that nothing loaded before can be handed out after; does no I/O."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Fence"]
 
 MOST_SCOPES = 10_000
+NEVER = float("-inf")
 
 
 class Fence:
@@ -28,22 +29,30 @@ class Fence:
         self.epoch = 0
         self._raised: dict[str, tuple[int, float, float]] = {}
         self._floor = 0
-        self._floor_at = self._floor_wall = float("-inf")
+        self._floor_at = self._floor_wall = NEVER
 
-    def lift(self, scopes: Iterable[str]) -> None:
-        """Begin a new epoch of `scopes`."""
+    def lift(self, scopes: Iterable[str], *, heard: bool = False) -> None:
+        """Begin a new epoch of `scopes`.
+
+        Args:
+            scopes: Tags and keys.
+            heard: Another process has dropped them. Its clock may differ from this one's, so that nothing is judged
+                by the time at which it was made: the server knows of the drop.
+        """
         self.epoch += 1
-        mark = self.epoch, self._clock.now(), self._clock.wall()
+        now, wall, raised = self._clock.now(), self._clock.wall(), self._raised
         for scope in scopes:
-            self._raised[scope] = mark
-        if len(self._raised) > MOST_SCOPES:
+            made = (raised[scope][2] if scope in raised else NEVER) if heard else wall
+            raised[scope] = self.epoch, now, made
+        if len(raised) > MOST_SCOPES:
+            self._floor_wall = max(self._floor_wall, *[made for _, _, made in raised.values()])
+            self._raised = {}
             self.lift_all()
 
     def lift_all(self) -> None:
-        """Begin a new epoch of every scope."""
+        """Begin a new epoch of every scope: others may have dropped anything."""
         self.epoch += 1
-        self._floor, self._floor_at, self._floor_wall = self.epoch, self._clock.now(), self._clock.wall()
-        self._raised = {}
+        self._floor, self._floor_at = self.epoch, self._clock.now()
 
     def stamp(self, scopes: Iterable[str]) -> int:
         """Return the newest epoch of any of `scopes`."""
@@ -57,7 +66,7 @@ class Fence:
         return self.stamp(scopes) <= epoch
 
     def lifted_within(self, scopes: Iterable[str], seconds: float) -> bool:
-        """Tell whether any of `scopes` was invalidated in the last `seconds`."""
+        """Tell whether any of `scopes` was invalidated in the last `seconds`, here or elsewhere as far as heard."""
         since = self._clock.now() - seconds
         raised = self._raised
         return self._floor_at > since or any(raised[scope][1] > since for scope in scopes if scope in raised)

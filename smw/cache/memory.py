@@ -36,10 +36,11 @@ class Entry:
         expires: When its time to live ends; `deadline` never lies beyond it.
         scopes: Tags and the key text under which it can be dropped.
         ticket: What the remote levels said when it was stored, to ask them whether it still stands.
+        asked: When the question was asked to which `ticket` is the newest answer; minus infinity without one.
     """
 
     __slots__ = (
-        "alive", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "thaw", "ticket", "touched",
+        "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "thaw", "ticket", "touched",
         "value",
     )  # fmt: skip
 
@@ -53,6 +54,7 @@ class Entry:
         size: int,
         scopes: tuple[str, ...] = (),
         ticket: Any = None,
+        asked: float = float("-inf"),
     ) -> None:
         self.value = value
         self.thaw = thaw
@@ -62,6 +64,7 @@ class Entry:
         self.bytes = size + ENTRY_BYTES
         self.scopes = scopes
         self.ticket = ticket
+        self.asked = asked
         self.home: Table = {}
         self.key: Hashable = None
         self.alive = False
@@ -109,7 +112,7 @@ class Memory:
         """Store `entry` as ``home[key]``.
 
         Args:
-            entry: A new entry; it is never changed again except for `deadline` and `touched`.
+            entry: A new entry; it is never changed again except for `deadline`, `asked` and `touched`.
             home: The table in which it is looked up.
             key: Its key there.
             stands: Asked under the lock; False means that it was invalidated meanwhile.

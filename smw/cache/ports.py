@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Mode
 
-__all__ = ["Counters", "Found", "Store", "StoreFailedError", "Versions"]
+__all__ = ["Counters", "Ear", "Found", "Pulse", "Speaker", "Store", "StoreFailedError", "Versions"]
 
 
 class StoreFailedError(Exception):
@@ -56,6 +56,48 @@ class Found(NamedTuple):
     blob: bytes | None
     counters: Counters
     token: object = None
+
+
+class Pulse(NamedTuple):
+    """What a server says of itself and of the messages that it has sent.
+
+    Attributes:
+        number: Of the newest message.
+        reign: Its own mark, another one after a restart and after a fail-over; empty where it does not tell.
+        is_master: Whether it takes writes of its own.
+    """
+
+    number: int
+    reign: str
+    is_master: bool
+
+
+class Ear(Protocol):
+    """A connection over which a server tells what others have dropped."""
+
+    def hear(self, timeout_s: float) -> tuple[str, bytes] | None:
+        """Return the next channel and message, or None when none has come in time; blocks.
+
+        Raises:
+            Exception: The connection is lost.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection, from any thread: whoever is waiting returns or fails at once."""
+        ...
+
+
+class Speaker(Protocol):
+    """What a server offers beside `Store` when it tells every process what each of them drops."""
+
+    def listen(self, channels: Sequence[str]) -> Ear:
+        """Return a connection to which all that is sent to `channels` from now on is told; blocks."""
+        ...
+
+    async def pulse(self, *, mode: Mode, timeout_s: float) -> Pulse:
+        """Return the server's present state, having seen to it that nothing old outlives a change of its reign."""
+        ...
 
 
 class Store(Protocol):
