@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from smw import plugins
 from smw.errors import ConfigError, nearest
 
 __all__ = [
@@ -25,11 +26,13 @@ __all__ = [
     "SecuritySettings",
     "WebSettings",
     "build",
+    "is_redis",
     "masked",
 ]
 
 Profile = Literal["development", "testing", "production"]
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
+_LOCAL_SCHEME = "memory"
 _KEY_BYTES = 32
 FRAMEWORKS = ("GDPR", "SOX", "HIPAA", "PCI")  # the security part has the same, where no pydantic may be loaded
 
@@ -50,6 +53,41 @@ def _redis_url(value: object) -> object:
         msg = f"unknown scheme {scheme!r}; known: redis://, rediss://, unix://.{hint}"
         raise ValueError(msg)
     return url
+
+
+def is_redis(url: str) -> bool:
+    """Tell whether a URL that was accepted names a Redis, rather than the server of a plug-in."""
+    return urlsplit(url).scheme in _REDIS_SCHEMES
+
+
+def _store_url(value: object) -> object:
+    """Take the URL of a Redis, of the server within the process, or of an installed plug-in."""
+    scheme = urlsplit(value).scheme if isinstance(value, str) and "://" in value else ""
+    if not scheme or scheme in _REDIS_SCHEMES:
+        return _redis_url(value)
+    installed = plugins.names(plugins.STORES)
+    if scheme != _LOCAL_SCHEME and scheme not in installed:
+        ours = (*_REDIS_SCHEMES, _LOCAL_SCHEME)
+        known = ", ".join(f"{name}://" for name in ours)
+        theirs = f"; installed: {', '.join(f'{name}://' for name in installed)}" if installed else ""
+        msg = f"unknown scheme {scheme!r}; known: {known}{theirs}.{nearest(scheme, (*ours, *installed))}"
+        raise ValueError(msg)
+    return value
+
+
+def _stores(value: object) -> object:
+    """Take servers as host:port, and those of installed plug-ins as URLs."""
+    items = _comma_list(value)
+    if not isinstance(items, tuple):
+        return items
+    urls = [item for item in items if "://" in str(item)]
+    _host_port(tuple(item for item in items if item not in urls))
+    for url in urls:
+        if urlsplit(str(url)).scheme in _REDIS_SCHEMES:
+            msg = f"{masked(url)!r} is no server of L3; host:port names a memcached"
+            raise ValueError(msg)
+        _store_url(url)
+    return items
 
 
 def _host_port(value: object) -> object:
@@ -99,6 +137,8 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Frameworks = Annotated[tuple[str, ...], BeforeValidator(_frameworks)]
 Servers = Annotated[tuple[str, ...], BeforeValidator(_host_port)]
 RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
+StoreUrl = Annotated[str, BeforeValidator(_store_url)]
+Stores = Annotated[tuple[str, ...], BeforeValidator(_stores)]
 Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
 
 
@@ -137,8 +177,10 @@ class CacheSettings(PartSettings):
 
     l1_size: int = _setting(1000, "CACHE_L1_SIZE", "entries kept in memory", ge=0)
     l1_bytes: int = _setting(64 * 2**20, "CACHE_L1_BYTES", "estimated bytes kept in memory", ge=0)
-    l2_host: RedisUrl | None = _setting(None, "CACHE_L2_URL", "Redis URL; unset: no L2", secret=True, alias="l2_url")
-    l3_servers: Servers = _setting((), "CACHE_L3_SERVERS", "memcached servers, host:port")
+    l2_host: StoreUrl | None = _setting(
+        None, "CACHE_L2_URL", "Redis URL, or a plug-in's; unset: no L2", secret=True, alias="l2_url"
+    )
+    l3_servers: Stores = _setting((), "CACHE_L3_SERVERS", "memcached servers, host:port, or URLs of a plug-in")
     compression: bool = _setting(default=True, env="CACHE_COMPRESSION", about="compress stored values from 1 KB on")
     encryption: bool | None = _setting(None, "CACHE_ENCRYPTION", "AES-256-GCM; unset: on where keys exist")
     encryption_keys: Keys = _setting({}, "CACHE_ENCRYPTION_KEYS", "id:base64,...; the first one seals", secret=True)

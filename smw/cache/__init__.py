@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for
     from smw.cache.part import Cache
+    from smw.cache.ports import Found, Store, StoreFailedError
     from smw.cache.region import Region
     from smw.cache.stats import CacheInfo
 
 __all__ = [
     "Cache",
     "CacheInfo",
+    "Found",
     "Region",
+    "Store",
+    "StoreFailedError",
     "cached",
     "drop",
     "drop_sync",
@@ -27,7 +31,10 @@ if not TYPE_CHECKING:
     _NAMES = {
         "Cache": "part",
         "CacheInfo": "stats",
+        "Found": "ports",
         "Region": "region",
+        "Store": "ports",
+        "StoreFailedError": "ports",
         "cached": "api",
         "drop": "api",
         "drop_sync": "api",

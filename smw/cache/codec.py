@@ -11,6 +11,7 @@ from uuid import UUID
 import msgpack
 
 from smw.cache.copies import Survey, survey
+from smw.cache.plugged import codec_named, codec_of
 from smw.cache.typed import Classes
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ RAW, MSGPACK, PICKLE = 0, 1, 2
 
 # These pass msgpack as something else than what they are, so they must not reach it.
 _TREACHEROUS = frozenset({bytearray, memoryview, msgpack.Timestamp, msgpack.ExtType})
-_OBJECT, _BIG_INT, _COMPLEX = 20, 10, 11
+_OBJECT, _PLUGGED, _BIG_INT, _COMPLEX = 20, 21, 10, 11
 
 
 class UnstorableError(Exception):
@@ -143,9 +144,13 @@ class Codec:
             code, take, _ = known
             return msgpack.ExtType(code, self._pack(take(value), _EMPTY))
         taken = self._classes.take(value)
-        if taken is None:
+        if taken is not None:
+            return msgpack.ExtType(_OBJECT, self._pack(list(taken), survey(taken[2])))
+        plugged = codec_of(type(value))
+        payload = None if plugged is None else plugged[1].pack(value)
+        if plugged is None or not isinstance(payload, bytes):
             raise UnstorableError("unstorable-result", type(value).__name__)
-        return msgpack.ExtType(_OBJECT, self._pack(list(taken), survey(taken[2])))
+        return msgpack.ExtType(_PLUGGED, self._pack([plugged[0], payload], _EMPTY))
 
     def unpack(self, encoding: int, payload: bytes) -> Any:
         """Return the value of a payload.
@@ -175,6 +180,12 @@ class Codec:
         parts = self._unpack(data)
         if code == _OBJECT:
             return self._classes.make(*parts)
+        if code == _PLUGGED:
+            name, payload = parts
+            codec = codec_named(name)
+            if codec is None:
+                raise LookupError(name)
+            return codec.unpack(payload)
         return _BACK[code](parts)
 
     @staticmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from smw.cache.envelope import Envelope
 from smw.cache.level import Level
 from smw.cache.names import Names
+from smw.cache.plugged import store_at
 from smw.cache.remote import Remote, Tier
 from smw.errors import ConfigError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.host import Host
     from smw.cache.fence import Fence
+    from smw.cache.ports import Store
     from smw.settings import CacheSettings
 
 __all__ = ["envelope_of", "names_of", "names_within", "remote_of"]
@@ -108,9 +110,7 @@ def remote_of(settings: CacheSettings, host: Host, *, fence: Fence, envelope: En
     timeout_s = settings.budget_ms / 1000 / max(1, count)
     tiers: list[Tier] = []
     if settings.l2_host:
-        from smw.cache.redis import RedisStore
-
-        store = RedisStore(settings.l2_host, timeout_s=timeout_s)
+        store = store_at(settings.l2_host, host, timeout_s=timeout_s) or _redis(settings.l2_host, timeout_s)
         level = Level("l2", store, host, timeout_s=timeout_s, everything=everything)
         tiers.append(Tier("l2", (level,), lambda _key: level))
     if settings.l3_servers:
@@ -120,18 +120,28 @@ def remote_of(settings: CacheSettings, host: Host, *, fence: Fence, envelope: En
     return Remote(tiers, envelope=envelope, fence=fence, clock=host.clock, caps_s=given)
 
 
-def _memcached(settings: CacheSettings, host: Host, timeout_s: float, everything: str) -> Tier:
-    from smw.cache.memcached import MemcachedStore, spread
+def _redis(url: str, timeout_s: float) -> Store:
+    from smw.cache.redis import RedisStore
 
+    return RedisStore(url, timeout_s=timeout_s)
+
+
+def _memcached(settings: CacheSettings, host: Host, timeout_s: float, everything: str) -> Tier:
     levels = {}
     for server in settings.l3_servers:
-        store = MemcachedStore(server, timeout_s=timeout_s, clock=host.clock, entropy=host.entropy)
+        store = store_at(server, host, timeout_s=timeout_s)
+        if store is None:
+            from smw.cache.memcached import MemcachedStore
+
+            store = MemcachedStore(server, timeout_s=timeout_s, clock=host.clock, entropy=host.entropy)
         levels[server] = Level("l3", store, host, timeout_s=timeout_s, everything=everything)
     of: Callable[[str], Level]
     if len(levels) == 1:
         only = next(iter(levels.values()))
         of = lambda _key: only  # noqa: E731
     else:
+        from smw.cache.memcached import spread
+
         pick = spread(tuple(levels))
         of = lambda key: levels[pick(key)]  # noqa: E731
     return Tier("l3", tuple(levels.values()), of)
