@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from smw.cache.memory import Memory, Table
     from smw.cache.remote import Remote, Sight
 
-__all__ = ["Engine", "Look", "Place"]
+__all__ = ["OF_INSTANCE", "Engine", "Look", "Place"]
+
+OF_INSTANCE = "i:"
+"""Begins what stands for the key of a result that belongs to an instance; no full key begins so."""
 
 
 class Place(NamedTuple):
@@ -32,7 +35,7 @@ class Place(NamedTuple):
         key: Key within it.
         text: Full key for servers and for dropping; None keeps it off the servers.
         tags: Names of the counters of its tags, that of everything first.
-        scopes: All under which it can be dropped.
+        scopes: All under which it can be dropped, its own first.
     """
 
     home: Table
@@ -40,6 +43,11 @@ class Place(NamedTuple):
     text: str | None
     tags: tuple[str, ...]
     scopes: tuple[str, ...]
+
+    @property
+    def of_instance(self) -> bool:
+        """Whether it belongs to an instance, so that nothing outside this process can name it."""
+        return self.scopes[0].startswith(OF_INSTANCE)
 
 
 class Look(NamedTuple):
