@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks._table import Row, nanoseconds
+from benchmarks._peers import optional
+from benchmarks._table import Row, absent, compared, in_turns, nanoseconds
 from smw._kernel.clock import SystemClock
 from smw.security import Principal, Security, acting
 from smw.security.limit import Limiter
@@ -20,7 +20,11 @@ from smw.security.limit import Limiter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+limits, strategies, storages = optional("limits"), optional("limits.strategies"), optional("limits.storage")
+witness_log = optional("witness_log")
+
 NAME = "security"
+WITNESS = "witness-log (Rust)"
 KEYS = [f"client-{n}" for n in range(1000)]
 RECORD = {
     "kind": "outcome",
@@ -41,13 +45,6 @@ CATALOGUE = {
     "retention_years": 7,
 }
 ADA = Principal(id="ada", roles=frozenset({"curator"}))
-
-
-def _peer(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
 
 
 def _per_second(folder: Path, run: Callable[[Path], Callable[[int], None]], count: int) -> float:
@@ -92,12 +89,11 @@ def _chain_append(place: Path) -> Callable[[int], None]:
 
 
 def _witness_append(place: Path) -> Callable[[int], None]:
-    peer = _peer("witness_log")
-    log = peer.open(str(place))
+    log = witness_log.open(str(place))
 
     def calls(count: int) -> None:
         for seq in range(count):
-            log.append_intent(peer.canonical_json(RECORD | {"seq": seq, "ts_us": time.time_ns() // 1000}))
+            log.append_intent(witness_log.canonical_json(RECORD | {"seq": seq, "ts_us": time.time_ns() // 1000}))
         log.sync()
         log.close()
 
@@ -108,8 +104,11 @@ def _appends(folder: Path, count: int) -> list[Row]:
     task = "append audit records, buffered, serialised and hashed"
     chain = _per_second(folder, _chain_append, count)
     rows = [Row(task, "JSON + SHA-256 chain, one fsync", chain, "/s")]
-    if _peer("witness_log"):
-        rows.append(Row(task, "witness-log (Rust)", _per_second(folder, _witness_append, count), "/s"))
+    if witness_log:
+        theirs = _per_second(folder, _witness_append, count)
+        rows.append(Row(task, WITNESS, theirs, "/s", theirs / chain))
+    else:
+        rows.append(absent(task, WITNESS))
     own = _per_second(folder, _smw_append, count)
     rows.append(Row(task, "smw trail, Merkle tree, group commit", own, "/s", own / chain, ">= 60000 /s"))
     return rows
@@ -162,11 +161,13 @@ def _decorated(folder: Path, number: int) -> list[Row]:
 
     rows = []
     witness = None
-    if peer := _peer("witness_log"):
-        log = peer.open(str(folder / "witness"))
-        witness = timed(peer.step(log)(load))
+    if witness_log:
+        log = witness_log.open(str(folder / "witness"))
+        witness = timed(witness_log.step(log)(load))
         log.close()
         rows.append(Row(task, "witness-log @step, no controls", witness, "us"))
+    else:
+        rows.append(absent(task, "witness-log @step, no controls"))
     part = Security(trail_dir=folder / "decorated", audit_level="LOW", mode="enforce", catalogue=CATALOGUE)
     part.trail._spool = 10**9  # noqa: SLF001 - the bound on waiting records is not what is measured
     options = {"subject": "user_id", "resource": "playlist:{playlist_id}", "keep": ("playlist_id",)}
@@ -180,32 +181,39 @@ def _decorated(folder: Path, number: int) -> list[Row]:
     return rows
 
 
-def _limits(number: int) -> list[Row]:
-    task = "rate limit, in memory, 1,000 keys"
+def _limits(number: int, rounds: int) -> list[Row]:
     limiter = Limiter(SystemClock())
 
     def own(count: int) -> None:
         for n in range(count):
             limiter.hit(KEYS[n % 1000], "100000/minute")
 
-    rows = []
-    fixed = None
-    if peer := _peer("limits"):
-        storage = _peer("limits.storage").MemoryStorage()
-        item = peer.parse("100000/minute")
-        for name, kind in (("fixed window", "FixedWindowRateLimiter"), ("moving window", "MovingWindowRateLimiter")):
-            strategy = getattr(_peer("limits.strategies"), kind)(storage)
+    def theirs(kind: str) -> Callable[[int], None]:
+        item, hit = limits.parse("100000/minute"), getattr(strategies, kind)(storages.MemoryStorage()).hit
 
-            def theirs(count: int, hit: Callable[..., bool] = strategy.hit) -> None:
-                for n in range(count):
-                    hit(item, KEYS[n % 1000])
+        def calls(count: int) -> None:
+            for n in range(count):
+                hit(item, KEYS[n % 1000])
 
-            taken = nanoseconds(theirs, number=number) / 1e3
-            fixed = fixed or taken
-            rows.append(Row(task, f"limits, {name}", taken, "us"))
-    value = nanoseconds(own, number=number) / 1e3
-    rows.append(Row(task, "smw limiter (GCRA)", value, "us", value / fixed if fixed else None, "<= 1 us"))
-    return rows
+        return calls
+
+    fixed = "limits, fixed window"
+    systems = {
+        fixed: limits and theirs("FixedWindowRateLimiter"),
+        "limits, moving window": limits and theirs("MovingWindowRateLimiter"),
+        "limits, sliding window": limits and theirs("SlidingWindowCounterRateLimiter"),
+        "smw limiter (GCRA)": own,
+    }
+    taken = in_turns(
+        {
+            name: lambda calls=calls: nanoseconds(calls, number=number, rounds=1) / 1e3
+            for name, calls in systems.items()
+            if calls
+        },
+        rounds,
+    )
+    figures = {name: taken.get(name) for name in systems}
+    return compared("rate limit, in memory, 1,000 keys", figures, "us", fixed, {"smw limiter (GCRA)": "<= 1 us"})
 
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls it so
@@ -217,5 +225,5 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls it so
             *_appends(folder, count),
             *_durable(folder, 0.2 if quick else 2.0),
             *_decorated(folder, number),
-            *_limits(number * 5),
+            *_limits(number * 5, 3 if quick else 7),
         ]
