@@ -18,6 +18,7 @@ from tests.services.plugin import (
     redis_server,
     service_factory,
 )
+from tests.services.topologies import one_cluster, redis_cluster, redis_sentinel, redis_tls
 
 # Machines are slow at times, so an example has no deadline; CI draws the same examples every time.
 settings.register_profile("smw", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
@@ -26,12 +27,16 @@ settings.load_profile("smw")
 __all__ = [
     "kafka_server",
     "memcached_server",
+    "one_cluster",
     "pytest_configure",
     "pytest_itemcollected",
     "pytest_runtest_call",
     "pytest_runtest_setup",
     "pytest_sessionfinish",
     "pytest_terminal_summary",
+    "redis_cluster",
+    "redis_sentinel",
     "redis_server",
+    "redis_tls",
     "service_factory",
 ]

@@ -18,7 +18,14 @@ from tests.services.locate import Found, Missing, allowed_missing, hide_options,
 from tests.services.server import Server, launch
 from tests.services.specs import SPECS
 
-FIXTURES = {"redis_server": "redis", "memcached_server": "memcached", "kafka_server": "kafka"}
+FIXTURES = {
+    "redis_server": "redis",
+    "redis_tls": "redis",
+    "redis_sentinel": "redis",
+    "redis_cluster": "redis",
+    "memcached_server": "memcached",
+    "kafka_server": "kafka",
+}
 
 
 @dataclass(slots=True)
@@ -42,6 +49,13 @@ def _row(config: pytest.Config, name: str) -> Row:
     if row.found is None:
         row.found = locate(SPECS[name], fetch=False)
     return row
+
+
+def found(config: pytest.Config, name: str) -> Found | Missing:
+    """Return where a kind of server comes from in this run."""
+    here = _row(config, name).found
+    assert here is not None
+    return here
 
 
 def _missing(config: pytest.Config) -> list[str]:
