@@ -100,7 +100,7 @@ class Level:
             return
         self.errors[error.kind] += 1
         if error.counts:
-            self.breaker.failed(error.kind, permanent=error.permanent)
+            self.breaker.failed(error.remedy or error.kind, permanent=error.permanent)
         elif self._now() - self._said.get(error.kind, -_SAY_EVERY_S) >= _SAY_EVERY_S:
             self._said[error.kind] = self._now()
             _log.warning("%s refused a request (%s); said once a minute", self.store.name, error.kind)

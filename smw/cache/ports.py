@@ -19,13 +19,15 @@ class StoreFailedError(Exception):
         kind: Short constant: ``timeout``, ``refused``, ``protocol``, ``auth``, ``readonly``, ``full``, ...
         permanent: Nothing will change until somebody mends a setting.
         counts: Whether it speaks against the server, rather than against this one request.
+        remedy: What is wrong and which setting mends it, where somebody has to; no secrets.
     """
 
-    def __init__(self, kind: str, *, permanent: bool = False, counts: bool = True) -> None:
+    def __init__(self, kind: str, *, permanent: bool = False, counts: bool = True, remedy: str = "") -> None:
         super().__init__(kind)
         self.kind = kind
         self.permanent = permanent
         self.counts = counts
+        self.remedy = remedy
 
 
 Counters = tuple[int | None, ...]
