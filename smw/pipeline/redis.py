@@ -277,8 +277,8 @@ class RedisStream:
     async def close(self) -> None:
         """Let others take over at once what this reader has pending, leave the group, disconnect."""
         try:
-            async with self._reaching():
-                if self._joined:
+            if self._joined:  # one that only wrote is closed by its ending loop, which takes no new generators
+                async with self._reaching():
                     await self._hand_over()
         except (Unavailable, ConfigError) as error:
             _log.warning("stream %s: left without goodbye: %s", self.name, error.what)

@@ -364,8 +364,8 @@ async def _handled(seen, accepted):
     return seen >= set(accepted)
 
 
-def test_connections_end_with_their_event_loop(redis_server, stream):
-    """One `asyncio.run` after another, without closing anything: no connection is left open."""
+def test_connections_end_with_their_event_loop(redis_server, stream, caplog):
+    """One `asyncio.run` after another, without closing anything: no connection is left open, no loop complains."""
     own, seen = pipeline.Pipeline(redis_url=redis_server.url), []
     own.stream_process(stream)(seen.append)
     for number in range(3):
@@ -373,3 +373,4 @@ def test_connections_end_with_their_event_loop(redis_server, stream):
     asyncio.run(own.serve(stream, until_empty=True))
     own.close()
     assert seen == [0, 1, 2]
+    assert [record.getMessage() for record in caplog.records] == []
