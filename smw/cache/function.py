@@ -10,12 +10,14 @@ from smw._kernel.compiler import Gear
 from smw._kernel.flight import Flights
 from smw.cache.keys import UnkeyableError
 from smw.cache.members import Members
+from smw.cache.negative import kept_exception
 from smw.cache.placing import Placing, blamed
 from smw.cache.remarks import Remarks
 from smw.cache.stats import CacheInfo, Stats
+from smw.cache.ttl import Lifetimes
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from smw._kernel.call import Call, Mode, Target
     from smw._kernel.chain import Proceed
@@ -42,10 +44,12 @@ class CachedFunction:
     def __init__(self, target: Target, options: Options, policy: Policy, engine: Engine, names: Names) -> None:
         self.target = target
         self.options = options
-        self.policy = policy
         self.stats = Stats()
         self._engine = engine
         self._remarks = Remarks(target.name, self.stats, engine.host.bus)
+        lives = Lifetimes(options, jitter=engine.jitter, entropy=engine.host.entropy, remarks=self._remarks)
+        self._lives = lives
+        self.policy = policy = policy._replace(life=lives.of)
         self._placing = Placing(target, options, policy, names, self._remarks)
         self._members = Members(engine.memory)
         self._flights = Flights()
@@ -64,6 +68,8 @@ class CachedFunction:
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
         """Answer from the levels, or call the function and keep its result."""
+        if self.options.condition is not None and not self._is_wanted(self.options.condition, call):
+            return await proceed()
         try:
             place = self.place(call)
         except UnkeyableError as error:
@@ -89,6 +95,17 @@ class CachedFunction:
         self._count(finding)
         taken, value = finding.take()
         return value if taken else await proceed()
+
+    def _is_wanted(self, condition: Callable[..., object], call: Call) -> bool:
+        """Tell whether a call uses the cache."""
+        try:
+            wanted = bool(condition(*call.args, **call.kwargs))
+        except Exception as error:  # noqa: BLE001 - the function itself may well answer
+            self._remarks.uncached("failing-condition", type(error).__name__)
+            return False
+        if not wanted:
+            self.stats.others["none", "bypass"] += 1
+        return wanted
 
     def place(self, call: Call) -> Place:
         """Return where the result of a call belongs.
@@ -122,22 +139,28 @@ class CachedFunction:
     async def _obtain(
         self, flight: Hashable, call: Call, place: Place, proceed: Proceed, *, look: Look | None, landed: int
     ) -> Finding:
-        engine, policy = self._engine, self.policy
+        engine, policy, epoch = self._engine, self.policy, self._engine.fence.epoch
         if landed != self._landed:
             look = None  # a load has ended since, perhaps of this very key
         if look is None and self._is_shared(place) and engine.fresh(place) is None:
             look = await engine.look(place, policy, call.mode)
+        sight = None
         if look is not None:
-            self._sights[flight] = look.sight
+            epoch, sight = look.epoch, look.sight
+            self._sights[flight] = sight
         try:
             finding = await engine.obtain(place, policy, proceed, call.mode, look=look)
+        except self.options.cache_exceptions as error:
+            life_s = self._lives.shortened(self.options.negative_ttl_s or 0.0)
+            engine.put(place, policy, kept_exception(error, self.stats), ttl_s=life_s, epoch=epoch, sight=sight)
+            raise
         finally:
             self._sights.pop(flight, None)
+            if place.of_instance:
+                self._members.adopt(next(iter(call.arguments.values())), place)
         self._landed += 1
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)
-        if place.scopes is place.tags:  # it has no key that could be dropped: it belongs to an instance
-            self._members.adopt(next(iter(call.arguments.values())), place)
         return finding
 
     def _count(self, finding: Finding) -> None:

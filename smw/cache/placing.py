@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.call import Call
 from smw._kernel.compiler import UNKEYED
-from smw.cache.engine import Place
+from smw.cache.engine import OF_INSTANCE, Place
 from smw.cache.identity import identity_of
 from smw.cache.keys import UnkeyableError, encode
 from smw.cache.remarks import remedy
@@ -42,7 +42,8 @@ class Placing:
     def __init__(self, target: Target, options: Options, policy: Policy, names: Names, remarks: Remarks) -> None:
         self.table: Table = {}
         self.texts: Table = {}
-        self.gear_key = target.gear_key if options.key is None and policy.in_memory else None
+        is_geared = policy.in_memory and options.key is None and options.condition is None
+        self.gear_key = target.gear_key if is_geared else None
         self._target = target
         self._options = options
         self._names = names
@@ -97,10 +98,10 @@ class Placing:
             raise UnkeyableError("instance-without-weakref", type(instance).__name__)
         if self._shares:
             self._remarks.warn("method-without-identity", type(instance).__name__)
-        if quick is not UNKEYED:
-            return Place(self.table, quick, None, tags, tags)
         rest = encode(*list(arguments.values())[1:])
-        return Place(self.texts, (id(instance), self._names.key(self._prefix + rest)), None, tags, tags)
+        own = f"{OF_INSTANCE}{id(instance):x}:{self._names.key(self._prefix + rest)}"
+        home, key = (self.texts, own) if quick is UNKEYED else (self.table, quick)
+        return Place(home, key, None, tags, (own, *tags))
 
     def _own_key(self, call: Call) -> bytes:
         assert self._options.key is not None  # noqa: S101 - for the type checker
@@ -123,7 +124,7 @@ class Placing:
         except UnkeyableError as error:
             what = f"this call of {self._target.name} has no key: {error.reason} ({blamed(call, error)})"
             raise ConfigError("SMW-C113", what, fix=remedy(error.reason)) from None
-        if place.scopes is place.tags:
+        if place.of_instance:
             what = f"{self._target.name} is a method whose class says nothing of identity"
             raise ConfigError("SMW-C113", what, fix=remedy("method-without-identity"))
         return place.scopes[0]
