@@ -18,17 +18,21 @@ class Fact:
 
     Args:
         name: Metric name, unit included (``_total``, ``_seconds``, ``_bytes``).
-        kind: ``counter`` only grows, ``gauge`` may fall.
+        kind: ``counter`` only grows, ``gauge`` may fall, ``histogram`` counts values by size.
         help: One line for people.
         labels: Pairs of label name and value; bounded values only, nothing personal.
-        value: The number.
+        value: The number; of a histogram, how many values.
+        bounds: Of a histogram: upper bounds of its buckets, ascending, without infinity.
+        cells: Of a histogram: the values of each bucket, those beyond the last bound, and the sum of all.
     """
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[tuple[str, str], ...]
     value: float
+    bounds: tuple[float, ...] = ()
+    cells: tuple[float, ...] = ()
 
 
 FactSource = Callable[[], Iterable[Fact]]

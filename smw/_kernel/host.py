@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from smw._kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from smw._kernel.facts import Facts
 from smw._kernel.signals import Bus
+from smw._kernel.spanning import Spanning
 
 __all__ = ["Host"]
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Service name, profile, clock, randomness, bus and facts, shared by the parts of one runtime.
+    """Service name, profile, clock, randomness, bus, facts and spans, shared by the parts of one runtime.
 
     A part that is used on its own (``cache.Cache(...)``) makes one with the defaults.
     """
@@ -24,3 +25,4 @@ class Host:
     entropy: Entropy = field(default_factory=SystemEntropy)
     bus: Bus = field(default_factory=Bus)
     facts: Facts = field(default_factory=Facts)
+    spans: Spanning = field(default_factory=Spanning)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import Breaker, Budget
 from smw._kernel.process import after_fork
 from smw.cache.debt import Debt, Owed
 from smw.cache.ports import Store, StoreFailedError
+from smw.cache.spread import timings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractContextManager
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
@@ -26,6 +29,7 @@ _LAG_S = 0.05
 _PAY_S = 2.0
 _PAY_FIRST_S, _PAY_MOST_S = 0.1, 0.5
 _SAY_EVERY_S = 60.0
+_NO_SPAN = nullcontext()
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -54,8 +58,11 @@ class Level:
         self.name = name
         self.store = store
         self.errors: Counter[str] = Counter()
+        self.timings = timings()
         self.debt = Debt(everything)
-        self.breaker = Breaker(store.name, host, store.probe, on_up=self._back)
+        self.breaker = Breaker(store.name, host, self._probe, on_up=self._back)
+        self._spans = host.spans
+        self._system = store.name.partition(" ")[0]
         self._now = host.clock.now
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -69,6 +76,9 @@ class Level:
         self._stop = threading.Event()
         self._payer = None
 
+    def _probe(self) -> None:
+        self.store.probe()  # that of the moment: tests put another in its place
+
     async def ask(self, ask: Callable[..., Awaitable[Any]], *args: Any, budget: Budget, mode: Mode, **more: Any) -> Any:
         """Return what the store answers, or None when it is down, fails, or there is no time left to ask it."""
         if not self.breaker.allows():
@@ -77,15 +87,19 @@ class Level:
         if left_s < _LEAST_S:
             self.errors["budget"] += 1
             return None
+        op = ask.__name__.lstrip("_")
         began = self._now()
         try:
-            answer = await ask(*args, mode=mode, timeout_s=left_s, **more)
+            with self._span(op) or _NO_SPAN:
+                answer = await ask(*args, mode=mode, timeout_s=left_s, **more)
         except StoreFailedError as error:
             self._failed(error, late_s=self._now() - began - left_s)
             return None
         except Exception:  # noqa: BLE001 - a client choked on what the server sent
             self._failed(StoreFailedError("protocol"), late_s=0.0)
             return None
+        finally:
+            self.timings.add(op, self._now() - began)
         if self._now() - began <= self._timeout_s:
             self.breaker.ok()
         elif mode == "sync":
@@ -93,6 +107,12 @@ class Level:
         else:
             self.errors["lag"] += 1  # a late answer would have been cut off, had the loop not been busy elsewhere
         return answer
+
+    def _span(self, op: str) -> AbstractContextManager[Any] | None:
+        if not self._spans.wanted:
+            return None
+        known = {"db.system.name": self._system, "db.operation.name": op, "smw.cache.level": self.name}
+        return self._spans.around(f"cache {op} {self.name}", "client", known)
 
     def _failed(self, error: StoreFailedError, *, late_s: float) -> None:
         if error.kind == "timeout" and late_s > _LAG_S:

@@ -40,8 +40,8 @@ class Entry:
     """
 
     __slots__ = (
-        "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "thaw", "ticket", "touched",
-        "value",
+        "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "thaw", "ticket",
+        "touched", "value",
     )  # fmt: skip
 
     def __init__(
@@ -88,7 +88,7 @@ class Memory:
         self.most_bytes = most_bytes
         self.entries = 0
         self.bytes = 0
-        self.evictions = 0
+        self.evictions = self.evictions_by_bytes = 0
         self.lock = threading.RLock()
         self._small: deque[Entry] = deque()
         self._main: deque[Entry] = deque()
@@ -189,14 +189,14 @@ class Memory:
         if self.entries > self.most_entries or self.bytes > self.most_bytes:
             enough = self.most_entries - self.most_entries // _BATCH_SHARE
             while self.entries > enough or self.bytes > self.most_bytes:
-                self._evict()
+                self._evict(by_bytes=self.entries <= enough)
         crowded = len(self._small) + len(self._main) > 2 * self.entries + 64
         if crowded or self._dead_bytes > self.most_bytes // 8:
             self._dead_bytes = 0
             self._small = deque(entry for entry in self._small if entry.alive)
             self._main = deque(entry for entry in self._main if entry.alive)
 
-    def _evict(self) -> None:
+    def _evict(self, *, by_bytes: bool) -> None:
         """Look at one entry and let it go, or let it stay once more because it was used."""
         from_small = self._small_alive * _SMALL_SHARE > self.entries or self._small_alive == self.entries
         queue = self._small if from_small else self._main
@@ -213,6 +213,7 @@ class Memory:
         ghost = _ghost(entry)
         self._remove(entry)
         self.evictions += 1
+        self.evictions_by_bytes += by_bytes
         if from_small:
             self._ghosts[ghost] = None
             while len(self._ghosts) > self.most_entries:

@@ -72,7 +72,10 @@ def memory_facts(memory: Memory) -> Iterator[Fact]:
     labels = (("level", "l1"),)
     yield Fact("smw_cache_entries", "gauge", "Entries held.", labels, memory.entries)
     yield Fact("smw_cache_bytes", "gauge", "Estimated bytes held.", labels, memory.bytes)
-    yield Fact("smw_cache_evictions_total", "counter", "Entries removed for room.", labels, memory.evictions)
+    by_bytes = memory.evictions_by_bytes
+    for reason, count in (("entries", memory.evictions - by_bytes), ("bytes", by_bytes)):
+        by = (*labels, ("reason", reason))
+        yield Fact("smw_cache_evictions_total", "counter", "Entries removed for room, by what was full.", by, count)
 
 
 def server_facts(servers: tuple[Level, ...], corrupt: Mapping[str, int]) -> Iterator[Fact]:
@@ -85,6 +88,8 @@ def server_facts(servers: tuple[Level, ...], corrupt: Mapping[str, int]) -> Iter
         labels = (("level", tier), ("kind", kind))
         yield Fact("smw_cache_errors_total", "counter", "Requests to a level that failed.", labels, count)
     for server in servers:
+        late, about = server.errors["timeout"] + server.errors["slow"], "Requests to a level that took too long."
+        yield Fact("smw_cache_timeouts_total", "counter", about, (("level", server.name),), late)
         labels = (("level", server.name), ("backend", server.store.name))
         is_open = float(server.breaker.is_open)
         yield Fact("smw_cache_breaker_state", "gauge", "1 while the breaker is open.", labels, is_open)

@@ -13,7 +13,7 @@ from smw.monitor.instruments import DROPPED, OVERFLOW, Instrument
 from smw.monitor.memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["Cells", "Histogram", "Labels", "Losses", "Reading", "Series", "clean"]
 
@@ -183,13 +183,20 @@ class _Cells:
 
 
 class Series(_Cells):
-    """A counter or gauge."""
+    """A counter or gauge, or a histogram that somebody else keeps."""
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
         """Add `amount` to the series of `labels`; no tick is lost between threads."""
         cell = self._cells.get(labels) or self._cell(labels)
         with self._lock:
             cell[0] += amount
+
+    def grow(self, labels: Labels, amounts: Sequence[float]) -> None:
+        """Add to each figure of the series of `labels`."""
+        cell = self._cells.get(labels) or self._cell(labels)
+        with self._lock:
+            for place, amount in enumerate(amounts):
+                cell[place] += amount
 
     def tick(self, handle: list[Cells]) -> None:
         """Add 1 to the cell that a handle holds."""

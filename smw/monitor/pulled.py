@@ -37,17 +37,20 @@ class Pulled:
         self._losses = losses
         self._lock = threading.RLock()
         self._series: dict[str, Series] = {}
-        self._seen: dict[tuple[str, Labels], float] = {}
+        self._seen: dict[tuple[str, Labels], list[float]] = {}
 
     def read(self) -> Iterator[Reading]:
         """Yield the figures as they stand now; those of one name and one set of labels are added up."""
         instruments: dict[str, Instrument] = {}
         rows: dict[str, dict[Labels, list[float]]] = {}
         for fact in self._facts:
-            known = _BY_NAME.get(fact.name) or Instrument(fact.name, fact.kind, fact.help)
+            known = _BY_NAME.get(fact.name) or Instrument(fact.name, fact.kind, fact.help, buckets=fact.bounds)
             instruments.setdefault(fact.name, known)
             labels = tuple((name, clean(value)) for name, value in fact.labels)
-            rows.setdefault(fact.name, {}).setdefault(labels, [0.0])[0] += fact.value
+            figures = fact.cells or (fact.value,)
+            row = rows.setdefault(fact.name, {}).setdefault(labels, [0.0] * len(figures))
+            for place, figure in enumerate(figures):
+                row[place] += figure
         for name, found in rows.items():
             yield Reading(instruments[name], list(found.items()))
 
@@ -58,12 +61,12 @@ class Pulled:
             for reading in self.read():
                 name, is_gauge = reading.instrument.name, reading.instrument.kind == "gauge"
                 series = self._series_of(reading.instrument)
-                for labels, (value,) in reading.rows:
+                for labels, figures in reading.rows:
                     present.add((name, labels))
                     if is_gauge:
-                        series.put(labels, value)
+                        series.put(labels, figures[0])
                     else:
-                        series.add(labels, self._growth((name, labels), value))
+                        series.grow(labels, self._growth((name, labels), figures))
             for name, series in self._series.items():
                 if series.instrument.kind == "gauge":
                     for labels, _ in series.read().rows:
@@ -78,11 +81,12 @@ class Pulled:
             self._series[instrument.name] = series
         return series
 
-    def _growth(self, key: tuple[str, Labels], value: float) -> float:
-        """Return by how much a counter has grown; one that has fallen has started again from 0."""
-        before = self._seen.get(key, 0.0)
-        self._seen[key] = value
-        return value - before if value >= before else value
+    def _growth(self, key: tuple[str, Labels], figures: list[float]) -> list[float]:
+        """Return by how much figures have grown; those of which one has fallen have started again from 0."""
+        before = self._seen.get(key) or [0.0] * len(figures)
+        self._seen[key] = figures
+        grown = [now - then for now, then in zip(figures, before, strict=True)]
+        return figures if min(grown) < 0 else grown
 
     def rows(self) -> Iterator[Rows]:
         """Yield what was published last."""
@@ -103,4 +107,4 @@ class Pulled:
         for series in self._series.values():
             series.after_fork()
         if self._memory.slab is not None:
-            self._seen = {(r.instrument.name, labels): row[0] for r in self.read() for labels, row in r.rows}
+            self._seen = {(r.instrument.name, labels): row for r in self.read() for labels, row in r.rows}
