@@ -10,6 +10,7 @@ from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
 from smw.cache.memory import Entry
 from smw.cache.ports import Versions
+from smw.cache.spread import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -94,6 +95,9 @@ class Engine:
         self.memory = memory
         self.remote = remote
         self.fence = fence
+        self.backplane = Backplane(self.heard, self.missed)
+        self.jitter = jitter
+        self.watch = Watch()
         self._now = host.clock.now
         self._wall = host.clock.wall
         self._budget_s = budget_s
@@ -183,6 +187,7 @@ class Engine:
             self.remote.corrupt[sight.level] += 1
             sight.missed.append(sight.level)
             return None
+        self.watch.ages.add(sight.level, max(0.0, self._wall() - letter.created_ms / 1000))
         if sight.missed:
             await self.remote.fill_up(sight, place.text, place.tags, budget=budget, mode=mode)
         self.remember(place, policy, value, sight, epoch=epoch)

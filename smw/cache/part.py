@@ -18,6 +18,7 @@ from smw.cache.level import run_blocking
 from smw.cache.memory import Memory
 from smw.cache.options import checked
 from smw.cache.region import Region
+from smw.cache.spread import watch_facts
 from smw.cache.stats import function_facts, memory_facts, server_facts
 from smw.cache.typed import Classes, declared_classes
 from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
@@ -90,6 +91,7 @@ class Cache:
                 yield from function_facts(function.target.name, function.stats)
         yield from memory_facts(self._engine.memory)
         yield from server_facts(self._engine.remote.servers, self._engine.remote.corrupt)
+        yield from watch_facts(self._engine.watch, self._engine.remote.servers)
 
     def cached(
         self,
