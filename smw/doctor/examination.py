@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from smw._kernel.clock import SystemClock
 from smw.configuration import resolve
-from smw.doctor import declared, disk, memcached, process, redis, telemetry
+from smw.doctor import declared, disk, kafka, memcached, process, redis, telemetry
 from smw.doctor.network import Place
 from smw.doctor.probe import Probe, run
 from smw.doctor.report import Finding, Report
@@ -71,14 +71,28 @@ def _configured(settings: Settings, environ: Mapping[str, str], clock: Clock) ->
     workers = process.workers_of(environ)
     yield from _redises(settings, workers, clock)
     for server in settings.cache.l3_servers:
-        host, _, port = server.rpartition(":")
         by = declared.holder(settings, "cache", "l3_servers")
-        place = Place("cache.l3", host.strip("[]"), int(port), by, "a memcached")
+        place = _place("cache.l3", server, by, "a memcached")
         yield Probe(f"cache.l3 {server}", partial(memcached.findings, place), _DEADLINE_S)
+    yield from _kafka(settings)
     yield from _monitoring(settings)
     folder = settings.monitor.workers_dir
     yield Probe("process.workers", partial(process.sharing, workers, folder))
     yield from _folders(settings, clock)
+
+
+def _place(name: str, server: str, by: str, what: str) -> Place:
+    host, _, port = server.rpartition(":")
+    return Place(name, host.strip("[]"), int(port), by, what)
+
+
+def _kafka(settings: Settings) -> Iterator[Probe]:
+    pipeline = settings.pipeline
+    if pipeline.kafka_brokers:
+        by = declared.holder(settings, "pipeline", "kafka_brokers")
+        places = [_place("pipeline.kafka", broker, by, "a Kafka broker") for broker in pipeline.kafka_brokers]
+        one = kafka.Kafka(places, pipeline.claim_idle_s, declared.holder(settings, "pipeline", "claim_idle_s"))
+        yield Probe(one.name, partial(kafka.findings, one), _DEADLINE_S)
 
 
 def _redises(settings: Settings, workers: int, clock: Clock) -> Iterator[Probe]:
