@@ -35,6 +35,15 @@ def _ours(row: Row) -> bool:
     return row.system.startswith(("smw", "@", "import smw"))
 
 
+def _label(row: Row) -> str:
+    value = row.value or 0.0
+    text = f" {value:,.3g}" if value < 1000 else f" {value:,.0f}"
+    if row.target is None:
+        return text
+    is_ratio = row.ratio is not None and row.target.count(" ") == 1
+    return f"{text}  (ratio {row.ratio:.2f}, target {row.target})" if is_ratio else f"{text}  (target {row.target})"
+
+
 def _panel(axes: Any, panel: list[Row]) -> None:
     rows = [*reversed(panel)]
     values = [max(row.value or 0.0, 0.0) for row in rows]
@@ -42,14 +51,10 @@ def _panel(axes: Any, panel: list[Row]) -> None:
     axes.barh(range(len(rows)), values, color=colours)
     axes.set_yticks(range(len(rows)), [row.system for row in rows], fontsize=6.5)
     for place, (row, value) in enumerate(zip(rows, values, strict=True)):
-        figure = row.value or 0.0
-        text = f" {figure:,.3g}" if figure < 1000 else f" {figure:,.0f}"
-        axes.annotate(
-            text + (f"  (target {row.target})" if row.target else ""), (value, place), va="center", fontsize=6.5
-        )
+        axes.annotate(_label(row), (value, place), va="center", fontsize=6.5)
     better = "more is better" if rows[0].unit in RATES else "less is better"
     axes.set_title(f"{rows[0].task}\n{rows[0].unit}, {better}", fontsize=7.5, loc="left")
-    axes.set_xlim(0, max(values) * 1.45 or 1)
+    axes.set_xlim(0, max(values) * 1.6 or 1)
     axes.set_xticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 

@@ -31,6 +31,8 @@ PEER = "prometheus-fastapi-instrumentator"
 FLASK_PEER = "prometheus_flask_exporter"
 OTEL_PEER = "OpenTelemetry FastAPI, metrics + one span"
 OTEL_WSGI_PEER = "OpenTelemetry WSGI, metrics + span"
+INSTALL = "the package is not installed"
+NO_FLASK = "opentelemetry-instrumentation-flask is not installed: no release of it for this version of the SDK"
 HEADERS = [(b"host", b"bench"), (b"user-agent", b"bench"), (b"accept", b"*/*")]
 SCOPE = {
     "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
@@ -112,7 +114,7 @@ def measure(
     over = added_us(variants, driver, rounds=rounds, requests=requests)
     base = over.get(peer)
     return [
-        absent(task, name) if name not in over
+        absent(task, name, NO_FLASK if name.startswith("OpenTelemetry Flask") else INSTALL) if name not in over
         else Row(
             task, name, over[name], "us",
             over[name] / base if base and name not in ("bare", "empty middleware") else None,
