@@ -11,7 +11,6 @@ import sys
 import pytest
 
 from tests.docs.snippets import ADDRESSES, ROOT, Page, blocks, servers_of
-from tests.services.plugin import FIXTURES
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -58,8 +57,8 @@ def with_servers(page):
 @pytest.mark.parametrize("page", [with_servers(page) for page in PAGES if blocks(page)])
 def test_every_snippet_runs(page, tmp_path, request):
     """The snippets of the page run in order and print what the page says they print."""
-    fixtures = {kind: fixture for fixture, kind in FIXTURES.items()}
-    places = [f"{ADDRESSES[kind]}={request.getfixturevalue(fixtures[kind]).address}" for kind in servers_of(page)]
+    servers = {kind: request.getfixturevalue(f"{kind}_server") for kind in servers_of(page)}
+    places = [f"{ADDRESSES[kind]}={server.address}" for kind, server in servers.items()]
     done = run_page(page, tmp_path, *places)
     assert done.returncode == 0, done.stderr[-6000:]
 
