@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.arch.source import ROOT, modules
+from tests.docs.snippets import blocks
 from tests.services.specs import SPECS
 
 COMPOSE = ROOT / "compose.yaml"
@@ -32,6 +33,20 @@ def test_it_follows_the_compose_specification():
     command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.house
+def test_the_one_of_the_documentation_does_too(tmp_path):
+    """What the page on deployment shows is valid by the same schema, pins its images, and publishes to nobody."""
+    page = ROOT / "docs" / "howto" / "deploy.md"
+    text = next(block.text for block in blocks(page) if block.note == "file: compose.yaml")
+    (tmp_path / "compose.yaml").write_text(text)
+    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(tmp_path / "compose.yaml")]
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    services = yaml.safe_load(text)["services"].values()
+    assert [port for service in services for port in service.get("ports", []) if not port.startswith("127.")] == []
+    assert [s["image"] for s in services if "image" in s and not IMAGE.fullmatch(s["image"])] == []
 
 
 def test_it_has_the_servers_that_the_documentation_names():

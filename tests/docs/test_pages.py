@@ -13,6 +13,8 @@ from tests.docs.snippets import ROOT, blocks
 from tests.docs.test_snippets import PAGES, SETTINGS, name_of
 
 OF_THE_CHECKS = {"SMW_SERVICES", "SMW_PORTS", "SMW_ALLOW_MISSING", "SMW_UPDATE_SNAPSHOTS", "SMW_RESULT"}
+MOVING_PORTS = set(re.findall(r"SMW_[A-Z]+_PORT", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+NOT_OURS = {"WEB_CONCURRENCY", "CACHE_L2_ULR"}  # the workers of gunicorn and uvicorn; the typo that the pages show
 README = ROOT / "README.md"
 
 
@@ -31,13 +33,30 @@ def test_links_of_the_readme_lead_somewhere():
 def test_variables_that_the_pages_name_exist():
     """A variable in a page is one that smw reads, in one of its two spellings."""
     plain = {variable.name for variable in variables()}
-    known = plain | {f"SMW_{name}" for name in plain} | {"OTEL_SERVICE_NAME"} | OF_THE_CHECKS
+    known = plain | {f"SMW_{name}" for name in plain} | {"OTEL_SERVICE_NAME"} | OF_THE_CHECKS | MOVING_PORTS
     named = [
         (name_of(page), name)
         for page in PAGES
         for name in re.findall(r"`([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)`", page.read_text(encoding="utf-8"))
         if SETTINGS.match(name)
     ]
+    assert [(page, name) for page, name in named if name not in known] == []
+
+
+def test_variables_of_the_blocks_exist():
+    """What a page exports, or gives to a container, is a variable that smw reads."""
+    plain = {variable.name for variable in variables()}
+    known = plain | {f"SMW_{name}" for name in plain} | MOVING_PORTS | NOT_OURS
+    set_here = re.compile(r"(?:^|\s)([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)(?:=|: )")
+    named = [
+        (name_of(page), name)
+        for page in PAGES
+        for block in blocks(page)
+        if block.language in ("sh", "bash", "yaml", "dockerfile")
+        for name in set_here.findall(block.text)
+        if SETTINGS.match(name)
+    ]
+    assert len(named) > 10
     assert [(page, name) for page, name in named if name not in known] == []
 
 
