@@ -1,0 +1,216 @@
+"""The thread that listens to what other processes drop, and keeps its connection; decides nothing about values."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from smw._kernel.facts import Fact
+from smw._kernel.guard import Budget
+from smw._kernel.process import ForkLock, after_fork
+from smw.cache.level import run_blocking
+from smw.cache.ports import Speaker
+from smw.cache.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smw._kernel.host import Host
+    from smw.cache.backplane import Backplane
+    from smw.cache.engine import Engine
+    from smw.cache.level import Level
+    from smw.cache.ports import Ear, Pulse
+
+__all__ = ["HEARTBEAT_S", "Listener", "listener_of"]
+
+_log = logging.getLogger("smw.cache")
+
+HEARTBEAT_S = 0.25
+"""How often the server is asked whether everything has been heard, while memory is in use."""
+_LINGER_S = 5.0
+_AGAIN_S = 0.1
+_REFUSED_AGAIN_S = 10.0
+_END_S = 0.5
+
+
+class Listener:
+    """One daemon thread a process and cache; it starts when memory is first used, and again in a forked child.
+
+    Args:
+        backplane: Takes in what is heard.
+        level: The server, with what keeps its failures from callers.
+        speaker: The server.
+        wire: How messages are written.
+        host: Clock and jitter.
+        trust_s: How long what is known to be current may be used.
+    """
+
+    def __init__(
+        self, backplane: Backplane, level: Level, speaker: Speaker, wire: Wire, host: Host, *, trust_s: float
+    ) -> None:
+        self.backplane = backplane
+        self.is_connected = False
+        self._level = level
+        self._speaker: Speaker = speaker
+        self._wire = wire
+        self._host = host
+        self._linger_s = trust_s + _LINGER_S
+        self._starting = ForkLock()
+        self._forked()
+        after_fork(self._forked)
+        backplane.attended(self.start)
+
+    def _forked(self) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ear: Ear | None = None
+        self.is_connected = False
+
+    def start(self) -> None:
+        """Start listening unless that goes on already; costs nothing then."""
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is not None or self._stop.is_set():
+                return
+            # Held weakly, so that a cache that nobody closes can go, and its thread with it.
+            thread = threading.Thread(
+                target=_listen, args=(weakref.ref(self), self._stop), name="smw-cache-listen", daemon=True
+            )
+            with contextlib.suppress(RuntimeError):  # the interpreter is ending
+                thread.start()
+                self._thread = thread
+
+    def connect(self) -> Ear | None:
+        """Return a new connection, or None where it is of no use to try now."""
+        if self._level.breaker.is_open:
+            return None
+        ear = self._speaker.listen()
+        self._ear = ear
+        if self._stop.is_set():  # closed meanwhile, which has not seen this one
+            ear.interrupt()
+        self.is_connected = True
+        return ear
+
+    def lost(self, ear: Ear | None) -> None:
+        """Take leave of a connection."""
+        self.is_connected = False
+        self._ear = None
+        if ear is not None:
+            ear.close()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether memory was used of late."""
+        return self._host.clock.now() - self.backplane.wanted_at < self._linger_s
+
+    def beat(self) -> bool:
+        """Ask the server for its pulse; returns False where the connection does not bring what it should."""
+        asked = self._host.clock.now()
+        budget = Budget(self._host.clock, HEARTBEAT_S)
+        pulse: Pulse | None = run_blocking(self._level.ask(self._speaker.pulse, budget=budget, mode="sync"))
+        if pulse is None:
+            return True  # it did not answer, which its breaker looks after
+        return self.backplane.pulsed(pulse, asked=asked, told=self._host.clock.now())
+
+    def take(self, message: bytes) -> None:
+        """Take in one message."""
+        number, sender, *scopes = message.decode().split(" ")
+        own = sender == self._wire.sender
+        self.backplane.heard(int(number), () if own else scopes, now=self._host.clock.now())
+
+    def jittered(self, seconds: float) -> float:
+        """Return `seconds`, a little less by chance."""
+        return seconds * (0.8 + 0.2 * self._host.entropy.random())
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield whether others are heard, and what was."""
+        heard = self.backplane
+        connected = float(self.is_connected)
+        yield Fact("smw_cache_backplane_connected", "gauge", "1 while the drops of others are heard.", (), connected)
+        yield Fact(
+            "smw_cache_backplane_messages_total", "counter", "Drops of others that were heard.", (), heard.messages
+        )
+        yield Fact("smw_cache_backplane_gaps_total", "counter", "Times that memory was emptied.", (), heard.gaps)
+
+    def close(self) -> None:
+        """End the thread; idempotent."""
+        self._stop.set()
+        with self._starting:
+            thread, ear = self._thread, self._ear
+        if ear is not None:
+            ear.interrupt()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_END_S)
+
+
+def listener_of(engine: Engine, everything: str, *, trust_s: float) -> Listener | None:
+    """Return what keeps an engine's backplane, or None where no server tells of drops.
+
+    Args:
+        engine: The levels.
+        everything: The tag that every value carries.
+        trust_s: How long what is known to be current may be used.
+    """
+    if not engine.remote.tiers:
+        return None
+    level = engine.remote.tiers[0].servers[0]
+    speaker = level.store
+    if not isinstance(speaker, Speaker):
+        return None
+    wire = Wire(everything, engine.host.entropy)
+    speaker.speak(wire)
+    return Listener(engine.backplane, level, speaker, wire, engine.host, trust_s=trust_s)
+
+
+def _listen(ref: weakref.ref[Listener], stop: threading.Event) -> None:
+    """Listen until told to stop, or until nobody holds the listener any more."""
+    while not stop.is_set():
+        listener, ear, pause_s = ref(), None, _AGAIN_S
+        if listener is None:
+            return
+        try:
+            ear = listener.connect()
+            if ear is not None:
+                del listener
+                _attend(ref, ear, stop)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, memory then asks the server itself
+            if getattr(error, "permanent", False):
+                pause_s = _REFUSED_AGAIN_S
+            if not stop.is_set():
+                _log.debug("listening to the drops of other processes: %s", error)
+        listener = ref()
+        if listener is None:
+            if ear is not None:
+                ear.close()
+            return
+        listener.lost(ear)
+        pause_s = listener.jittered(pause_s)
+        del listener
+        stop.wait(pause_s)
+
+
+def _attend(ref: weakref.ref[Listener], ear: Ear, stop: threading.Event) -> None:
+    """Take in what comes over one connection, and ask for the pulse in between."""
+    wait_s = 0.0
+    due: float | None = None
+    while not stop.is_set():
+        message = ear.hear(wait_s)
+        listener = ref()
+        if listener is None:
+            return
+        if message is not None:
+            listener.take(message)
+            continue
+        now = listener._host.clock.now()  # noqa: SLF001 - the other half of one thing
+        if due is None or now >= due:
+            if listener.is_wanted and not listener.beat():
+                return
+            due = now + HEARTBEAT_S
+        wait_s = min(HEARTBEAT_S, max(0.0, due - now))
+        del listener

@@ -1,0 +1,53 @@
+"""A connection on which Redis tells what others have said; knows no message."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis
+
+__all__ = ["RedisEar"]
+
+
+class RedisEar:
+    """One subscribed connection, used by one thread.
+
+    Args:
+        client: Its pool makes the connection, and nothing else.
+        channels: What is listened to.
+    """
+
+    def __init__(self, client: redis.Redis, channels: Sequence[str]) -> None:
+        self._client = client
+        pool: Any = client.connection_pool
+        self._line = pool.get_connection()
+        try:
+            self._line.send_command("SUBSCRIBE", *channels, check_health=False)
+            for _ in channels:
+                self._line.read_response()
+        except BaseException:
+            self._line.disconnect()
+            raise
+
+    def hear(self, timeout_s: float) -> bytes | None:
+        """Return the next message, or None when none has come in time."""
+        if not self._line.can_read(timeout_s):
+            return None
+        kind, *rest = self._line.read_response()
+        return rest[-1] if kind == b"message" else None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._line.disconnect()
+
+    def interrupt(self) -> None:
+        """Have the thread that is waiting fail at once; called by another one."""
+        sock = self._line._sock  # noqa: SLF001 - the only way to end a read from outside
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,114 @@
+"""The scripts that Redis runs for the cache: what must happen in one instant, and nothing else."""
+
+from __future__ import annotations
+
+__all__ = ["DROP", "OPEN", "PULSE", "WRITE"]
+
+# Microseconds of the server; one more than what was there, should the clock have stepped back.
+_STAMP = """
+local function stamp(old)
+  local t = redis.call('TIME')
+  return string.format('%.0f', math.max((tonumber(old) or 0) + 1, t[1] * 1000000 + t[2]))
+end
+"""
+# A number that was lost begins again with one that was never used. Whoever may not publish is no worse off than
+# without messages: the number has moved on, so that nobody takes his memory for current.
+_TELL = (
+    _STAMP
+    + """
+local function tell(number, life, channel, text)
+  local old = tonumber(redis.call('GET', number))
+  local now = old and string.format('%.0f', old + 1) or stamp(0)
+  redis.call('SET', number, now, 'PX', life)
+  redis.pcall('PUBLISH', channel, now .. ' ' .. text)
+  return now
+end
+"""
+)
+OPEN = (
+    _STAMP
+    + """
+local out = {}
+for i, key in ipairs(KEYS) do
+  local now = redis.call('GET', key)
+  if not now then
+    now = stamp(0)
+    redis.call('SET', key, now, 'PX', ARGV[1])
+  elseif redis.call('PTTL', key) < tonumber(ARGV[1]) then
+    redis.call('PEXPIRE', key, ARGV[1])
+  end
+  out[i] = now
+end
+return out
+"""
+)
+# KEYS: value, counters. ARGV: blob, life, life of counters, then what each counter must show.
+WRITE = """
+for i = 2, #KEYS do
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
+end
+for i = 2, #KEYS do
+  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+# KEYS: counters, then dropped keys, then the number of messages where they are told. ARGV: number of counters, their
+# life, channel, text. A missing counter needs no new number: values that carry an old one equal nothing, and a value
+# loaded before would be stored only if it still showed that.
+DROP = (
+    _TELL
+    + """
+local counters, last = tonumber(ARGV[1]), #KEYS
+for i = 1, counters do
+  local old = redis.call('GET', KEYS[i])
+  if old then
+    redis.call('SET', KEYS[i], stamp(old), 'PX', math.max(redis.call('PTTL', KEYS[i]), ARGV[2]))
+  end
+end
+if ARGV[3] then last = last - 1 end
+for i = counters + 1, last do redis.call('DEL', KEYS[i]) end
+if ARGV[3] then tell(KEYS[#KEYS], ARGV[2], ARGV[3], ARGV[4]) end
+return 1
+"""
+)
+# KEYS: number of messages, guard, the tag of everything. ARGV: life, channel. A server that was restarted, or that has
+# taken the place of another, may have lost drops that were acknowledged: whoever sees it first drops everything, once
+# for all processes. A replica that is promoted keeps its run_id and remembers whom it followed.
+PULSE = (
+    _TELL
+    + """
+local function said(section, what)
+  local info = redis.pcall('INFO', section)
+  return type(info) == 'string' and string.match(info, what .. ':(%w+)') or ''
+end
+local reign, role, before = said('server', 'run_id'), said('replication', 'role'), said('replication', 'master_replid2')
+local number = redis.call('GET', KEYS[1])
+if role == 'slave' then return {number or '0', reign, 0} end
+if reign ~= '' then
+  local guard = redis.call('GET', KEYS[2])
+  local is_new = string.match(before, '^0*$')
+  if is_new and guard and string.sub(guard, 1, #reign) == reign then
+    reign = guard
+  elseif not is_new then
+    reign = reign .. '.' .. before
+  end
+  if guard ~= reign then
+    redis.call('SET', KEYS[2], reign, 'PX', ARGV[1])
+    local everything = redis.call('GET', KEYS[3])
+    if guard and everything then
+      redis.call('SET', KEYS[3], stamp(everything), 'PX', math.max(redis.call('PTTL', KEYS[3]), ARGV[1]))
+      number = tell(KEYS[1], ARGV[1], ARGV[2], '- ' .. KEYS[3])
+    end
+  end
+end
+if not number then
+  number = stamp(0)
+  redis.call('SET', KEYS[1], number, 'PX', ARGV[1])
+end
+for i = 1, 2 do
+  if redis.call('PTTL', KEYS[i]) * 2 < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+end
+return {number, reign, 1}
+"""
+)

@@ -1,0 +1,55 @@
+"""How the processes of one namespace tell each other of drops: names on the server, who speaks, what a message says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smw._kernel.process import after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smw._kernel.clock import Entropy
+
+__all__ = ["NOBODY", "Wire"]
+
+NOBODY = "-"
+"""Speaks for the server itself, so that every process takes it in."""
+_MOST_NAMED = 1000
+
+
+class Wire:
+    """Names and texts of the messages of one namespace.
+
+    A message is a number, who has dropped, and what: texts without spaces, with one space between them.
+
+    Args:
+        everything: The tag that every value carries.
+        entropy: Draws the name of this process.
+
+    Attributes:
+        everything: As given.
+        number: Key of the newest message's number.
+        guard: Key under which the server's reign is remembered.
+        sender: The name of this process; another one in a forked child.
+    """
+
+    def __init__(self, everything: str, entropy: Entropy) -> None:
+        self.everything = everything
+        own = everything.removesuffix("t:*")
+        self.number, self.guard, self._channel = own + "b:n", own + "b:g", own + "b"
+        self._entropy = entropy
+        self._draw()
+        after_fork(self._draw)
+
+    def _draw(self) -> None:
+        self.sender = self._entropy.token_bytes(8).hex()
+
+    def channel(self, database: int | str) -> str:
+        """Return the channel of drops; channels are common to a server's databases, which number for themselves."""
+        return f"{self._channel}:{database}"
+
+    def text(self, scopes: Sequence[str]) -> str:
+        """Return who drops what; beyond a thousand names it is everything, which costs others memory and no value."""
+        named = scopes if len(scopes) <= _MOST_NAMED else (self.everything,)
+        return " ".join((self.sender, *named))
