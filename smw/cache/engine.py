@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw._kernel.guard import Budget
+from smw.cache.backplane import NEVER, Backplane
 from smw.cache.codec import CorruptError
 from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
@@ -103,6 +104,7 @@ class Engine:
         self._budget_s = budget_s
         self._trust_s = trust_s
         self._l1_ttl_s = l1_ttl_s
+        self.backplane = Backplane(self.heard, self.missed)
 
     def budget(self) -> Budget:
         """Return what one call may spend on servers from now on."""
@@ -111,14 +113,29 @@ class Engine:
     def fresh(self, place: Place) -> Entry | None:
         """Return the entry of `place` if memory may hand it out without looking further."""
         entry = place.home.get(place.key)
-        if entry is None or entry.deadline <= self._now():
+        if entry is None:
+            return None
+        now = self._now()
+        if entry.deadline <= now and not self._is_current(entry, now):
             return None
         entry.touched = 1
         return entry
 
+    def _is_current(self, entry: Entry, now: float) -> bool:
+        """Prolong the trust in an entry, without asking, where all that others have dropped was heard."""
+        if entry.expires <= now:
+            return False
+        self.backplane.want(now)
+        until = min(entry.expires, self.backplane.current(entry.asked) + self._trust_s)
+        if until <= now:
+            return False
+        entry.deadline = until
+        return True
+
     async def look(self, place: Place, policy: Policy, mode: Mode) -> Look:
         """Look for a value in the levels behind memory, filling those before the one that has it."""
         epoch, budget = self.fence.epoch, self.budget()
+        self.backplane.want(self._now())
         text = place.text or ""
         sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode)
         found = self.confirmed(place, sight)
@@ -165,6 +182,8 @@ class Engine:
         now = self._now()
         if entry is None or entry.expires <= now or sight.versions not in (None, entry.ticket):
             return None
+        if sight.versions is not None:
+            entry.asked = sight.asked
         entry.deadline = self._trusted_until(sight, entry.expires)
         entry.touched = 1
         return Finding("l1", copy=entry.copy)
@@ -251,6 +270,7 @@ class Engine:
             size=held.size,
             scopes=place.scopes,
             ticket=None if sight is None else sight.versions,
+            asked=NEVER if sight is None or sight.versions is None else sight.asked,
         )
         self.memory.put(entry, place.home, place.key, lambda: self.fence.stands(place.scopes, epoch))
 
@@ -259,6 +279,18 @@ class Engine:
         with self.memory.lock:
             self.fence.lift(scopes)
             self.memory.drop(scopes)
+
+    def heard(self, scopes: Sequence[str]) -> None:
+        """Invalidate here what another process has invalidated; cannot fail."""
+        with self.memory.lock:
+            self.fence.lift(scopes, heard=True)
+            self.memory.drop(scopes)
+
+    def missed(self) -> None:
+        """Invalidate all that memory has, as others may have invalidated any of it; cannot fail."""
+        with self.memory.lock:
+            self.fence.lift_all()
+            self.memory.clear()
 
     async def drop(self, tags: Sequence[str], keys: Sequence[str], mode: Mode) -> None:
         """Invalidate everywhere: here at once, at each server now or, if it does not answer, once it does."""

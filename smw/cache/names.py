@@ -8,7 +8,7 @@ import zlib
 from smw.cache.keys import digest, encode
 from smw.errors import ConfigError
 
-__all__ = ["Names", "fence_of"]
+__all__ = ["Names", "fence_of", "is_fence"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[!-~]{1,200}")
@@ -26,6 +26,11 @@ def fence_of(key: str) -> str:
         key: Full key.
     """
     return f"{key.rpartition(':')[0]}:f:{zlib.crc32(key.encode()) % _FENCES:x}"
+
+
+def is_fence(counter: str) -> bool:
+    """Tell whether a counter is that of some keys, rather than of a tag."""
+    return counter.split(":")[2:-1] == ["f"]
 
 
 class Names:

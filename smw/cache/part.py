@@ -15,6 +15,7 @@ from smw.cache.fence import Fence
 from smw.cache.forms import Policy
 from smw.cache.function import CachedFunction
 from smw.cache.level import run_blocking
+from smw.cache.listener import Listener, listener_of
 from smw.cache.memory import Memory
 from smw.cache.options import checked
 from smw.cache.region import Region
@@ -64,6 +65,7 @@ class Cache:
         self._lock = threading.RLock()
         self._functions: dict[str, list[tuple[Cached, CachedFunction]]] = {}
         self._regions: dict[str, Region] = {}
+        self._listener: Listener | None = None
         self._names = names_of(self.settings, self.host)
         memory = Memory(self.settings.l1_size, self.settings.l1_bytes)
         fence = Fence(self.host.clock)
@@ -81,6 +83,7 @@ class Cache:
         )
         self._forget_facts = self.host.facts.add(self._facts)
         after_fork(self._forked)
+        self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
@@ -91,6 +94,8 @@ class Cache:
                 yield from function_facts(function.target.name, function.stats)
         yield from memory_facts(self._engine.memory)
         yield from server_facts(self._engine.remote.servers, self._engine.remote.corrupt)
+        if self._listener is not None:
+            yield from self._listener.facts()
         yield from watch_facts(self._engine.watch, self._engine.remote.servers)
 
     def cached(
@@ -171,14 +176,19 @@ class Cache:
         """Return server → whether it answers, as far as the last calls have shown."""
         return {level.store.name: not level.breaker.is_open for level in self._engine.remote.servers}
 
+    def _end(self) -> None:
+        self._forget_facts()
+        if self._listener is not None:
+            self._listener.close()
+
     def close(self) -> None:
         """Pay what invalidations are owed if the servers answer, and close all connections; idempotent."""
-        self._forget_facts()
+        self._end()
         for level in self._engine.remote.servers:
             level.close()
 
     async def aclose(self) -> None:
         """Close as `close` does, waiting for the connections of the running event loop; idempotent."""
-        self._forget_facts()
+        self._end()
         for level in self._engine.remote.servers:
             await level.aclose()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smw._kernel.call import Mode
+    from smw.cache.wire import Wire
 
 __all__ = ["Counters", "Ear", "Found", "Pulse", "Speaker", "Store", "StoreFailedError", "Versions"]
 
@@ -77,8 +78,8 @@ class Pulse(NamedTuple):
 class Ear(Protocol):
     """A connection over which a server tells what others have dropped."""
 
-    def hear(self, timeout_s: float) -> tuple[str, bytes] | None:
-        """Return the next channel and message, or None when none has come in time; blocks.
+    def hear(self, timeout_s: float) -> bytes | None:
+        """Return the next message, or None when none has come in time; blocks.
 
         Raises:
             Exception: The connection is lost.
@@ -86,15 +87,28 @@ class Ear(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the connection, from any thread: whoever is waiting returns or fails at once."""
+        """Close the connection."""
+        ...
+
+    def interrupt(self) -> None:
+        """Have the thread that is waiting in `hear` fail at once; called by another one."""
         ...
 
 
+@runtime_checkable
 class Speaker(Protocol):
     """What a server offers beside `Store` when it tells every process what each of them drops."""
 
-    def listen(self, channels: Sequence[str]) -> Ear:
-        """Return a connection to which all that is sent to `channels` from now on is told; blocks."""
+    def speak(self, wire: Wire) -> None:
+        """Number every drop from now on, and tell it to all that listen."""
+        ...
+
+    def listen(self) -> Ear:
+        """Return a connection over which all that is dropped from now on is told; blocks.
+
+        Raises:
+            StoreFailedError: There is none.
+        """
         ...
 
     async def pulse(self, *, mode: Mode, timeout_s: float) -> Pulse:

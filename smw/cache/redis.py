@@ -1,4 +1,4 @@
-"""The second level: values and counters in one Redis server; knows nothing of what either means."""
+"""The second level: values, counters and messages in one Redis server; knows nothing of what they mean."""
 
 from __future__ import annotations
 
@@ -9,74 +9,29 @@ from typing import TYPE_CHECKING, Any
 from smw import _redis
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
-from smw.cache.ports import Found, StoreFailedError
+from smw.cache.names import is_fence
+from smw.cache.ports import Found, Pulse, StoreFailedError
+from smw.cache.redis_ear import RedisEar
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
+from smw.cache.redis_scripts import DROP, OPEN, PULSE, WRITE
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import redis
+
     from smw._kernel.call import Mode
+    from smw.cache.wire import Wire
 
 __all__ = ["RedisStore"]
 
 _log = logging.getLogger("smw.cache")
 
 _CONNECTIONS = 64
+_EAR_S = 1.0
 COUNTER_S = 86_400
 """How long a counter lives at least after its last use; a forgotten one costs a miss and never returns."""
-
-# Microseconds of the server; one more than what was there, should the clock have stepped back.
-_STAMP = """
-local function stamp(old)
-  local t = redis.call('TIME')
-  return string.format('%.0f', math.max((tonumber(old) or 0) + 1, t[1] * 1000000 + t[2]))
-end
-"""
-_OPEN = (
-    _STAMP
-    + """
-local out = {}
-for i, key in ipairs(KEYS) do
-  local now = redis.call('GET', key)
-  if not now then
-    now = stamp(0)
-    redis.call('SET', key, now, 'PX', ARGV[1])
-  elseif redis.call('PTTL', key) < tonumber(ARGV[1]) then
-    redis.call('PEXPIRE', key, ARGV[1])
-  end
-  out[i] = now
-end
-return out
-"""
-)
-# KEYS: value, counters. ARGV: blob, life, life of counters, then what each counter must show.
-_WRITE = """
-for i = 2, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
-end
-for i = 2, #KEYS do
-  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-# KEYS: counters, then dropped keys. ARGV: number of counters, their life. A missing counter needs no new number: values
-# that carry an old one equal nothing, and a value loaded before would be stored only if it still showed that.
-_DROP = (
-    _STAMP
-    + """
-local counters = tonumber(ARGV[1])
-for i = 1, counters do
-  local old = redis.call('GET', KEYS[i])
-  if old then
-    redis.call('SET', KEYS[i], stamp(old), 'PX', math.max(redis.call('PTTL', KEYS[i]), ARGV[2]))
-  end
-end
-for i = counters + 1, #KEYS do redis.call('DEL', KEYS[i]) end
-return 1
-"""
-)
 
 
 def _milliseconds(seconds: float) -> int:
@@ -105,6 +60,8 @@ class RedisStore:
         self._opening = threading.Lock()
         self._awaiting: PerLoop[AwaitingLines] = PerLoop(self._open_awaiting, AwaitingLines.aclose)
         self._hashes: dict[str, str] = {}
+        self._wire: Wire | None = None
+        self._channel = ""
         try:
             self._client()
         except MissingExtra:
@@ -186,7 +143,7 @@ class RedisStore:
     async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
         """Return the counters, stamping those that are missing with the server's microseconds."""
         life = _milliseconds(max(ttl_s, COUNTER_S))
-        return tuple(map(int, await self._script(mode, timeout_s, _OPEN, counters, life)))
+        return tuple(map(int, await self._script(mode, timeout_s, OPEN, counters, life)))
 
     async def write(
         self,
@@ -203,11 +160,43 @@ class RedisStore:
         if None in found.counters:
             return False  # nothing could tell later whether it still stands
         lives = _milliseconds(ttl_s), _milliseconds(max(ttl_s, COUNTER_S))
-        return bool(await self._script(mode, timeout_s, _WRITE, [key, *counters], blob, *lives, *found.counters))
+        return bool(await self._script(mode, timeout_s, WRITE, [key, *counters], blob, *lives, *found.counters))
 
     async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
-        """Raise counters and delete keys in one script."""
-        await self._script(mode, timeout_s, _DROP, [*counters, *keys], len(counters), COUNTER_S * 1000)
+        """Raise counters, delete keys and tell other processes, in one script."""
+        named = [*counters, *keys]
+        words: list[str | int] = [len(counters), COUNTER_S * 1000]
+        wire = self._wire
+        if wire is not None:
+            scopes = [*[name for name in counters if not is_fence(name)], *keys]
+            named.append(wire.number)
+            words += [self._channel, wire.text(scopes)]
+        await self._script(mode, timeout_s, DROP, named, *words)
+
+    def speak(self, wire: Wire) -> None:
+        """Have drops told to every process of a namespace."""
+        self._wire = wire
+        with self._client_of_one() as client:
+            self._channel = wire.channel(client.connection_pool.connection_kwargs.get("db") or 0)
+
+    def listen(self) -> RedisEar:
+        """Return a connection over which drops are told from now on."""
+        assert self._wire is not None  # noqa: S101 - for the type checker
+        try:
+            return RedisEar(self._client_of_one(), [self._channel])
+        except Exception as error:
+            raise _failure(error) from error
+
+    def _client_of_one(self) -> redis.Redis:
+        return _redis.blocking(self._url, timeout_s=_EAR_S, max_connections=1)
+
+    async def pulse(self, *, mode: Mode, timeout_s: float) -> Pulse:
+        """Return the number of the newest message, and who has given it, with one script."""
+        wire = self._wire
+        assert wire is not None  # noqa: S101 - for the type checker
+        keys = [wire.number, wire.guard, wire.everything]
+        reply = await self._script(mode, timeout_s, PULSE, keys, COUNTER_S * 1000, self._channel)
+        return Pulse(int(reply[0]), reply[1].decode(), bool(int(reply[2])))
 
     def probe(self) -> None:
         """Ask for a PING on a blocking connection.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from smw.cache import redis as redis_module
+from smw.cache import redis_scripts
 from smw.cache.memcached import MemcachedStore
 from smw.cache.ports import StoreFailedError
 from smw.cache.redis import RedisStore
@@ -31,12 +31,13 @@ class SteppedRedis(RedisStore):
 
     def __init__(self) -> None:
         self.name = "redis"
+        self._wire = None
 
     async def _mget(self, mode, timeout_s, keys):
         return await Request("l2", "MGET", *keys), None
 
     async def _script(self, mode, timeout_s, source, keys, *args):
-        scripts = {redis_module._OPEN: "open", redis_module._WRITE: "write", redis_module._DROP: "drop"}
+        scripts = {redis_scripts.OPEN: "open", redis_scripts.WRITE: "write", redis_scripts.DROP: "drop"}
         return await Request("l2", scripts[source], tuple(keys), *args)
 
     def probe(self) -> None:
