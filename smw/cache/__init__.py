@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for
+    from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for, on_commit
     from smw.cache.part import Cache
     from smw.cache.ports import Found, Store, StoreFailedError
     from smw.cache.region import Region
@@ -25,6 +25,7 @@ __all__ = [
     "info",
     "invalidate",
     "key_for",
+    "on_commit",
 ]
 
 if not TYPE_CHECKING:
@@ -41,6 +42,7 @@ if not TYPE_CHECKING:
         "info": "api",
         "invalidate": "api",
         "key_for": "api",
+        "on_commit": "api",
     }
 
     def __getattr__(name: str) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from smw._kernel import current
-from smw._kernel.chain import advise, stack_of
-from smw.cache.advice import Cached, Invalidate
+from smw._kernel.chain import advise
+from smw.cache.advice import Cached
+from smw.cache.commit import EVERYWHERE
+from smw.cache.invalidation import Invalidate
 from smw.cache.options import checked
+from smw.cache.readers import cached_in
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for"]
+__all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_commit"]
 
 
 def cached(
@@ -54,18 +57,46 @@ def cached(
     return advise(Cached(options, owner=None))
 
 
-def invalidate(*, tags: Sequence[str]) -> Callable[[F], F]:
-    """Drop everything under `tags` after the function has succeeded.
+def invalidate(
+    *,
+    tags: Sequence[str] = (),
+    fn: Callable[..., Any] | None = None,
+    key: Callable[..., object] | None = None,
+    when: Literal["after", "before", "commit"] = "after",
+) -> Callable[[F], F]:
+    """Drop what a call of the function makes old.
 
     When the call returns, this process hands out nothing older, whatever the servers do.
 
     Args:
-        tags: As for `cached`.
+        tags: As for `cached`; everything under them is dropped.
+        fn: A cached function; its result for the arguments of the same names is dropped.
+        key: Function of the same arguments that returns those of `fn`: a mapping by name, a tuple of positional ones,
+            or a list of such for several results.
+        when: ``after`` drops after success. ``before`` drops when the call begins and again when it ends, however it
+            ends. ``commit`` drops when the transaction around the call is committed (see `on_commit`), and not when it
+            is rolled back; without a transaction it is ``after``.
 
     Raises:
-        DecorationError: A tag is malformed or names no parameter.
+        DecorationError: A tag is malformed or names no parameter, or `fn` is not cached or takes other arguments.
     """
-    return advise(Invalidate(tags, owner=None))
+    return advise(Invalidate(tags, fn=fn, key=key, when=when, owner=None))
+
+
+def on_commit(register: Callable[[Callable[[], None]], object]) -> Callable[[], None]:
+    """Have ``invalidate(when="commit")`` wait for the transactions of a framework.
+
+    Sessions of SQLAlchemy among the arguments, or on the instance of a method, are found without it.
+
+    Args:
+        register: Called with a function without arguments after a decorated call has succeeded. It has that function
+            called once the transaction around the call is committed, and never when it is rolled back; it returns
+            False where there is no transaction. Django's ``transaction.on_commit`` is one.
+
+    Returns:
+        The function that ends it.
+    """
+    return EVERYWHERE.add(register)
 
 
 def _part() -> Cache:
@@ -74,11 +105,9 @@ def _part() -> Cache:
 
 
 def _function(fn: Any) -> CachedFunction:
-    stack = stack_of(fn)
-    if stack is not None:
-        for advice in stack.advices:
-            if isinstance(advice, Cached):
-                return advice.function(stack.target)
+    found = cached_in(fn)
+    if found is not None:
+        return found[0].function(found[1])
     name = getattr(fn, "__qualname__", repr(fn))
     raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
 

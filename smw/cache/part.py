@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from smw._kernel.chain import advise
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
-from smw.cache.advice import Cached, Invalidate
+from smw.cache.advice import Cached
 from smw.cache.codec import Codec
+from smw.cache.commit import EVERYWHERE, Commits
+from smw.cache.dropping import drop, drop_soon
 from smw.cache.engine import Engine
 from smw.cache.fence import Fence
 from smw.cache.forms import Policy
 from smw.cache.function import CachedFunction
+from smw.cache.invalidation import Invalidate
 from smw.cache.level import run_blocking
 from smw.cache.listener import Listener, listener_of
 from smw.cache.memory import Memory
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Target
     from smw._kernel.facts import Fact
+    from smw.cache.readers import Scopes
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -84,6 +88,7 @@ class Cache:
         self._forget_facts = self.host.facts.add(self._facts)
         after_fork(self._forked)
         self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
+        self.commits = Commits(EVERYWHERE)
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
@@ -112,9 +117,23 @@ class Cache:
         options = checked(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy)
         return advise(Cached(options, owner=self))
 
-    def invalidate(self, *, tags: Sequence[str]) -> Callable[[F], F]:
-        """Drop everything under `tags` from this cache after the function has succeeded."""
-        return advise(Invalidate(tags, owner=self))
+    def invalidate(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        fn: Callable[..., Any] | None = None,
+        key: Callable[..., object] | None = None,
+        when: Literal["after", "before", "commit"] = "after",
+    ) -> Callable[[F], F]:
+        """Drop from this cache what a call of the function makes old; arguments as for `smw.cache.invalidate`."""
+        return advise(Invalidate(tags, fn=fn, key=key, when=when, owner=self))
+
+    def on_commit(self, register: Callable[[Callable[[], None]], object]) -> Callable[[], None]:
+        """Have ``when="commit"`` wait for transactions that `register` knows, as `smw.cache.on_commit` does.
+
+        Only decorators of this cache ask it.
+        """
+        return self.commits.add(register)
 
     def function(self, target: Target, advice: Cached) -> CachedFunction:
         """Return the function that `advice` decorates as this cache knows it."""
@@ -144,9 +163,22 @@ class Cache:
                 self._regions[name] = region
             return region
 
-    async def drop_tags(self, tags: Sequence[str], mode: Any) -> None:
-        """Drop everything under `tags` in the caller's mode."""
-        await self._engine.drop([self._names.tag(tag) for tag in tags], (), mode)
+    @property
+    def engine(self) -> Engine:
+        """The levels, for the decorators."""
+        return self._engine
+
+    def tag_names(self, tags: Sequence[str]) -> list[str]:
+        """Return how the counters of `tags` are called."""
+        return [self._names.tag(tag) for tag in tags]
+
+    async def drop_scopes(self, scopes: Scopes, mode: Any) -> None:
+        """Drop `scopes` in the caller's mode."""
+        await drop(self._engine, scopes, mode)
+
+    def drop_soon(self, scopes: Scopes) -> None:
+        """Drop `scopes` here at once; servers are told in the background."""
+        drop_soon(self._engine, scopes)
 
     async def drop_everything(self, mode: Any) -> None:
         """Drop all that this cache's namespace holds, regions included, in the caller's mode."""

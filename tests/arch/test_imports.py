@@ -25,6 +25,7 @@ CLIENTS = {
     "pymemcache": {"memcached"},
     "redis": {"redis", "_redis"},
     "rich": {"cli"},
+    "sqlalchemy": {"sqlalchemy"},
     "starlette": {"fastapi", "starlette"},
     "typer": {"cli"},
     "wrapt": {"_kernel"},
