@@ -9,9 +9,11 @@ from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
 from smw._kernel.flight import Flights
 from smw.cache.keys import UnkeyableError
+from smw.cache.loading import Loading
 from smw.cache.members import Members
 from smw.cache.negative import kept_exception
 from smw.cache.placing import Placing, blamed
+from smw.cache.records import Records
 from smw.cache.remarks import Remarks
 from smw.cache.stats import CacheInfo, Stats
 from smw.cache.ttl import Lifetimes
@@ -52,6 +54,8 @@ class CachedFunction:
         self.policy = policy = policy._replace(life=lives.of)
         self._placing = Placing(target, options, policy, names, self._remarks)
         self._members = Members(engine.memory)
+        self._loading = Loading(target.name, engine.host, engine.watch)
+        self._records = Records(target.name, policy.ttl_s, clear=engine.host.profile == "development")
         self._flights = Flights()
         self._looking: set[Hashable] = set()
         self._sights: dict[Hashable, Sight] = {}
@@ -82,17 +86,18 @@ class CachedFunction:
         if entry is not None:
             self.stats.hits += 1
             return entry.copy()
+        proceed = self._loading.around(proceed)
         flight = place.home is self._placing.table, place.key, self._engine.fence.stamp(place.scopes)
         look, landed = None, self._landed
         if self._is_shared(place) and (flight in self._sights or flight not in self._looking):
             look = await self._look(flight, place, call.mode)
             if look.found is not None:
-                self._count(look.found)
+                self._count(look.found, call, place)
                 return look.found.take()[1]
         boarded = self._boarding(flight, look)
         load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
         finding: Finding = await self._flights.fly(boarded, load, call.mode)
-        self._count(finding)
+        self._count(finding, call, place)
         taken, value = finding.take()
         return value if taken else await proceed()
 
@@ -163,7 +168,8 @@ class CachedFunction:
             self._remarks.uncached(*finding.refused)
         return finding
 
-    def _count(self, finding: Finding) -> None:
+    def _count(self, finding: Finding, call: Call, place: Place) -> None:
+        self._records.answered(finding, call, place)
         if finding.level == "l1":
             self.stats.hits += 1
             return

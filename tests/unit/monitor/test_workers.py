@@ -206,6 +206,27 @@ def test_gauges_that_all_see_alike_do_not_add_up(folder, samples):
         assert samples(two)["smw_stream_lag_records", "stream", "s"] == 5
 
 
+def test_histograms_that_parts_keep_add_up(folder, samples):
+    """The buckets and sums that several workers give away are added up, and grow by what is new alone."""
+    hosts, kept = (Host(), Host()), [[1.0, 2.0, 0.0, 7.0], [0.0, 1.0, 1.0, 9.0]]
+
+    def facts(cells):
+        return [
+            Fact("smw_wait_seconds", "histogram", "x", (("op", "read"),), sum(cells[:-1]), (1.0, 5.0), tuple(cells))
+        ]
+
+    with Monitor(host=hosts[0], workers_dir=folder) as one, Monitor(host=hosts[1], workers_dir=folder) as two:
+        for host, cells in zip(hosts, kept, strict=True):
+            host.facts.add(lambda cells=cells: facts(cells))
+        samples(two)
+        kept[0][0] += 4.0
+        kept[0][3] += 2.0
+        now = samples(one)
+    assert now["smw_wait_seconds_bucket", "le", "1.0", "op", "read"] == 5
+    assert now["smw_wait_seconds_bucket", "le", "+Inf", "op", "read"] == 9
+    assert now["smw_wait_seconds_sum", "op", "read"] == 18
+
+
 def _child(monitor, sell, go, done):
     sell()
     count(monitor, 2)
