@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Profile = Literal["development", "testing", "production"]
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _LOCAL_SCHEME = "memory"
 _KEY_BYTES = 32
 FRAMEWORKS = ("GDPR", "SOX", "HIPAA", "PCI")  # the security part has the same, where no pydantic may be loaded
@@ -49,9 +49,16 @@ def _redis_url(value: object) -> object:
     url = value if "://" in value else f"redis://{value}"
     scheme = urlsplit(url).scheme
     if scheme not in _REDIS_SCHEMES:
-        hint = nearest(scheme, _REDIS_SCHEMES)
-        msg = f"unknown scheme {scheme!r}; known: redis://, rediss://, unix://.{hint}"
+        known = ", ".join(f"{name}://" for name in _REDIS_SCHEMES)
+        msg = f"unknown scheme {scheme!r}; known: {known}.{nearest(scheme, _REDIS_SCHEMES)}"
         raise ValueError(msg)
+    return url
+
+
+def _streams_url(value: object) -> object:
+    url = _redis_url(value)
+    if isinstance(url, str) and urlsplit(url).scheme.endswith("+cluster"):
+        raise ValueError("streams need one server: redis://, rediss://, unix:// or redis+sentinel://")
     return url
 
 
@@ -136,7 +143,7 @@ def _keys(value: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Frameworks = Annotated[tuple[str, ...], BeforeValidator(_frameworks)]
 Servers = Annotated[tuple[str, ...], BeforeValidator(_host_port)]
-RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
+StreamsUrl = Annotated[str, BeforeValidator(_streams_url)]
 StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 Stores = Annotated[tuple[str, ...], BeforeValidator(_stores)]
 Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
@@ -192,6 +199,9 @@ class CacheSettings(PartSettings):
     l1_trust_ms: int = _setting(
         1000, "CACHE_L1_TRUST_MS", "how long memory answers before L2 is asked what other processes invalidated", ge=0
     )
+    jitter: float | None = _setting(
+        None, "CACHE_JITTER", "largest share by which a life is shortened; unset: 0.1, in tests 0", ge=0, lt=1
+    )
     allow_pickle: bool = _setting(
         default=False, env="CACHE_ALLOW_PICKLE", about="allow sealed pickles for values no other codec takes"
     )
@@ -236,7 +246,7 @@ class PipelineSettings(PartSettings):
     """Streams and batches."""
 
     kafka_brokers: Servers = _setting((), "KAFKA_BROKERS", "Kafka brokers, host:port")
-    redis_url: RedisUrl | None = _setting(None, "PIPELINE_REDIS_URL", "Redis for streams", secret=True)
+    redis_url: StreamsUrl | None = _setting(None, "PIPELINE_REDIS_URL", "Redis for streams", secret=True)
     stream_buffer_size: int = _setting(10_000, "STREAM_BUFFER_SIZE", "records fetched or waiting to be sent", ge=1)
     batch_size: int = _setting(1_000, "BATCH_SIZE", "rows per call of a batch function", ge=1)
     stream_keep: int = _setting(100_000, "STREAM_KEEP", "settled records a Redis stream keeps, roughly", ge=0)

@@ -33,6 +33,11 @@ def cached(
     key: Callable[..., object] | None = None,
     version: str = "1",
     levels: Sequence[str] = ("l1", "l2", "l3"),
+    l1_ttl: float | timedelta | None = None,
+    negative_ttl: float | timedelta | None = None,
+    cache_exceptions: type[Exception] | tuple[type[Exception], ...] = (),
+    condition: Callable[..., object] | None = None,
+    unless: Callable[[Any], object] | None = None,
     copy: str = "auto",
 ) -> Callable[[F], F]:
     """Keep the results of a function, sync or async, in memory and on the configured servers.
@@ -46,14 +51,31 @@ def cached(
         key: Function of the same arguments that returns what identifies the call.
         version: Part of every key; change it when the meaning of the results changes.
         levels: Which levels may keep results: ``l1`` memory, ``l2`` Redis, ``l3`` memcached.
+        l1_ttl: The longest that memory keeps a result.
+        negative_ttl: How long a result of None is kept, and an exception of `cache_exceptions`.
+        cache_exceptions: Exceptions that memory keeps, and raises again without calling the function.
+        condition: Function of the same arguments; a call for which it returns something false goes past the cache.
+        unless: Function of the result; one for which it returns something true is not kept.
         copy: ``auto`` copies what could be changed, ``share`` hands out one object, ``deep`` copies deeply, ``decode``
             keeps bytes.
 
     Raises:
         DecorationError: An argument is of the wrong kind, or the function has no result to keep.
-        ConfigError: `ttl` is negative.
+        ConfigError: A time is negative.
     """
-    options = checked(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy)
+    options = checked(
+        ttl,
+        tags=tags,
+        key=key,
+        version=version,
+        levels=levels,
+        l1_ttl=l1_ttl,
+        negative_ttl=negative_ttl,
+        cache_exceptions=cache_exceptions,
+        condition=condition,
+        unless=unless,
+        copy=copy,
+    )
     return advise(Cached(options, owner=None))
 
 

@@ -79,6 +79,7 @@ class Engine:
         budget_s: What the servers may add to one call.
         trust_s: How long memory answers before the servers are asked what others invalidated.
         l1_ttl_s: The longest that memory keeps anything.
+        jitter: The largest share by which the life of a value is shortened.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class Engine:
         budget_s: float,
         trust_s: float,
         l1_ttl_s: float,
+        jitter: float = 0.0,
     ) -> None:
         self.host = host
         self.memory = memory
         self.remote = remote
         self.fence = fence
-        self.backplane = Backplane(self.heard, self.missed)
         self.jitter = jitter
         self.watch = Watch()
         self._now = host.clock.now
@@ -164,8 +165,9 @@ class Engine:
             return Finding("l1", copy=entry.copy)
         if place.text is None or not self.remote.tiers:
             value = await load()
+            ttl_s = policy.lasts(place.key, value)
             forms = forms_of(value, policy, for_servers=False)
-            return self._loaded(place, policy, value, forms, epoch=epoch)
+            return self._loaded(place, policy, value, forms, ttl_s=ttl_s, epoch=epoch)
         look = look or await self.look(place, policy, mode)
         found, sight, budget, epoch = look
         if found is not None:
@@ -217,7 +219,7 @@ class Engine:
         """Keep in memory what a server had, for the time that it still has."""
         if policy.in_memory and sight.letter is not None:
             held = held_of(value, sight.letter, policy)
-            self._put(place, held, sight.letter.remaining_s(self._wall()), epoch, sight)
+            self.put(place, policy, held, ttl_s=sight.letter.remaining_s(self._wall()), epoch=epoch, sight=sight)
 
     async def keep(
         self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
@@ -233,20 +235,29 @@ class Engine:
             budget: What may still be spent.
             mode: The caller's mode.
         """
-        forms = forms_of(value, policy, for_servers=bool(sight.missed))
+        ttl_s = policy.lasts(place.key, value)
+        forms = forms_of(value, policy, for_servers=bool(sight.missed) and ttl_s > 0)
         stands = True
         if forms.packed is not None and place.text is not None and self.fence.stands(place.scopes, epoch):
             fence, generations = sight.versions or Versions(0, ())
-            now_ms, ttl_ms = int(self._wall() * 1000), max(1, int(policy.ttl_s * 1000))
+            now_ms, ttl_ms = int(self._wall() * 1000), max(1, int(ttl_s * 1000))
             opened = tuple([number or 0 for number in generations])
             letter = Letter(*forms.packed, now_ms, ttl_ms, fence or 0, opened, forms.shape)
             stands = await self.remote.write(sight, place.text, place.tags, letter, budget=budget, mode=mode)
         if not stands:  # invalidated elsewhere while it was loaded: good for this caller, but not to be kept
             forms = forms._replace(held=None, refused=None)
-        return self._loaded(place, policy, value, forms, epoch=epoch, sight=sight)
+        return self._loaded(place, policy, value, forms, ttl_s=ttl_s, epoch=epoch, sight=sight)
 
     def _loaded(
-        self, place: Place, policy: Policy, value: Any, forms: Forms, *, epoch: int, sight: Sight | None = None
+        self,
+        place: Place,
+        policy: Policy,
+        value: Any,
+        forms: Forms,
+        *,
+        ttl_s: float,
+        epoch: int,
+        sight: Sight | None = None,
     ) -> Finding:
         held, copy = forms.held, None
         missed = tuple(sight.missed) if sight is not None else ()
@@ -254,13 +265,27 @@ class Engine:
             kept, thaw = held.value, held.thaw
             copy = (lambda: kept) if thaw is None else (lambda: thaw(kept))
             if policy.in_memory:
-                self._put(place, held, policy.ttl_s, epoch, sight)
-        return Finding("", copy=copy, first=(value,), missed=missed, refused=forms.refused)
+                self.put(place, policy, held, ttl_s=ttl_s, epoch=epoch, sight=sight)
+        refused = forms.refused if ttl_s > 0 else None
+        return Finding("", copy=copy, first=(value,), missed=missed, refused=refused)
 
-    def _put(self, place: Place, held: Held, ttl_s: float, epoch: int, sight: Sight | None) -> None:
-        """Store in memory what nothing has invalidated since `epoch`."""
+    def put(
+        self, place: Place, policy: Policy, held: Held, *, ttl_s: float, epoch: int, sight: Sight | None = None
+    ) -> None:
+        """Store in memory what nothing has invalidated since `epoch`.
+
+        Args:
+            place: Where it belongs.
+            policy: How it is kept.
+            held: Its form for memory.
+            ttl_s: How long it lives; 0 stores nothing.
+            epoch: The fence's epoch before it was loaded.
+            sight: What the servers showed before it was loaded.
+        """
+        if ttl_s <= 0:
+            return
         now = self._now()
-        expires = now + min(ttl_s, self._l1_ttl_s)
+        expires = now + min(ttl_s, self._l1_ttl_s, policy.l1_ttl_s)
         shared = place.text is not None and bool(self.remote.tiers)
         entry = Entry(
             held.value,

@@ -9,7 +9,7 @@ from smw.cache.copies import FLAT_COPIES, Held, Survey, UncopyableError, hold, s
 from smw.cache.envelope import FLAT, MOST_BYTES, NESTED, SHARED, Letter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from smw.cache.codec import Codec
 
@@ -22,11 +22,13 @@ class Policy(NamedTuple):
     """How the values of one function or region are kept.
 
     Attributes:
-        ttl_s: Time to live.
+        ttl_s: Time to live, as far as it is one for all of them.
         copy: ``auto``, ``share``, ``deep`` or ``decode``.
         in_memory: Whether memory keeps them.
         names: Levels behind memory that may keep them.
         codec: Their form as bytes.
+        life: From a key and its value to the seconds that it lives; None: `ttl_s`.
+        l1_ttl_s: The longest that memory keeps one.
     """
 
     ttl_s: float
@@ -34,6 +36,12 @@ class Policy(NamedTuple):
     in_memory: bool
     names: tuple[str, ...]
     codec: Codec
+    life: Callable[[Hashable, Any], float] | None = None
+    l1_ttl_s: float = float("inf")
+
+    def lasts(self, key: Hashable, value: Any) -> float:
+        """Return the seconds that `value` lives; 0 if it is not kept."""
+        return self.ttl_s if self.life is None else self.life(key, value)
 
 
 class Forms(NamedTuple):
@@ -85,7 +93,8 @@ class Finding:
         try:
             return True, self._first.pop()
         except IndexError:
-            return (False, None) if self._copy is None else (True, self._copy())
+            pass  # making a copy may raise what was kept, which must not seem to come from here
+        return (False, None) if self._copy is None else (True, self._copy())
 
 
 def _unpacker(codec: Codec) -> Callable[[Packed], Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smw.errors import ConfigError, DecorationError, nearest
 
@@ -21,6 +22,7 @@ LEVELS = ("l1", "l2", "l3")
 COPIES = ("auto", "share", "deep", "decode")
 _MOST_TTL_S = 10 * 365 * 86_400.0
 _MOST_TAGS = 100
+_NOTHING: tuple[type[Exception], ...] = ()
 _FORM = "@cached(ttl=60)"
 
 
@@ -35,6 +37,11 @@ class Options:
         version: Part of every key.
         levels: Levels that may keep results, in the order in which they are asked.
         copy: How hits are kept apart from each other.
+        l1_ttl_s: The longest that memory keeps a result; None: as long as it lives.
+        negative_ttl_s: How long None and kept exceptions live; None: as any result, and none is kept.
+        cache_exceptions: Exceptions that are kept.
+        condition: From a call's arguments to whether it uses the cache; None: every call does.
+        unless: From a result to whether it is not kept; None: every result is.
     """
 
     ttl_s: float
@@ -43,6 +50,11 @@ class Options:
     version: str
     levels: tuple[str, ...]
     copy: str
+    l1_ttl_s: float | None
+    negative_ttl_s: float | None
+    cache_exceptions: tuple[type[Exception], ...]
+    condition: Callable[..., object] | None
+    unless: Callable[[Any], object] | None
 
 
 def checked(
@@ -53,6 +65,11 @@ def checked(
     version: str = "1",
     levels: Sequence[str] = LEVELS,
     copy: str = "auto",
+    l1_ttl: object = None,
+    negative_ttl: object = None,
+    cache_exceptions: object = _NOTHING,
+    condition: object = None,
+    unless: object = None,
 ) -> Options:
     """Return the options of `cached`; called by it directly, for warnings are shown at its caller.
 
@@ -66,36 +83,71 @@ def checked(
     made = templates(tags)
     if len(made) > _MOST_TAGS:
         raise DecorationError("SMW-C106", f"more than {_MOST_TAGS} tags", fix="invalidate by a common tag")
+    l1_ttl_s = None if l1_ttl is None else _checked_seconds("l1_ttl", l1_ttl)
+    if l1_ttl_s == 0:
+        fix = 'levels=("l2", "l3") keeps nothing in memory'
+        raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=fix)
+    negative_ttl_s = None if negative_ttl is None else _checked_seconds("negative_ttl", negative_ttl)
     return Options(
         ttl_s=ttl_s,
         tags=made,
-        key=_checked_key(key),
+        key=_checked_function("key", key, "lambda user_id: user_id"),
         version=str(version),
         levels=_checked_levels(levels),
         copy=_checked_copy(copy),
+        l1_ttl_s=l1_ttl_s,
+        negative_ttl_s=negative_ttl_s,
+        cache_exceptions=_checked_exceptions(cache_exceptions, negative_ttl_s, levels),
+        condition=_checked_function("condition", condition, "lambda user_id: user_id > 0"),
+        unless=_checked_function("unless", unless, "lambda result: not result"),
     )
 
 
 def _checked_ttl(ttl: object) -> float:
     if callable(ttl):
         raise DecorationError("SMW-C101", "@cached stands without parentheses", fix=f"write {_FORM}")
-    if isinstance(ttl, timedelta):
-        ttl = ttl.total_seconds()
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
-        fix = f"{_FORM}, or ttl=timedelta(minutes=1)"
-        raise DecorationError("SMW-C102", "ttl= takes seconds or a timedelta", seen=repr(ttl), fix=fix)
-    if math.isnan(ttl) or ttl < 0:
-        raise ConfigError("SMW-C103", "ttl= must not be negative", seen=ttl, fix=f"{_FORM}; ttl=0 stores nothing")
-    if ttl > _MOST_TTL_S:
+    ttl_s = _checked_seconds("ttl", ttl)
+    if ttl_s > _MOST_TTL_S:
         warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=4)
-    return min(float(ttl), _MOST_TTL_S)
+    return min(ttl_s, _MOST_TTL_S)
 
 
-def _checked_key(key: object) -> Callable[..., object] | None:
-    if key is None or callable(key):
-        return key
-    fix = "key=lambda user_id: user_id"
-    raise DecorationError("SMW-C108", "key= takes a function", seen=repr(key), fix=fix)
+def _checked_seconds(name: str, given: object) -> float:
+    if isinstance(given, timedelta):
+        given = given.total_seconds()
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        fix = f"{name}=60, or {name}=timedelta(minutes=1)"
+        raise DecorationError("SMW-C102", f"{name}= takes seconds or a timedelta", seen=repr(given), fix=fix)
+    if math.isnan(given) or given < 0:
+        what = f"{name}= must not be negative"
+        raise ConfigError("SMW-C103", what, seen=given, fix=f"{name}=60; {name}=0 stores nothing")
+    return float(given)
+
+
+def _checked_function(name: str, given: object, example: str) -> Callable[..., object] | None:
+    if given is None:
+        return None
+    if not callable(given) or inspect.iscoroutinefunction(given):
+        what = f"{name}= takes a function"
+        raise DecorationError("SMW-C108", what, seen=repr(given), fix=f"{name}={example}")
+    return given
+
+
+def _checked_exceptions(given: object, negative_ttl_s: float | None, levels: object) -> tuple[type[Exception], ...]:
+    if given == ():
+        return _NOTHING
+    fix = "cache_exceptions=(LookupError,), negative_ttl=5"
+    kinds = given if isinstance(given, tuple | list) else (given,)
+    checked_kinds = tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception))
+    if len(checked_kinds) < len(kinds):
+        what = "cache_exceptions= takes classes of exceptions"
+        raise DecorationError("SMW-C150", what, seen=repr(given), fix=fix)
+    if negative_ttl_s is None:
+        raise DecorationError("SMW-C150", "cache_exceptions= needs negative_ttl=, how long they are kept", fix=fix)
+    if "l1" not in _checked_levels(levels):
+        what = "cache_exceptions= needs memory: exceptions are kept nowhere else"
+        raise DecorationError("SMW-C150", what, seen=f"levels={levels}", fix='levels=("l1", "l2", "l3")')
+    return checked_kinds
 
 
 def _checked_levels(levels: object) -> tuple[str, ...]:

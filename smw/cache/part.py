@@ -41,6 +41,8 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 __all__ = ["Cache"]
 
+_JITTER = 0.1
+
 
 class Cache:
     """Memory, Redis and memcached as one cache.
@@ -84,14 +86,19 @@ class Cache:
             budget_s=self.settings.budget_ms / 1000,
             trust_s=self.settings.l1_trust_ms / 1000,
             l1_ttl_s=self.settings.l1_ttl or float("inf"),
+            jitter=self._jitter(),
         )
+        self.commits = Commits(EVERYWHERE)
         self._forget_facts = self.host.facts.add(self._facts)
         after_fork(self._forked)
         self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
-        self.commits = Commits(EVERYWHERE)
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
+
+    def _jitter(self) -> float:
+        given, usual = self.settings.jitter, 0.0 if self.host.profile == "testing" else _JITTER
+        return usual if given is None else given
 
     def _facts(self) -> Iterator[Fact]:
         for held in list(self._functions.values()):
@@ -111,10 +118,27 @@ class Cache:
         key: Callable[..., object] | None = None,
         version: str = "1",
         levels: Sequence[str] = ("l1", "l2", "l3"),
+        l1_ttl: float | timedelta | None = None,
+        negative_ttl: float | timedelta | None = None,
+        cache_exceptions: type[Exception] | tuple[type[Exception], ...] = (),
+        condition: Callable[..., object] | None = None,
+        unless: Callable[[Any], object] | None = None,
         copy: str = "auto",
     ) -> Callable[[F], F]:
         """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
-        options = checked(ttl, tags=tags, key=key, version=version, levels=levels, copy=copy)
+        options = checked(
+            ttl,
+            tags=tags,
+            key=key,
+            version=version,
+            levels=levels,
+            l1_ttl=l1_ttl,
+            negative_ttl=negative_ttl,
+            cache_exceptions=cache_exceptions,
+            condition=condition,
+            unless=unless,
+            copy=copy,
+        )
         return advise(Cached(options, owner=self))
 
     def invalidate(
@@ -147,7 +171,7 @@ class Cache:
             classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
             codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
             in_memory = "l1" in told.levels and self.settings.l1_size > 0
-            policy = Policy(told.ttl_s, told.copy, in_memory, names, codec)
+            policy = Policy(told.ttl_s, told.copy, in_memory, names, codec, l1_ttl_s=told.l1_ttl_s or float("inf"))
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))

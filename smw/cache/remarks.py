@@ -18,6 +18,8 @@ _REMEDIES = {
     "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
     "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
     "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
+    "failing-condition": "mend the function given as condition=, which raised",
+    "failing-unless": "mend the function given as unless=, which raised",
     "instance-without-weakref": "add __weakref__ to the class's __slots__ or pass key=",
 }
 _REMEDY = "pass key= or give the type a __cache_key__(self) method"

@@ -17,6 +17,10 @@ def plain(user_id: int, *, lang: str = "en") -> str:
     return f"{user_id}{lang}"
 
 
+async def later(user_id: int) -> str:
+    return str(user_id)
+
+
 @pytest.mark.parametrize(
     ("decorate", "error", "says"),
     [
@@ -41,6 +45,20 @@ def plain(user_id: int, *, lang: str = "en") -> str:
         (lambda: cached(1, levels=()), DecorationError, "names of levels"),
         (lambda: cached(1, copy="shallow"), DecorationError, "auto, share, deep, decode"),
         (lambda: cached(1, key="user_id"), DecorationError, "takes a function"),
+        (lambda: cached(1, condition=1), DecorationError, "takes a function"),
+        (lambda: cached(1, condition=later), DecorationError, "takes a function"),
+        (lambda: cached(1, unless="x"), DecorationError, "takes a function"),
+        (lambda: cached(1, l1_ttl="1"), DecorationError, "l1_ttl= takes seconds or a timedelta"),
+        (lambda: cached(1, l1_ttl=0), ConfigError, 'levels=("l2", "l3")'),
+        (lambda: cached(1, negative_ttl=-1), ConfigError, "negative_ttl= must not be negative"),
+        (lambda: cached(1, cache_exceptions=(KeyError, 1), negative_ttl=1), DecorationError, "classes of exceptions"),
+        (lambda: cached(1, cache_exceptions=KeyboardInterrupt), DecorationError, "classes of exceptions"),
+        (lambda: cached(1, cache_exceptions=KeyError), DecorationError, "needs negative_ttl="),
+        (
+            lambda: cached(1, cache_exceptions=KeyError, negative_ttl=1, levels=("l2",)),
+            DecorationError,
+            "kept nowhere else",
+        ),
         (lambda: cached(1)(lambda: (yield 1)), DecorationError, "return a list"),
         (lambda: invalidate(tags=[]), DecorationError, "names no tag"),
         (lambda: invalidate(tags=["user:{user}"])(plain), DecorationError, "Did you mean 'user_id'?"),

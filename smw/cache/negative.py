@@ -1,0 +1,47 @@
+"""Keeps an exception as an entry of memory that raises when it is read; knows no level."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, NoReturn
+
+from smw.cache.copies import Held
+
+if TYPE_CHECKING:
+    from smw.cache.stats import Stats
+
+__all__ = ["kept_exception"]
+
+_BYTES = 500
+"""What an exception is taken to cost."""
+
+
+def kept_exception(error: Exception, stats: Stats) -> Held:
+    """Return the form for memory of an exception: every reader gets a copy of its own, raised where it stands.
+
+    Args:
+        error: What the function has raised.
+        stats: Where reading it is counted.
+    """
+
+    def again(kept: Exception) -> NoReturn:
+        stats.hits -= 1  # whoever reads an entry has counted a hit
+        stats.others["l1", "negative"] += 1
+        raise _copied(kept)
+
+    return Held(_copied(error), again, _BYTES)
+
+
+def _copied(error: Exception) -> Exception:
+    """Return an equal exception without traceback, cause and context, which would hold the frames of a call."""
+    try:
+        made = copy.copy(error)
+    except Exception:  # noqa: BLE001 - a constructor of its own that takes other arguments
+        made = type(error).__new__(type(error))
+    state = object.__getstate__(error)
+    for attributes in state if isinstance(state, tuple) else (state,):
+        for name, value in (attributes or {}).items():
+            setattr(made, name, value)
+    made.args = error.args
+    made.__traceback__ = made.__cause__ = made.__context__ = None
+    return made

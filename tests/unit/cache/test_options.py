@@ -1,0 +1,284 @@
+"""What the options of one decorator change: how long what lives, what is kept, which calls use the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import traceback
+import weakref
+from datetime import timedelta
+
+import pytest
+
+from smw import cache as cache_module
+from smw._kernel.signals import CacheUncached
+from tests.unit.cache.shapes import SHAPES, Shaped
+
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids="-".join)
+
+
+def outcomes(cache) -> dict[tuple[str, str], float]:
+    """Return (level, outcome) → count, of all functions together."""
+    found: dict[tuple[str, str], float] = {}
+    for fact in cache.host.facts:
+        if fact.name == "smw_cache_requests_total":
+            labels = dict(fact.labels)
+            pair = labels["level"], labels["outcome"]
+            found[pair] = found.get(pair, 0) + fact.value
+    return found
+
+
+@each_shape
+async def test_memory_may_keep_a_result_shorter_than_servers(bench, shape):
+    """With `l1_ttl` memory asks the servers again, and the function is not called."""
+    cache = bench.cache("l2", l1_trust_ms=100_000)
+    load = Shaped(cache, shape, lambda number: number, 60, l1_ttl=timedelta(seconds=5))
+    await load()
+    bench.clock.advance(4.9)
+    asked = len(bench.stores["l2"].asked)
+    await load()
+    assert len(bench.stores["l2"].asked) == asked
+    bench.clock.advance(0.2)
+    await load()
+    assert load.runs == 1
+    assert cache_module.info(load.fn).hits == {"l1": 1, "l2": 1}
+
+
+@each_shape
+async def test_without_servers_a_result_lives_as_long_as_memory_may_keep_it(bench, cache, shape):
+    """`l1_ttl` ends an entry also where nothing stands behind memory."""
+    load = Shaped(cache, shape, lambda number: number, 60, l1_ttl=5)
+    await load()
+    bench.clock.advance(5.1)
+    await load()
+    assert load.runs == 2
+
+
+@each_shape
+@pytest.mark.parametrize("levels", [(), ("l2",)])
+async def test_none_lives_as_long_as_negative_ttl_says(bench, shape, levels):
+    """None ends earlier than other results, in memory and on servers."""
+    cache = bench.cache(*levels)
+    load = Shaped(cache, shape, lambda number: None if number == 1 else number, 60, negative_ttl=5)
+    await load(1), await load(2)
+    bench.clock.advance(5.1)
+    assert (await load(1), await load(2)) == (None, 2)
+    assert load.runs == 3
+
+
+async def test_none_may_be_kept_not_at_all(cache):
+    """With `negative_ttl=0` every call that finds nothing looks again."""
+    load = Shaped(cache, ("function", "sync"), lambda _number: None, negative_ttl=0)
+    await load(), await load()
+    assert load.runs == 2
+
+
+class Missing(LookupError):
+    """An error with a constructor of its own."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"no {number}")
+        self.number = number
+        self.seen = [number]
+
+
+def fails(number: int):
+    raise Missing(number)
+
+
+@each_shape
+@pytest.mark.parametrize("levels", [(), ("l2",)])
+async def test_an_exception_may_be_kept(bench, shape, levels):
+    """The function is not called again before `negative_ttl` has passed, and each caller gets an error of its own."""
+    cache = bench.cache(*levels)
+    load = Shaped(cache, shape, fails, 60, cache_exceptions=(LookupError,), negative_ttl=5)
+    raised = []
+    for _ in range(3):
+        with pytest.raises(Missing, match="no 7") as caught:
+            await load(7)
+        raised.append(caught.value)
+    assert load.runs == 1
+    assert len({id(error) for error in raised}) == 3
+    assert [(error.number, error.seen) for error in raised] == [(7, [7])] * 3
+    assert [error.__context__ for error in raised] == [None] * 3
+    assert "fails" not in "".join(traceback.format_exception(raised[1]))
+    assert outcomes(cache)["l1", "negative"] == 2
+    assert outcomes(cache)["l1", "hit"] == 0
+    bench.clock.advance(5.1)
+    with pytest.raises(Missing):
+        await load(7)
+    assert load.runs == 2
+
+
+async def test_a_kept_exception_is_dropped_like_any_result(bench):
+    """A drop here ends it at once, one of another process once memory asks again."""
+    here, there = bench.cache("l2", l1_trust_ms=1000), bench.cache("l2")
+    failing = [True]
+
+    def act(number: int) -> int:
+        return fails(number) if failing[0] else number
+
+    load = Shaped(here, ("function", "sync"), act, tags=["t"], cache_exceptions=Missing, negative_ttl=50)
+    other = Shaped(there, ("function", "sync"), act, tags=["t"])
+    for drop in (here.drop_sync, there.drop_sync):
+        failing[0] = True
+        with pytest.raises(Missing):
+            await load(1)
+        with pytest.raises(Missing):
+            await other(1)  # not kept: this one was not told to
+        failing[0] = False
+        drop(tags=["t"])
+        bench.clock.advance(1.1)
+        assert await load(1) == 1
+        here.drop_sync(tags=["t"])
+
+
+async def test_other_exceptions_are_not_kept(cache):
+    """Only what is named is kept, and the two ways of naming one class mean the same."""
+    load = Shaped(cache, ("function", "sync"), fails, cache_exceptions=(OSError,), negative_ttl=5)
+    for _ in range(2):
+        with pytest.raises(Missing):
+            await load()
+    assert load.runs == 2
+
+
+class Held:
+    """Something that a frame holds."""
+
+
+async def test_a_kept_exception_holds_no_frames(cache):
+    """What the function had in its hands when it raised is free once its caller has let go of the error."""
+    refs = []
+
+    def act(number: int) -> int:
+        held = Held()
+        refs.append(weakref.ref(held))
+        try:
+            {}[number]
+        except KeyError as error:
+            raise Missing(number) from error
+
+    load = Shaped(cache, ("function", "sync"), act, cache_exceptions=Missing, negative_ttl=5)
+    for _ in range(2):
+        with pytest.raises(Missing):
+            await load()
+    gc.collect()
+    assert refs[0]() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(2, "no such file", "name"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), KeyError("k"),
+        ValueError(), Missing(1), ExceptionGroup("both", [ValueError(1), KeyError(2)]),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+async def test_kept_exceptions_read_as_the_first_one(cache, error):
+    """Whatever its constructor takes, the copy has the same type, text and arguments."""
+
+    def act(_number: int) -> int:
+        raise error
+
+    load = Shaped(cache, ("function", "async"), act, cache_exceptions=Exception, negative_ttl=5)
+    for _ in range(2):
+        with pytest.raises(type(error)) as caught:
+            await load()
+    assert caught.value is not error
+    assert (str(caught.value), caught.value.args) == (str(error), error.args)
+
+
+@each_shape
+async def test_a_condition_decides_which_calls_use_the_cache(cache, shape):
+    """Calls for which it says no neither read nor fill, and are counted."""
+    load = Shaped(cache, shape, lambda number: number, condition=lambda number: number < 10)
+    for number in (1, 1, 10, 10):
+        assert await load(number) == number
+    assert load.runs == 3
+    assert outcomes(cache)["none", "bypass"] == 2
+    assert cache_module.info(load.fn).entries == 1
+
+
+async def test_a_condition_that_raises_sends_the_call_past_the_cache(cache, caplog):
+    """The function answers, the call is counted as uncached, and one warning says why."""
+
+    def condition(number: int) -> bool:
+        return number / 0 > 1
+
+    load = Shaped(cache, ("function", "sync"), lambda number: number, condition=condition)
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert [await load(1), await load(1)] == [1, 1]
+    assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == ["failing-condition"] * 2
+    assert len(caplog.records) == 1
+    assert "condition=" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+@each_shape
+@pytest.mark.parametrize("levels", [(), ("l2",), ("l2", "l3")])
+async def test_unless_says_which_results_are_not_kept(bench, shape, levels):
+    """What it rejects is returned and kept in no level; everything else is kept."""
+    load = Shaped(bench.cache(*levels), shape, lambda number: [] if number == 1 else [number], unless=lambda r: not r)
+    for number in (1, 1, 2, 2):
+        await load(number)
+    assert load.runs == 3
+    assert all(len(store.data) == 1 for store in bench.stores.values())
+    assert cache_module.info(load.fn).uncached == 0
+
+
+async def test_a_rejected_result_is_still_shared_by_those_who_waited_for_it(cache):
+    """Ten callers that meet run the function once, though its result is not kept, and none gets another's object."""
+
+    async def act(number: int) -> list[int]:
+        await asyncio.sleep(0.01)
+        return [number]
+
+    load = Shaped(cache, ("function", "async"), act, unless=lambda _result: True)
+    results = await asyncio.gather(*[load(1) for _ in range(10)])
+    assert load.runs == 1
+    assert len({id(result) for result in results}) == 10
+    await load(1)
+    assert load.runs == 2
+
+
+async def test_an_unless_that_raises_keeps_nothing(cache, caplog):
+    """The result is returned, counted as uncached, and one warning says why."""
+    load = Shaped(cache, ("function", "sync"), lambda number: number, unless=lambda result: result["x"])
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert [await load(1), await load(1)] == [1, 1]
+    assert load.runs == 2
+    assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == ["failing-unless"] * 2
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("levels", [(), ("l2",)])
+async def test_lives_differ_by_chance_and_are_never_longer(bench, levels):
+    """Results stored together end over a span of a tenth of their time, none of them late."""
+    cache = bench.cache(*levels, jitter=0.1)
+    load = Shaped(cache, ("function", "sync"), lambda number: number, 100)
+    for number in range(200):
+        await load(number)
+    bench.clock.advance(89.9)
+    for number in range(200):
+        await load(number)
+    assert load.runs == 200
+    bench.clock.advance(5)
+    for number in range(200):
+        await load(number)
+    assert 260 < load.runs < 340
+    bench.clock.advance(5.2)
+    cache.drop_sync(tags=["none"])
+    before = load.runs
+    for number in range(200):
+        await load(number)
+    assert load.runs - before > 60
+
+
+@pytest.mark.parametrize(("profile", "jitter"), [("testing", 0.0), ("development", 0.1), ("production", 0.1)])
+def test_jitter_is_off_in_tests_alone(bench, profile, jitter):
+    """Where nothing is set, tests get the times that they ask for."""
+    assert bench.cache(profile=profile)._engine.jitter == jitter
+    assert bench.cache(profile=profile, jitter=0.3)._engine.jitter == 0.3
