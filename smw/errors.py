@@ -33,7 +33,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         valid: The names that would have been accepted.
     """
     by_folded = {candidate.casefold(): candidate for candidate in valid}
-    folded = name.casefold()
+    folded = str(name).casefold()  # whatever stands where a name should
     close = [candidate for candidate in by_folded if len(folded) > 1 and candidate.startswith(folded)]
     close = close or difflib.get_close_matches(folded, list(by_folded), n=1, cutoff=0.6)
     return f" Did you mean {by_folded[close[0]]!r}?" if close else ""

@@ -14,7 +14,7 @@ from smw.web import telemetry
 from smw.web.asgi import Application, AsgiExchange, BlockingExchange, Receive, Scope, Send
 from smw.web.exchange import Link, Policy, Reply, compose
 from smw.web.lifespan import Lifespan
-from smw.web.protocol import called_wrongly, protocol_of
+from smw.web.protocol import called_wrongly, protocol_of, served_as_class
 from smw.web.route import Routes
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Adapter:
     given: ClassVar[PolicySource | None] = None
 
     def __init__(self, app: Any, /, profile: str | None = None, **overrides: Any) -> None:
+        if isinstance(app, dict):
+            raise served_as_class(type(self))
         own = self._own(profile, overrides)
         sources: tuple[PolicySource, ...] = (own,)
         if isinstance(app, Adapter):
@@ -115,10 +117,10 @@ class Adapter:
         """
         if third is _MISSING:
             if self._wsgi is None or second is _MISSING:
-                called_wrongly(self, self.protocol, 1 if second is _MISSING else 2)
+                called_wrongly(self, self.protocol, *(first, second)[: 1 if second is _MISSING else 2])
             return self._wsgi(first, second)
         if self._wsgi is not None:
-            called_wrongly(self, self.protocol, 3)
+            called_wrongly(self, self.protocol, first, second, third)
         return self._asgi(first, second, third)
 
     async def _asgi(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from smw.errors import ConfigError
 from smw.web.adapter import Adapter
 from smw.web.middleware import ENTERPRISE_MIDDLEWARE_STACK
+from smw.web.protocol import not_for
 
 __all__ = ["install"]
 
@@ -44,15 +45,9 @@ def install(app: A, profile: str | None = None) -> A:
 
 
 def _checked(app: Any) -> Any:
-    kind = type(app)
-    if not isinstance(app, type) and all(hasattr(app, mark) for mark in _MARKS):
-        return app
-    seen = f"{kind.__module__}.{kind.__qualname__}"
-    what = "smw.web.fastapi.install needs a FastAPI or Starlette application"
-    if any(base.__module__.partition(".")[0] == "flask" for base in kind.__mro__):
-        fix = "a Flask application is WSGI: from smw.web.flask import install"
-    elif isinstance(app, type):
-        fix = "pass the application, not its class"
-    else:
-        fix = "another application, ASGI or WSGI: app = smw.web.MonitoringMiddleware(app), and so on for the others"
-    raise ConfigError("SMW-W105", what, seen=seen, fix=fix)
+    if isinstance(app, Adapter):
+        fix = "give the application itself to install, which puts all of them on it"
+        raise ConfigError("SMW-W103", "this application already has a middleware of smw", seen=repr(app), fix=fix)
+    if isinstance(app, type) or not all(hasattr(app, mark) for mark in _MARKS):
+        raise not_for(app, "fastapi")
+    return app

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from smw.errors import ConfigError
 from smw.web.adapter import Adapter
 from smw.web.middleware import ENTERPRISE_MIDDLEWARE_STACK
+from smw.web.protocol import not_for
 from smw.web.wsgi_route import EXCHANGE, MATCHED
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ __all__ = ["install"]
 
 A = TypeVar("A")
 _MARKS = ("wsgi_app", "url_map", "extensions", "handle_user_exception", "response_class")
-_ASGI_MARKS = ("add_middleware", "user_middleware")
 
 
 def install(app: A, profile: str | None = None) -> A:
@@ -92,14 +92,9 @@ def _has_smw(app: Any) -> bool:
 
 
 def _checked(app: Any) -> Any:
-    if not isinstance(app, type) and all(hasattr(app, mark) for mark in _MARKS):
-        return app
-    kind = type(app)
-    if isinstance(app, type):
-        fix = "pass the application, not its class"
-    elif all(hasattr(app, mark) for mark in _ASGI_MARKS):
-        fix = "a FastAPI or Starlette application is ASGI: from smw.web.fastapi import install"
-    else:
-        fix = "another application, ASGI or WSGI: app = smw.web.MonitoringMiddleware(app), and so on for the others"
-    seen = f"{kind.__module__}.{kind.__qualname__}"
-    raise ConfigError("SMW-W105", "smw.web.flask.install needs a Flask application", seen=seen, fix=fix)
+    if isinstance(app, Adapter):
+        fix = "give the application itself to install, which puts all of them on it"
+        raise ConfigError("SMW-W103", "this application already has a middleware of smw", seen=repr(app), fix=fix)
+    if isinstance(app, type) or not all(hasattr(app, mark) for mark in _MARKS):
+        raise not_for(app, "flask")
+    return app

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from smw.errors import ConfigError, nearest
+from smw.web.protocol import framework_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,8 @@ class PolicySource(ABC):
         self.profile = profile
         self.overrides: dict[str, dict[str, Any]] = {}
         middleware = f"the {self.name} middleware"
+        if profile is not None and not isinstance(profile, str):
+            raise self._no_profile(profile)
         if profile is not None and profile not in settings.PROFILES:
             known = ", ".join(settings.PROFILES)
             hint = nearest(profile, settings.PROFILES)
@@ -60,6 +63,17 @@ class PolicySource(ABC):
         for part, given in self.overrides.items():
             if part:
                 settings.build(settings.PARTS[part], given)
+
+    def _no_profile(self, given: object) -> ConfigError:
+        """Return the error of a profile that is none, most likely the application: show where that belongs."""
+        make = f'create_{self.name}_middleware("production")'
+        fix = {
+            "fastapi": f"app.add_middleware({make})",
+            "flask": f"app.wsgi_app = {make}(app.wsgi_app)",
+        }.get(framework_of(given) or "", f"app = {make}(app)" if callable(given) else make)
+        kind = given if isinstance(given, type) else type(given)
+        what = f"the {self.name} middleware takes the name of a profile"
+        return ConfigError("SMW-W101", what, seen=f"{kind.__module__}.{kind.__qualname__}", fix=fix)
 
     @abstractmethod
     def bind(self, runtime: Runtime) -> Policy | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import flask
 import pytest
 import redis
+from fastapi import APIRouter, FastAPI
 from typer.testing import CliRunner
 
 import smw
@@ -21,9 +22,13 @@ from smw import cached, require_compliance, track_business_metric
 from smw.cache import Cache, key_for
 from smw.cli.app import app
 from smw.errors import SmwError
-from smw.web.fastapi import install
+from smw.web import MonitoringMiddleware, create_cache_middleware
+from smw.web.fastapi import install as fastapi_install
+from smw.web.flask import install as flask_install
+from tests.contract.worlds import environ_of
 from tests.services.locate import option
 from tests.services.server import free_port
+from tests.unit.web.driving import scope_of
 
 FOLDER = Path(__file__).parent
 SECRET = "hunter2-secret"
@@ -192,8 +197,27 @@ def test_13_two_applications_have_one_metric():
 
 
 def test_14_the_adapter_is_for_other_applications():
-    """The message says what was given and what fits it."""
-    golden("14-wrong-adapter", message(lambda: install(flask.Flask("shop"))))
+    """Whatever stands where something else belongs, the message says what was given and the line that fits."""
+    shop, api = flask.Flask("shop"), FastAPI()
+    environ, scope = environ_of("GET", "/"), scope_of("GET", "/")
+    mistakes = {
+        "install of FastAPI on Flask": lambda: fastapi_install(shop),
+        "install of FastAPI on Flask's wsgi_app": lambda: fastapi_install(shop.wsgi_app),
+        "install of FastAPI on a class": lambda: fastapi_install(FastAPI),
+        "install of FastAPI on a router": lambda: fastapi_install(APIRouter()),
+        "install of FastAPI on an application with a middleware": lambda: fastapi_install(MonitoringMiddleware(api)),
+        "install of Flask on FastAPI": lambda: flask_install(api),
+        "install of Flask on Flask's wsgi_app": lambda: flask_install(shop.wsgi_app),
+        "install of Flask on another function": lambda: flask_install(plain),
+        "a factory on FastAPI": lambda: create_cache_middleware(api),
+        "a factory on Flask": lambda: create_cache_middleware(shop),
+        "a middleware on a class": lambda: MonitoringMiddleware(FastAPI),
+        "an instance in add_middleware": lambda: MonitoringMiddleware(api)(api),
+        "a class in wsgi_app": lambda: MonitoringMiddleware(environ, plain),
+        "FastAPI under a WSGI server": lambda: MonitoringMiddleware(api)(environ, plain),
+        "Flask under an ASGI server": lambda: MonitoringMiddleware(shop)(scope, plain, plain),
+    }
+    golden("14-wrong-adapter", "\n".join(f"# {name}\n{message(make)}" for name, make in mistakes.items()))
 
 
 def test_15_workers_do_not_share_their_metrics():

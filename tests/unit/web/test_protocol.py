@@ -8,10 +8,14 @@ import inspect
 import flask
 import pytest
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
+import smw
+from smw import web
 from smw.errors import ConfigError
 from smw.web import MonitoringMiddleware, SecurityMiddleware, create_cache_middleware
-from smw.web.protocol import protocol_of
+from smw.web.flask import install
+from smw.web.protocol import framework_of, protocol_of
 from tests.contract.worlds import environ_of
 from tests.unit.web.driving import scope_of
 
@@ -108,3 +112,64 @@ def test_wsgi_called_by_an_asgi_server(runtime, arguments):
     with pytest.raises(ConfigError, match="stands on WSGI, and was called as ASGI") as caught:
         MonitoringMiddleware(wsgi)(*arguments)
     assert "gunicorn" in str(caught.value)
+
+
+def test_frameworks_are_told_by_what_they_have():
+    """Applications, their classes and Flask's `wsgi_app` belong to a framework; what is none belongs to neither."""
+    shop = flask.Flask("x")
+    assert [framework_of(one) for one in (shop, flask.Flask, shop.wsgi_app)] == ["flask"] * 3
+    assert [framework_of(one) for one in (FastAPI(), FastAPI, Starlette())] == ["fastapi"] * 3
+    assert [framework_of(one) for one in (asgi, Object(), Object().method, None, "x", flask.Blueprint("x", "x"))] == [
+        None
+    ] * 6
+
+
+async def test_an_instance_in_add_middleware(runtime):
+    """The mistake shows with the first request, and the message has the line as it should be."""
+    app = FastAPI()
+    app.add_middleware(SecurityMiddleware(asgi))
+    with pytest.raises(ConfigError, match="stands where its class belongs") as caught:
+        await app(scope_of("GET", "/"), None, None)
+    assert caught.value.fix == "app.add_middleware(SecurityMiddleware)"
+
+
+async def test_a_factory_that_was_not_called(runtime):
+    """FastAPI calls the factory itself; the message says to call it."""
+    app = FastAPI()
+    app.add_middleware(create_cache_middleware)
+    with pytest.raises(ConfigError, match="takes the name of a profile") as caught:
+        await app(scope_of("GET", "/"), None, None)
+    assert 'create_cache_middleware("production")' in caught.value.fix
+
+
+def test_a_class_in_wsgi_app(runtime):
+    """Flask calls the class with a request; the message says what to put there."""
+    app = flask.Flask("x")
+    app.wsgi_app = SecurityMiddleware
+    with pytest.raises(ConfigError, match="stands where an application belongs") as caught:
+        app(environ_of("GET", "/"), lambda *_args: None)
+    assert caught.value.fix == "app.wsgi_app = SecurityMiddleware(app.wsgi_app)"
+
+
+def test_an_asgi_middleware_in_wsgi_app(runtime):
+    """An application of the other world in Flask's place is told which server it wants."""
+    app = flask.Flask("x")
+    app.wsgi_app = create_cache_middleware()(FastAPI())
+    with pytest.raises(ConfigError, match="stands on ASGI, and was called as WSGI"):
+        app(environ_of("GET", "/"), lambda *_args: None)
+
+
+@pytest.mark.parametrize("name", ["monitoring", "security", "pipeline", "cache"])
+def test_the_line_of_a_factory_is_right(name):
+    """What the message of a factory shows is a factory that exists, for each of the four."""
+    factory = f"create_{name}_middleware"
+    with pytest.raises(ConfigError) as caught:
+        getattr(web, factory)(lambda scope, receive, send: None)
+    assert caught.value.fix == f'app = {factory}("production")(app)'
+
+
+def test_a_profile_that_is_no_text():
+    """Where a profile belongs, whatever else comes is named, and never an error of ours."""
+    for make in (lambda: smw.Runtime(FastAPI()).open(), lambda: install(flask.Flask("x"), flask.Flask("y"))):
+        with pytest.raises(ConfigError, match="profile"):
+            make()
