@@ -85,7 +85,7 @@ class Pulled:
         """Return by how much figures have grown; those of which one has fallen have started again from 0."""
         before = self._seen.get(key) or [0.0] * len(figures)
         self._seen[key] = figures
-        grown = [now - then for now, then in zip(figures, before, strict=True)]
+        grown = [figure - known for figure, known in zip(figures, before, strict=True)]
         return figures if min(grown) < 0 else grown
 
     def rows(self) -> Iterator[Rows]:

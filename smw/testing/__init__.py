@@ -1,8 +1,9 @@
-"""What users and smw itself test with: fake clock, isolated runtime, recorded signals; needs no test framework."""
+"""What users and smw itself test with: clock, isolated runtime, recorded signals, faults; needs no test framework."""
 
 from __future__ import annotations
 
+from smw.testing import faults
 from smw.testing.clock import FakeClock, SeededEntropy
 from smw.testing.isolation import Recorded, isolated
 
-__all__ = ["FakeClock", "Recorded", "SeededEntropy", "isolated"]
+__all__ = ["FakeClock", "Recorded", "SeededEntropy", "faults", "isolated"]
