@@ -34,6 +34,7 @@ _LINGER_S = 5.0
 _AGAIN_S = 0.1
 _REFUSED_AGAIN_S = 10.0
 _END_S = 0.5
+_GREET_S = 2.0
 
 
 class Listener:
@@ -62,6 +63,7 @@ class Listener:
         self._forked()
         after_fork(self._forked)
         backplane.attended(self.start)
+        level.greet = self.greet
 
     def _forked(self) -> None:
         self._stop = threading.Event()
@@ -117,6 +119,10 @@ class Listener:
         if pulse is None:
             return True  # it did not answer, which its breaker looks after
         return self.backplane.pulsed(pulse, asked=asked, told=self._host.clock.now())
+
+    def greet(self) -> None:
+        """Have a server that is back drop everything if it may have forgotten drops; blocks."""
+        run_blocking(self._speaker.pulse(mode="sync", timeout_s=_GREET_S))
 
     def take(self, message: bytes) -> None:
         """Take in one message."""

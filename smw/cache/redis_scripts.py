@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DROP", "OPEN", "PULSE", "WRITE"]
+__all__ = ["DROP", "OPEN", "PULSE", "REPLACE", "WRITE"]
 
 # Microseconds of the server; one more than what was there, should the clock have stepped back.
 _STAMP = """
@@ -72,9 +72,37 @@ if ARGV[3] then tell(KEYS[#KEYS], ARGV[2], ARGV[3], ARGV[4]) end
 return 1
 """
 )
+# KEYS: value, counters, that of the key first, then the number of messages where they are told. ARGV: blob, life, life
+# of counters, number of counters, channel or nothing, text, then what each counter must show. A drop whatever happens,
+# and a write where nothing has changed before it.
+REPLACE = (
+    _TELL
+    + """
+local counters, stands = tonumber(ARGV[4]), true
+for i = 1, counters do
+  if redis.call('GET', KEYS[i + 1]) ~= ARGV[i + 6] then stands = false end
+end
+local old, now = redis.call('GET', KEYS[2]), '0'
+if old then
+  now = stamp(old)
+  redis.call('SET', KEYS[2], now, 'PX', math.max(redis.call('PTTL', KEYS[2]), ARGV[3]))
+end
+if stands then
+  for i = 2, counters do
+    if redis.call('PTTL', KEYS[i + 1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i + 1], ARGV[3]) end
+  end
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+else
+  redis.call('DEL', KEYS[1])
+end
+if ARGV[5] ~= '' then tell(KEYS[#KEYS], ARGV[3], ARGV[5], ARGV[6]) end
+return stands and now or '0'
+"""
+)
 # KEYS: number of messages, guard, the tag of everything. ARGV: life, channel. A server that was restarted, or that has
 # taken the place of another, may have lost drops that were acknowledged: whoever sees it first drops everything, once
-# for all processes. A replica that is promoted keeps its run_id and remembers whom it followed.
+# for all processes. A promoted replica keeps its run_id, draws a replication id and remembers that of whom it followed;
+# where it remembers none, a new replication id means only that its first replica came or its last one went.
 PULSE = (
     _TELL
     + """
@@ -82,16 +110,15 @@ local function said(section, what)
   local info = redis.pcall('INFO', section)
   return type(info) == 'string' and string.match(info, what .. ':(%w+)') or ''
 end
-local reign, role, before = said('server', 'run_id'), said('replication', 'role'), said('replication', 'master_replid2')
-local number = redis.call('GET', KEYS[1])
+local reign, role, number = said('server', 'run_id'), said('replication', 'role'), redis.call('GET', KEYS[1])
 if role == 'slave' then return {number or '0', reign, 0} end
 if reign ~= '' then
   local guard = redis.call('GET', KEYS[2])
-  local is_new = string.match(before, '^0*$')
-  if is_new and guard and string.sub(guard, 1, #reign) == reign then
+  local was_promoted = not string.match(said('replication', 'master_replid2'), '^0*$')
+  if was_promoted then
+    reign = reign .. '.' .. said('replication', 'master_replid')
+  elseif guard and string.sub(guard, 1, #reign) == reign then
     reign = guard
-  elseif not is_new then
-    reign = reign .. '.' .. before
   end
   if guard ~= reign then
     redis.call('SET', KEYS[2], reign, 'PX', ARGV[1])
