@@ -46,6 +46,9 @@ def run_blocking(coroutine: Coroutine[Any, Any, Any]) -> Any:
 class Level:
     """A store with what keeps its failures from callers.
 
+    Attributes:
+        greet: Called when the server is back, before callers are let through; raises as the store does.
+
     Args:
         name: The tier, ``l2`` or ``l3``.
         store: The server.
@@ -63,6 +66,7 @@ class Level:
         self.breaker = Breaker(store.name, host, self._probe, on_up=self._back)
         self._spans = host.spans
         self._system = store.name.partition(" ")[0]
+        self.greet: Callable[[], object] | None = None
         self._now = host.clock.now
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -154,6 +158,8 @@ class Level:
     def _back(self) -> None:
         """Pay before callers are let through; a server that only refuses to write is let back for reading."""
         try:
+            if self.greet is not None:
+                self.greet()
             self.pay()
         except StoreFailedError as error:
             if error.counts:
