@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -54,12 +55,22 @@ def with_servers(page):
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.service(name) for name in servers_of(page)])
 
 
+@pytest.fixture(scope="module")
+def begun(request, tmp_path_factory):
+    """Pages that want no server, two at a time: page → future. They are asked for one after the other."""
+    items = [item for item in request.session.items if item.originalname == "test_every_snippet_runs"]
+    pages = [item.callspec.params["page"] for item in items if not servers_of(item.callspec.params["page"])]
+    pool = ThreadPoolExecutor(2)
+    yield {page: pool.submit(run_page, page, tmp_path_factory.mktemp("page")) for page in pages}
+    pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.parametrize("page", [with_servers(page) for page in PAGES if blocks(page)])
-def test_every_snippet_runs(page, tmp_path, request):
+def test_every_snippet_runs(page, begun, tmp_path, request):
     """The snippets of the page run in order and print what the page says they print."""
     servers = {kind: request.getfixturevalue(f"{kind}_server") for kind in servers_of(page)}
     places = [f"{ADDRESSES[kind]}={server.address}" for kind, server in servers.items()]
-    done = run_page(page, tmp_path, *places)
+    done = begun[page].result() if page in begun else run_page(page, tmp_path, *places)
     assert done.returncode == 0, done.stderr[-6000:]
 
 
