@@ -229,4 +229,6 @@ def _failure(error: Exception) -> StoreFailedError:
         return StoreFailedError("noscript", counts=False)
     kind, permanent = _redis.kind_of_failure(error)
     # A server that answers that it is full or read-only is alive and still good for reading.
-    return StoreFailedError(kind, permanent=permanent, counts=kind not in ("full", "readonly", "answer"))
+    counts = kind not in ("full", "readonly", "answer", "moving")
+    remedy = _redis.remedy_for(kind, error, "CACHE_L2_URL (cache setting l2_url)") if permanent else ""
+    return StoreFailedError(kind, permanent=permanent, counts=counts, remedy=remedy)
