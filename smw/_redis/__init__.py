@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from smw._redis.address import Address, parse, shown
 from smw._redis.clients import awaiting, blocking
-from smw._redis.failures import cause_of, kind_of_failure
+from smw._redis.failures import kind_of_failure, remedy_for
 
-__all__ = ["Address", "awaiting", "blocking", "cause_of", "kind_of_failure", "parse", "shown"]
+__all__ = ["Address", "awaiting", "blocking", "kind_of_failure", "parse", "remedy_for", "shown"]

@@ -17,7 +17,7 @@ _FORMS = {
 _PORTS = {"server": 6379, "sentinel": 26379, "cluster": 6379}
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _MOST_PORT = 65_535
-_MOST_SHARDS = 1024
+_MOST_SHARDS = 256
 SHARDS = 12
 """Divides evenly among 2, 3, 4, 6 and 12 masters."""
 

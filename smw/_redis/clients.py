@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smw._redis.address import Address, parse, shown
+from smw._redis.tls import tls_connection
+from smw._redis.whole import whole_exchange
 from smw.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -66,19 +68,13 @@ def blocking(
         ConfigError: The URL is refused.
     """
     try:
-        import redis
+        import redis.connection
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
-    address = _parsed(url)
-    options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
-    if url.startswith("rediss"):
-        from redis._parsers import _RESP2Parser
-
-        # With hiredis a new connection counts as unclean while the session tickets of TLS 1.3 wait to be read, and is
-        # refused; this parser looks at what is behind the encryption.
-        options["parser_class"] = _RESP2Parser
+    address, chosen = _parsed(url), {}
+    server, base = url, redis.SSLConnection if url.startswith("rediss:") else redis.Connection
     if address.kind != "server":
         from smw._redis import managed
 
@@ -86,18 +82,24 @@ def blocking(
             blocking(address.sentinel(*host), timeout_s=timeout_s / 2, max_connections=max_connections)
             for host in (address.hosts if address.kind == "sentinel" else ())
         ]
-        options |= managed.blocking_options(address, sentinels, url, timeout_s=timeout_s, whole=whole)
-        url = address.server(*address.hosts[0])
-    elif whole and url.startswith("redis:"):  # a class given here takes the place of those for TLS and Unix sockets
-        from smw._redis.whole import whole_exchange
-
-        options["connection_class"] = whole_exchange(redis.Connection)
+        base, finder = managed.blocking_connections(address, sentinels, url, timeout_s=timeout_s)
+        server, chosen = address.server(*address.hosts[0]), {"connection_class": base, "connection_pool": finder}
     try:
-        pool = redis.BlockingConnectionPool.from_url(url, **options)
+        if address.scheme == "rediss":
+            from redis._parsers import _RESP2Parser
+
+            # With hiredis a new connection counts as unclean while the session tickets of TLS 1.3 wait to be read, and
+            # is refused; this parser looks at what is behind the encryption.
+            chosen |= {"parser_class": _RESP2Parser, "connection_class": tls_connection(server, base, awaits=False)}
+        elif whole and address.scheme == "redis":
+            chosen["connection_class"] = whole_exchange(base)
+        made: Any = redis.connection  # untyped in part
+        options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
+        pool = made.BlockingConnectionPool(**{**options, **made.parse_url(server), **chosen})
     except ValueError as error:
         raise _refused(url, error) from None
     if address.kind != "server":
-        options["connection_pool"].serve(pool)
+        chosen["connection_pool"].serve(pool)
     return redis.Redis(connection_pool=pool)
 
 
@@ -118,13 +120,13 @@ def awaiting(
         ConfigError: The URL is refused.
     """
     try:
-        import redis.asyncio
+        import redis.asyncio.connection
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
-    address = _parsed(url)
-    options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
+    address, chosen = _parsed(url), {}
+    server, base = url, redis.asyncio.SSLConnection
     if address.kind != "server":
         from smw._redis import managed
 
@@ -133,12 +135,16 @@ def awaiting(
             awaiting(address.sentinel(*host), timeout_s=wait_s, max_connections=max_connections)
             for host in (address.hosts if address.kind == "sentinel" else ())
         ]
-        options |= managed.awaiting_options(address, sentinels, url)
-        url = address.server(*address.hosts[0])
+        base, finder = managed.awaiting_connections(address, sentinels, url)
+        server, chosen = address.server(*address.hosts[0]), {"connection_class": base, "connection_pool": finder}
     try:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
+        if address.scheme == "rediss":
+            chosen["connection_class"] = tls_connection(server, base, awaits=True)
+        made: Any = redis.asyncio.connection  # untyped in part
+        options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
+        pool = made.BlockingConnectionPool(**{**options, **made.parse_url(server), **chosen})
     except ValueError as error:
         raise _refused(url, error) from None
     if address.kind != "server":
-        options["connection_pool"].serve(pool)
+        chosen["connection_pool"].serve(pool)
     return redis.asyncio.Redis(connection_pool=pool)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import ssl
 
-__all__ = ["cause_of", "kind_of_failure"]
+__all__ = ["kind_of_failure", "remedy_for"]
 
-_PERMANENT = ("auth", "certificate", "tls", "master-name")
+_PERMANENT = {
+    "auth": "user and password",
+    "certificate": "ssl_ca_certs or the host",
+    "tls": "the scheme, the port or ssl_certfile and ssl_keyfile",
+    "master-name": "the name of the master",
+}
 
 
 def _tls_failure(error: BaseException) -> ssl.SSLError | None:
@@ -53,11 +58,22 @@ def kind_of_failure(error: BaseException) -> tuple[str, bool]:
     return kind, kind in _PERMANENT
 
 
-def cause_of(error: BaseException) -> str:
-    """Return why a permanent failure is one, in a few words without secrets; "" where the kind says it all."""
+def remedy_for(kind: str, error: BaseException, holder: str) -> str:
+    """Return what is wrong and what to do about it, in one line without secrets.
+
+    Args:
+        kind: A permanent kind.
+        error: The failure.
+        holder: The setting that holds the URL.
+    """
+    cause, what = _cause(error), _PERMANENT[kind]
+    return f"{kind}: {cause + '; ' if cause else ''}correct {what} in {holder}"
+
+
+def _cause(error: BaseException) -> str:
     broken = _tls_failure(error)
     if isinstance(broken, ssl.SSLCertVerificationError):
-        return f"the server's certificate is refused: {broken.verify_message}"
+        return f"the server's certificate is refused ({broken.verify_message})"
     if broken is not None:
-        return f"no TLS there, or the client's certificate is refused: {(broken.reason or 'handshake failed').lower()}"
+        return f"the handshake failed ({(broken.reason or 'no reason given').replace('_', ' ').lower()})"
     return str(error) if getattr(error, "kind", "") == "master-name" else ""

@@ -16,7 +16,6 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 from smw._kernel.clock import SystemClock
 from smw._redis.whereabouts import whereabouts
-from smw._redis.whole import whole_exchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from smw._redis.address import Address
     from smw._redis.whereabouts import Whereabouts
 
-__all__ = ["AwaitingMaster", "BlockingMaster", "awaiting_options", "blocking_options"]
+__all__ = ["AwaitingMaster", "BlockingMaster", "awaiting_connections", "blocking_connections"]
 
 _LEAST_S = 0.005
 
@@ -212,23 +211,20 @@ class AwaitingNode(BlockingNode):
             yield host
 
 
-def blocking_options(
-    address: Address, sentinels: Sequence[redis.Redis], url: str, *, timeout_s: float, whole: bool
-) -> dict[str, Any]:
-    """Return what makes the connections of a pool find their server by themselves."""
-    tls = address.scheme == "rediss"
-    plain: type[Any] = SentinelManagedSSLConnection if tls else SentinelManagedConnection
-    finder: Any = BlockingNode(address.hosts)
+def blocking_connections(
+    address: Address, sentinels: Sequence[redis.Redis], url: str, *, timeout_s: float
+) -> tuple[type[Any], Any]:
+    """Return the class of connections that find their server by themselves, and what tells them where it is."""
+    plain = SentinelManagedSSLConnection if address.scheme == "rediss" else SentinelManagedConnection
     if sentinels:
-        finder = BlockingMaster(address.service, sentinels, whereabouts(url), timeout_s=timeout_s)
-    return {"connection_class": whole_exchange(plain) if whole and not tls else plain, "connection_pool": finder}
+        return plain, BlockingMaster(address.service, sentinels, whereabouts(url), timeout_s=timeout_s)
+    return plain, BlockingNode(address.hosts)
 
 
-def awaiting_options(address: Address, sentinels: Sequence[redis.asyncio.Redis], url: str) -> dict[str, Any]:
+def awaiting_connections(address: Address, sentinels: Sequence[redis.asyncio.Redis], url: str) -> tuple[type[Any], Any]:
     """Return the same for coroutines."""
     tls = address.scheme == "rediss"
     plain = awaiting_sentinel.SentinelManagedSSLConnection if tls else awaiting_sentinel.SentinelManagedConnection
-    finder: Any = AwaitingNode(address.hosts)
     if sentinels:
-        finder = AwaitingMaster(address.service, sentinels, whereabouts(url))
-    return {"connection_class": plain, "connection_pool": finder}
+        return plain, AwaitingMaster(address.service, sentinels, whereabouts(url))
+    return plain, AwaitingNode(address.hosts)
