@@ -38,8 +38,8 @@ class BlockingLines:
         self._answered: type[Exception] = known.ResponseError
         self._busy: type[Exception] = known.MaxConnectionsError
 
-    def run(self, *command: Any) -> Any:
-        """Return the reply to a command."""
+    def run(self, *command: Any, first: tuple[Any, ...] | None = None) -> Any:
+        """Return the reply to a command; `first` goes before it on the same connection."""
         if not self._free.acquire(timeout=self._wait_s):
             raise self._busy("all connections are in use")
         line = None
@@ -48,17 +48,19 @@ class BlockingLines:
                 line = self._idle.pop()
             except IndexError:
                 line = self._pool.get_connection()
-                return self._ask(line, command)
+                return self._ask(line, command, first)
             try:
-                return self._ask(line, command)
+                return self._ask(line, command, first)
             except self._lost:
-                return self._ask(line, command)  # it had gone stale, and connects again
+                return self._ask(line, command, first)  # it had gone stale, and connects again
         finally:
             if line is not None:
                 self._idle.append(line)
             self._free.release()
 
-    def _ask(self, line: Any, command: tuple[Any, ...]) -> Any:
+    def _ask(self, line: Any, command: tuple[Any, ...], first: tuple[Any, ...] | None) -> Any:
+        if first is not None:
+            self._ask(line, first, None)
         try:
             line.send_packed_command(line.pack_command(*command), check_health=False)
             return line.read_response()
@@ -94,6 +96,7 @@ class AwaitingLines:
         from smw.cache.redis_reads import Reads
 
         self.reads = Reads(self)
+        self._slots: dict[str, Reads] = {}
         # redis-py packs with hiredis for blocking connections alone.
         self._pack: Any = HiredisRespSerializer().pack if HIREDIS_AVAILABLE else None
         self._client = client
@@ -105,13 +108,20 @@ class AwaitingLines:
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
 
-    async def run(self, timeout_s: float, *command: Any) -> Any:
-        """Return the reply to a command.
+    def reads_in(self, slot: str) -> Reads:
+        """Return the reads of one slot of a cluster, which alone may travel together."""
+        reads = self._slots.get(slot)
+        if reads is None:
+            reads = self._slots[slot] = type(self.reads)(self)
+        return reads
+
+    async def run(self, timeout_s: float, *command: Any, first: tuple[Any, ...] | None = None) -> Any:
+        """Return the reply to a command; `first` goes before it on the same connection.
 
         Raises:
             TimeoutError: It did not come within `timeout_s`.
         """
-        if self._idle and self._idle[-1].is_connected and not self._free.locked():
+        if first is None and self._idle and self._idle[-1].is_connected and not self._free.locked():
             done, reply = await self._run_quickly(timeout_s, command)
             if done:
                 return reply
@@ -119,6 +129,8 @@ class AwaitingLines:
             pool: Any = self._pool
             line = self._idle.pop() if self._idle else await pool.get_connection()
             try:
+                if first is not None:
+                    await self._ask(line, first)
                 return await self._ask(line, command)
             finally:
                 self._idle.append(line)
