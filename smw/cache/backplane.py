@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from typing import TYPE_CHECKING
 
 from smw._kernel.process import ForkLock, after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from smw._kernel.call import Mode
+    from smw._kernel.guard import Budget
     from smw.cache.ports import Pulse
 
 __all__ = ["Backplane"]
 
 NEVER = float("-inf")
+_HEARD_WITHIN_S = 0.05
 
 
 class Backplane:
@@ -42,6 +47,7 @@ class Backplane:
         self._drop_all = drop_all
         self._lock = ForkLock()
         self._summon: Callable[[], None] | None = None
+        self._ask: Callable[..., Awaitable[Pulse | None]] | None = None
         self.messages = self.gaps = 0
         self.wanted_at = NEVER
         self._reset()
@@ -52,10 +58,11 @@ class Backplane:
         self._heard: int | None = None
         self._reign = ""
         self._awaited: tuple[float, int] | None = None
+        self._waiting: list[tuple[int, concurrent.futures.Future[None]]] = []
 
-    def attended(self, summon: Callable[[], None]) -> None:
-        """Have `summon` called whenever somebody wants to know."""
-        self._summon = summon
+    def attended(self, summon: Callable[[], None], ask: Callable[..., Awaitable[Pulse | None]]) -> None:
+        """Have `summon` called whenever somebody wants to know, and `ask` where a pulse is needed at once."""
+        self._summon, self._ask = summon, ask
 
     def want(self, now: float) -> None:
         """Say that memory is in use, so that it is kept current for a while."""
@@ -89,6 +96,7 @@ class Backplane:
             if self._awaited is not None and number >= self._awaited[1]:
                 self.standing = self.standing[0], self._awaited[0]
                 self._awaited = None
+            self._release()
 
     def pulsed(self, pulse: Pulse, *, asked: float, told: float) -> bool:
         """Take in a pulse; returns False where messages do not come through although the server has sent them.
@@ -121,9 +129,48 @@ class Backplane:
         """Begin a session: what is asked from now on knows of all up to the pulse, and the rest will be heard."""
         self._heard, self._reign, self._awaited = pulse.number, pulse.reign, None
         self.standing = told, asked
+        self._release()
 
     def _miss(self, now: float) -> None:
         self.gaps += 1
         self._awaited = None
         self.standing = now, NEVER
         self._drop_all()
+
+    async def has_heard_all(self, since: float, *, budget: Budget, mode: Mode) -> bool:
+        """Tell whether every drop until now was heard, waiting a moment for those that are on their way.
+
+        It is True as well where nobody has listened since `since`: then nothing can be said.
+
+        Args:
+            since: From when on it matters.
+            budget: What may be spent on asking.
+            mode: The caller's mode.
+        """
+        if self._ask is None or self.current(since) == NEVER:
+            return True
+        pulse = await self._ask(budget=budget, mode=mode)
+        if pulse is None:
+            return True
+        with self._lock:
+            if self._heard is None or self._heard >= pulse.number:
+                return True
+            future: concurrent.futures.Future[None] = concurrent.futures.Future()
+            waiting = pulse.number, future
+            self._waiting.append(waiting)
+        try:
+            if mode == "sync":
+                concurrent.futures.wait([future], _HEARD_WITHIN_S)
+            else:
+                await asyncio.wait([asyncio.wrap_future(future)], timeout=_HEARD_WITHIN_S)
+            return future.done()
+        finally:
+            with self._lock:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
+
+    def _release(self) -> None:
+        """Let go those who wait for what has now been heard."""
+        for number, future in self._waiting:
+            if number <= (self._heard or 0) and not future.done():
+                future.set_result(None)

@@ -18,6 +18,7 @@ from smw.cache.wire import Wire
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smw._kernel.call import Mode
     from smw._kernel.host import Host
     from smw.cache.backplane import Backplane
     from smw.cache.engine import Engine
@@ -62,7 +63,7 @@ class Listener:
         self._starting = ForkLock()
         self._forked()
         after_fork(self._forked)
-        backplane.attended(self.start)
+        backplane.attended(self.start, self.ask)
         level.greet = self.greet
 
     def _forked(self) -> None:
@@ -111,11 +112,15 @@ class Listener:
         """Whether memory was used of late."""
         return self._host.clock.now() - self.backplane.wanted_at < self._linger_s
 
+    async def ask(self, *, budget: Budget, mode: Mode) -> Pulse | None:
+        """Return the server's pulse, or None when it does not answer."""
+        pulse: Pulse | None = await self._level.ask(self._speaker.pulse, budget=budget, mode=mode)
+        return pulse
+
     def beat(self) -> bool:
         """Ask the server for its pulse; returns False where the connection does not bring what it should."""
         asked = self._host.clock.now()
-        budget = Budget(self._host.clock, HEARTBEAT_S)
-        pulse: Pulse | None = run_blocking(self._level.ask(self._speaker.pulse, budget=budget, mode="sync"))
+        pulse = run_blocking(self.ask(budget=Budget(self._host.clock, HEARTBEAT_S), mode="sync"))
         if pulse is None:
             return True  # it did not answer, which its breaker looks after
         return self.backplane.pulsed(pulse, asked=asked, told=self._host.clock.now())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.codec import Codec, CorruptError
 from smw.cache.engine import Place
@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from smw.cache.names import Names
     from smw.cache.remote import Sight
 
-__all__ = ["Region"]
+__all__ = ["Mark", "Region"]
+
+
+class Mark(NamedTuple):
+    """A moment before a value was made.
+
+    Attributes:
+        epoch: What had been invalidated by then.
+        at: When it was, on the monotonic clock.
+    """
+
+    epoch: int
+    at: float
 
 
 class Region:
@@ -46,9 +58,14 @@ class Region:
         text = self._names.key(encode("region", self._name, key))
         return Place(self._table, text, text, (self._names.everything,), (text, self._names.everything, *tags))
 
-    def mark(self) -> int:
-        """Return the present moment for `put`: what is dropped in this process after it will not be stored."""
-        return self._engine.fence.epoch
+    def mark(self) -> Mark:
+        """Return the present moment for `put`: what is dropped after it will not be stored.
+
+        That goes for drops of other processes too, while those are heard (see `Backplane`).
+        """
+        engine, now = self._engine, self._engine.host.clock.now()
+        engine.backplane.want(now)
+        return Mark(engine.fence.epoch, now)
 
     async def get(self, key: str, mode: Mode) -> Any:
         """Return a copy of the value, or None when no level has a valid one.
@@ -64,6 +81,7 @@ class Region:
         if not self._policy.names or place.text is None:
             return None
         budget, epoch = engine.budget(), engine.fence.epoch
+        engine.backplane.want(engine.host.clock.now())
         sight = await engine.remote.look(place.text, place.tags, self._policy.names, budget=budget, mode=mode)
         if sight.versions is None:  # nobody to ask: what memory has stands until its time ends
             kept = engine.confirmed(place, sight)
@@ -99,7 +117,7 @@ class Region:
         tags: Sequence[str] = (),
         mode: Mode = "async",
         *,
-        since: int | None = None,
+        since: Mark | None = None,
     ) -> None:
         """Store a value; never fails.
 
@@ -109,12 +127,11 @@ class Region:
             ttl_s: Time to live, seconds.
             tags: Under which it can be dropped.
             mode: ``sync`` blocks, ``async`` suspends.
-            since: What `mark` returned before the value was made. It is about this process: what others drop
-                between then and now is not seen.
+            since: What `mark` returned before the value was made.
         """
         engine, names = self._engine, [self._names.tag(tag) for tag in tags]
         place = self._place(key, names)
-        epoch, budget = engine.fence.epoch if since is None else since, engine.budget()
+        epoch, budget = engine.fence.epoch if since is None else since.epoch, engine.budget()
         policy = self._policy._replace(ttl_s=ttl_s)
         if ttl_s <= 0 or not engine.fence.stands(place.scopes, epoch):
             return
@@ -122,6 +139,8 @@ class Region:
         sight = await engine.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, blind=True)
         await engine.remote.prepare(sight, text, place.tags, ttl_s, budget=budget, mode=mode)
         opened = await engine.remote.open(text, names, ttl_s, budget=budget, mode=mode) if names else ()
+        if since is not None and not await engine.backplane.has_heard_all(since.at, budget=budget, mode=mode):
+            return
         if opened is None:
             sight.missed = []  # its tags cannot be judged later: keep it here alone
         stored = {"value": value, "tags": names, "generations": list(opened or ())}

@@ -301,3 +301,19 @@ def test_figures_tell_what_is_heard(nodes, redis_server, origin):
     assert figures["smw_cache_backplane_connected"] == 1.0
     assert figures["smw_cache_backplane_messages_total"] >= 1
     assert json.dumps(figures)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_a_page_made_while_another_process_drops_is_not_stored(nodes, redis_server, mode):
+    """What is put with a mark stands against drops of other processes too, even those still on their way."""
+    here, there = nodes(redis_server.url)
+    for turn in range(30):
+        page = there.cache.region("pages")
+        before = page.mark()
+        here.cache.drop_sync(tags=["n"])
+        await page.put(str(turn), {"body": b"old"}, 60, ["n"], mode, since=before)
+        assert await page.get(str(turn), mode) is None
+        assert await here.cache.region("pages").get(str(turn), mode) is None
+    before = page.mark()
+    await page.put("kept", {"body": b"new"}, 60, ["n"], mode, since=before)
+    assert await here.cache.region("pages").get("kept", mode) == {"body": b"new"}

@@ -16,7 +16,7 @@ from smw.web.source import PolicySource
 
 if TYPE_CHECKING:
     from smw._kernel.host import Host
-    from smw.cache.region import Region
+    from smw.cache.region import Mark, Region
     from smw.runtime import Runtime
 
 __all__ = ["ResponseCache", "ResponseCacheSource"]
@@ -99,7 +99,7 @@ class ResponseCache(Policy):
             return Reply(304, b"", (*kept, age))
         return Reply(stored.status, stored.body, (*stored.headers, age))
 
-    async def keep(self, exchange: Exchange, key: str, stored: Stored, *, since: int) -> None:
+    async def keep(self, exchange: Exchange, key: str, stored: Stored, *, since: Mark) -> None:
         """Store a complete response, unless its URI was dropped after `since`."""
         left_s = stored.lifetime_s - stored.age_s
         place = key
@@ -108,7 +108,7 @@ class ResponseCache(Policy):
             place = _variant_key(key, index, stored.vary, exchange)
         await self.region.put(place, stored.dump(), left_s, mode=exchange.mode, since=since)
 
-    async def _index(self, exchange: Exchange, key: str, vary: tuple[str, ...], left_s: float, *, since: int) -> str:
+    async def _index(self, exchange: Exchange, key: str, vary: tuple[str, ...], left_s: float, *, since: Mark) -> str:
         """Return the name under which the variants of a URI lie; dropping it makes all of them unreachable."""
         found = await self.region.get(key, exchange.mode)
         if isinstance(found, Mapping) and tuple(found.get("vary", ())) == vary and "index" in found:
