@@ -7,42 +7,70 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for, on_commit
+    from smw.cache.asking import clear, clear_sync, peek, peek_sync, why, why_sync
+    from smw.cache.options import Auto
     from smw.cache.part import Cache
     from smw.cache.ports import Found, Store, StoreFailedError
     from smw.cache.region import Region
     from smw.cache.stats import CacheInfo
+    from smw.cache.story import LevelStory, Story
+    from smw.cache.warming import Warmed, warm, warm_sync
 
 __all__ = [
+    "Auto",
     "Cache",
     "CacheInfo",
     "Found",
+    "LevelStory",
     "Region",
     "Store",
     "StoreFailedError",
+    "Story",
+    "Warmed",
     "cached",
+    "clear",
+    "clear_sync",
     "drop",
     "drop_sync",
     "info",
     "invalidate",
     "key_for",
     "on_commit",
+    "peek",
+    "peek_sync",
+    "warm",
+    "warm_sync",
+    "why",
+    "why_sync",
 ]
 
 if not TYPE_CHECKING:
     _NAMES = {
+        "Auto": "options",
         "Cache": "part",
         "CacheInfo": "stats",
         "Found": "ports",
+        "LevelStory": "story",
         "Region": "region",
         "Store": "ports",
         "StoreFailedError": "ports",
+        "Story": "story",
+        "Warmed": "warming",
         "cached": "api",
+        "clear": "asking",
+        "clear_sync": "asking",
         "drop": "api",
         "drop_sync": "api",
         "info": "api",
         "invalidate": "api",
         "key_for": "api",
         "on_commit": "api",
+        "peek": "asking",
+        "peek_sync": "asking",
+        "warm": "warming",
+        "warm_sync": "warming",
+        "why": "asking",
+        "why_sync": "asking",
     }
 
     def __getattr__(name: str) -> Any:

@@ -55,4 +55,5 @@ class Cached(Advice):
         """Return one line for ``smw.explain``."""
         tags = f", tags={sorted(self.tags)}" if self.tags else ""
         told = self.options
-        return f"@cached(ttl={told.ttl_s:g}{tags}, levels={told.levels}, copy={told.copy!r})"
+        ttl = told.auto or "a function of the result" if told.ttl_s is None else f"{told.ttl_s:g}"
+        return f"@cached(ttl={ttl}{tags}, levels={told.levels}, copy={told.copy!r})"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from smw.cache.function import CachedFunction
+    from smw.cache.options import Auto
     from smw.cache.part import Cache
     from smw.cache.stats import CacheInfo
 
@@ -27,7 +28,7 @@ __all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_c
 
 
 def cached(
-    ttl: float | timedelta,
+    ttl: float | timedelta | Literal["auto"] | Auto | Callable[[Any], float | timedelta],
     *,
     tags: Sequence[str] = (),
     key: Callable[..., object] | None = None,
@@ -46,7 +47,8 @@ def cached(
     errors are those of the function itself.
 
     Args:
-        ttl: Seconds or a timedelta; 0 stores nothing.
+        ttl: Seconds or a timedelta; 0 stores nothing. Or a function of the result that returns either. Or ``"auto"`` or
+            `Auto`: learned for each key from how often its value changes.
         tags: Names under which results can be dropped, with fields filled from arguments: ``"user:{user_id}"``.
         key: Function of the same arguments that returns what identifies the call.
         version: Part of every key; change it when the meaning of the results changes.

@@ -49,7 +49,8 @@ class CachedFunction:
         self.stats = Stats()
         self._engine = engine
         self._remarks = Remarks(target.name, self.stats, engine.host.bus)
-        lives = Lifetimes(options, jitter=engine.jitter, entropy=engine.host.entropy, remarks=self._remarks)
+        entropy, codec = engine.host.entropy, policy.codec
+        lives = Lifetimes(options, jitter=engine.jitter, entropy=entropy, codec=codec, remarks=self._remarks)
         self._lives = lives
         self.policy = policy = policy._replace(life=lives.of)
         self._placing = Placing(target, options, policy, names, self._remarks)
@@ -195,7 +196,7 @@ class CachedFunction:
         levels = (("l1",) if self.policy.in_memory else ()) + self.policy.names
         return CacheInfo(
             fn=self.target.name,
-            ttl_s=self.policy.ttl_s,
+            ttl_s=self.options.ttl_s,
             levels=levels,
             hits={level: others[level, "hit"] + (self.stats.hits if level == "l1" else 0) for level in levels},
             misses={level: others[level, "miss"] for level in levels},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
+import types
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,14 +18,41 @@ if TYPE_CHECKING:
 
     from smw.cache.tags import Template
 
-__all__ = ["LEVELS", "Options", "checked"]
+__all__ = ["LEVELS", "MOST_TTL_S", "Auto", "Options", "checked", "seconds_of"]
 
 LEVELS = ("l1", "l2", "l3")
 COPIES = ("auto", "share", "deep", "decode")
-_MOST_TTL_S = 10 * 365 * 86_400.0
+MOST_TTL_S = 10 * 365 * 86_400.0
+_DAY_S = 86_400.0
 _MOST_TAGS = 100
 _NOTHING: tuple[type[Exception], ...] = ()
 _FORM = "@cached(ttl=60)"
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """A time to live that each key learns from what its reloads return: longer while they are equal.
+
+    A key begins in the middle (the geometric mean). Each reload that returns an equal value doubles its time, each that
+    returns another one halves it.
+
+    Args:
+        min_s: The shortest, seconds.
+        max_s: The longest, seconds.
+
+    Raises:
+        ConfigError: They are no such bounds.
+    """
+
+    min_s: float = 1.0
+    max_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        are_numbers = all(isinstance(bound, int | float) for bound in (self.min_s, self.max_s))
+        if not are_numbers or not 0 < self.min_s <= self.max_s <= MOST_TTL_S:
+            what = "Auto(min_s, max_s) takes two times, the shorter one first, of ten years at most"
+            raise ConfigError("SMW-C151", what, seen=(self.min_s, self.max_s), fix="Auto(min_s=1, max_s=3600)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +60,9 @@ class Options:
     """What one `cached` was told, checked.
 
     Attributes:
-        ttl_s: Time to live.
+        ttl_s: Time to live; None where each value has its own.
+        ttl_of: From a value to its time to live, or None.
+        auto: The bounds of what is learned, or None.
         tags: Tags of every result.
         key: The user's key function, or None.
         version: Part of every key.
@@ -44,7 +75,9 @@ class Options:
         unless: From a result to whether it is not kept; None: every result is.
     """
 
-    ttl_s: float
+    ttl_s: float | None
+    ttl_of: Callable[[Any], object] | None
+    auto: Auto | None
     tags: tuple[Template, ...]
     key: Callable[..., object] | None
     version: str
@@ -55,6 +88,13 @@ class Options:
     cache_exceptions: tuple[type[Exception], ...]
     condition: Callable[..., object] | None
     unless: Callable[[Any], object] | None
+
+    @property
+    def longest_s(self) -> float:
+        """The time to live to prepare for; counters live for a day at least, and as long as what is stored."""
+        if self.ttl_s is not None:
+            return self.ttl_s
+        return _DAY_S if self.auto is None else self.auto.max_s
 
 
 def checked(
@@ -79,17 +119,21 @@ def checked(
     """
     from smw.cache.tags import templates
 
-    ttl_s = _checked_ttl(ttl)
     made = templates(tags)
     if len(made) > _MOST_TAGS:
         raise DecorationError("SMW-C106", f"more than {_MOST_TAGS} tags", fix="invalidate by a common tag")
+    if callable(ttl):
+        _refuse_decorated(ttl)
+    auto = Auto() if ttl == "auto" else ttl if isinstance(ttl, Auto) else None
     l1_ttl_s = None if l1_ttl is None else _checked_seconds("l1_ttl", l1_ttl)
     if l1_ttl_s == 0:
         fix = 'levels=("l2", "l3") keeps nothing in memory'
         raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=fix)
     negative_ttl_s = None if negative_ttl is None else _checked_seconds("negative_ttl", negative_ttl)
     return Options(
-        ttl_s=ttl_s,
+        ttl_s=None if callable(ttl) or auto is not None else _checked_ttl(ttl),
+        ttl_of=_checked_function("ttl", ttl, "lambda result: 60") if callable(ttl) else None,
+        auto=auto,
         tags=made,
         key=_checked_function("key", key, "lambda user_id: user_id"),
         version=str(version),
@@ -103,25 +147,43 @@ def checked(
     )
 
 
+def _refuse_decorated(ttl: Callable[..., object]) -> None:
+    """Refuse the function below an ``@cached`` without parentheses, which looks like one that returns a time to live.
+
+    The function that is being decorated has no name yet in the scope that decorates it; one that is passed has.
+    """
+    if not isinstance(ttl, types.FunctionType) or ttl.__name__ == "<lambda>":
+        return
+    scope = sys._getframe(3)  # noqa: SLF001 - where `cached` was called
+    named = [space.get(ttl.__name__) for space in (scope.f_locals, scope.f_globals, ttl.__globals__)]
+    if not any(known is ttl for known in named):
+        fix = f"write {_FORM}, or ttl=lambda result: 60"
+        raise DecorationError("SMW-C101", "@cached stands without parentheses", fix=fix)
+
+
 def _checked_ttl(ttl: object) -> float:
-    if callable(ttl):
-        raise DecorationError("SMW-C101", "@cached stands without parentheses", fix=f"write {_FORM}")
     ttl_s = _checked_seconds("ttl", ttl)
-    if ttl_s > _MOST_TTL_S:
+    if ttl_s > MOST_TTL_S:
         warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=4)
-    return min(ttl_s, _MOST_TTL_S)
+    return min(ttl_s, MOST_TTL_S)
+
+
+def seconds_of(given: object) -> float | None:
+    """Return seconds or a timedelta as seconds, None for everything that is neither."""
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    return None if isinstance(given, bool) or not isinstance(given, int | float) else float(given)
 
 
 def _checked_seconds(name: str, given: object) -> float:
-    if isinstance(given, timedelta):
-        given = given.total_seconds()
-    if isinstance(given, bool) or not isinstance(given, int | float):
+    seconds = seconds_of(given)
+    if seconds is None:
         fix = f"{name}=60, or {name}=timedelta(minutes=1)"
         raise DecorationError("SMW-C102", f"{name}= takes seconds or a timedelta", seen=repr(given), fix=fix)
-    if math.isnan(given) or given < 0:
+    if math.isnan(seconds) or seconds < 0:
         what = f"{name}= must not be negative"
         raise ConfigError("SMW-C103", what, seen=given, fix=f"{name}=60; {name}=0 stores nothing")
-    return float(given)
+    return seconds
 
 
 def _checked_function(name: str, given: object, example: str) -> Callable[..., object] | None:

@@ -24,6 +24,7 @@ from smw.cache.options import checked
 from smw.cache.region import Region
 from smw.cache.spread import watch_facts
 from smw.cache.stats import function_facts, memory_facts, server_facts
+from smw.cache.tools import Tools
 from smw.cache.typed import Classes, declared_classes
 from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
 from smw.errors import ConfigError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Target
     from smw._kernel.facts import Fact
+    from smw.cache.options import Auto
     from smw.cache.readers import Scopes
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -44,7 +46,7 @@ __all__ = ["Cache"]
 _JITTER = 0.1
 
 
-class Cache:
+class Cache(Tools):
     """Memory, Redis and memcached as one cache.
 
     Opens no connection until the first call that needs one.
@@ -112,7 +114,7 @@ class Cache:
 
     def cached(
         self,
-        ttl: float | timedelta,
+        ttl: float | timedelta | Literal["auto"] | Auto | Callable[[Any], float | timedelta],
         *,
         tags: Sequence[str] = (),
         key: Callable[..., object] | None = None,
@@ -171,7 +173,7 @@ class Cache:
             classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
             codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
             in_memory = "l1" in told.levels and self.settings.l1_size > 0
-            policy = Policy(told.ttl_s, told.copy, in_memory, names, codec, l1_ttl_s=told.l1_ttl_s or float("inf"))
+            policy = Policy(told.longest_s, told.copy, in_memory, names, codec, l1_ttl_s=told.l1_ttl_s or float("inf"))
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))

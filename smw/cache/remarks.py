@@ -19,6 +19,7 @@ _REMEDIES = {
     "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
     "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
     "failing-condition": "mend the function given as condition=, which raised",
+    "failing-ttl": "have the function given as ttl= return seconds for every result, 0 for those not to keep",
     "failing-unless": "mend the function given as unless=, which raised",
     "instance-without-weakref": "add __weakref__ to the class's __slots__ or pass key=",
 }

@@ -40,7 +40,7 @@ class CacheInfo:
 
     Attributes:
         fn: ``module:qualname``.
-        ttl_s: Time to live.
+        ttl_s: Time to live; None where each result has its own.
         levels: Levels that are asked, of those configured.
         hits: Level → answers from it.
         misses: Level → times it was asked in vain.
@@ -49,7 +49,7 @@ class CacheInfo:
     """
 
     fn: str
-    ttl_s: float
+    ttl_s: float | None
     levels: tuple[str, ...]
     hits: Mapping[str, int]
     misses: Mapping[str, int]

@@ -123,7 +123,13 @@ async def test_05_the_other_colour_works():
 
 def test_06_the_parentheses_are_missing():
     """The message shows the line as it should be."""
-    golden("06-no-parentheses", message(lambda: cached(plain)))
+
+    def decorate() -> None:
+        @cached
+        def playlist(number: int) -> int:
+            return number
+
+    golden("06-no-parentheses", message(decorate))
 
 
 def test_07_the_time_to_live_is_no_time():

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+import smw
 from smw import cache as cache_module
 from smw import cached, invalidate
-from smw.cache import Cache
+from smw.cache import Auto, Cache
 from smw.errors import ConfigError, DecorationError, StackingError
 
 
@@ -24,10 +25,14 @@ async def later(user_id: int) -> str:
 @pytest.mark.parametrize(
     ("decorate", "error", "says"),
     [
-        (lambda: cached(plain), DecorationError, "@cached(ttl=60)"),
         (lambda: cached("60"), DecorationError, "seconds or a timedelta"),
         (lambda: cached(True), DecorationError, "seconds or a timedelta"),
         (lambda: cached(None), DecorationError, "seconds or a timedelta"),
+        (lambda: cached(later), DecorationError, "takes a function"),
+        (lambda: cached("Auto"), DecorationError, "seconds or a timedelta"),
+        (lambda: Auto(5, 1), ConfigError, "the shorter one first"),
+        (lambda: Auto(0, 1), ConfigError, "Auto(min_s=1"),
+        (lambda: Auto("1", 1), ConfigError, "two times"),
         (lambda: cached(-1), ConfigError, "negative"),
         (lambda: cached(timedelta(seconds=-1)), ConfigError, "negative"),
         (lambda: cached(math.nan), ConfigError, "negative"),
@@ -136,3 +141,43 @@ def test_key_that_is_none_is_refused(cache):
             cache.drop_sync(keys=[bad])
     with pytest.raises(ConfigError, match="sequences"):
         cache.drop_sync(tags="user")
+
+
+def _seconds_of(result: int) -> float:
+    return float(result)
+
+
+def test_a_function_of_the_result_is_no_forgotten_parenthesis():
+    """What has a name where it is passed is taken as the time to live, and so are lambdas and bound methods."""
+
+    def local(result: int) -> float:
+        return float(result)
+
+    class Lives:
+        def of(self, result: int) -> float:
+            return float(result)
+
+    for ttl in (_seconds_of, local, Lives().of, lambda result: result):
+        cached(ttl)(plain)
+        Cache().cached(ttl)(plain)
+        assert "function of the result" in str(smw.explain(cached(ttl)(plain)))
+
+
+@pytest.mark.parametrize("decorate", [cached, Cache().cached])
+def test_forgotten_parentheses_are_refused_wherever_the_function_stands(decorate):
+    """At module level, within a function and in a class, whatever parameters it has."""
+    for source in ("@decorate\ndef f(one): pass", "class C:\n @decorate\n def f(self): pass"):
+        with pytest.raises(DecorationError, match="without parentheses"):
+            exec(source, {"decorate": decorate, "__name__": "somewhere"})
+
+    with pytest.raises(DecorationError, match="without parentheses"):
+
+        @decorate
+        def load(user_id: int) -> int:
+            return user_id
+
+    with pytest.raises(DecorationError, match="without parentheses"):
+
+        @decorate
+        async def load_later(user_id: int) -> int:
+            return user_id

@@ -13,6 +13,8 @@ import pytest
 
 from smw import cache as cache_module
 from smw._kernel.signals import CacheUncached
+from smw.cache.codec import Codec
+from smw.cache.ttl import Learned
 from tests.unit.cache.shapes import SHAPES, Shaped
 
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids="-".join)
@@ -282,3 +284,108 @@ def test_jitter_is_off_in_tests_alone(bench, profile, jitter):
     """Where nothing is set, tests get the times that they ask for."""
     assert bench.cache(profile=profile)._engine.jitter == jitter
     assert bench.cache(profile=profile, jitter=0.3)._engine.jitter == 0.3
+
+
+@each_shape
+@pytest.mark.parametrize("levels", [(), ("l2",)])
+async def test_the_value_may_say_how_long_it_lives(bench, shape, levels):
+    """A function given as `ttl` is asked for each result; 0 keeps nothing, in memory and on servers."""
+    load = Shaped(bench.cache(*levels), shape, lambda number: {"for": number}, lambda result: result["for"])
+    for number in (0, 5, 50):
+        await load(number)
+    bench.clock.advance(4.9)
+    for number in (0, 5, 50):
+        await load(number)
+    assert load.runs == 4
+    bench.clock.advance(0.2)
+    for number in (0, 5, 50):
+        await load(number)
+    assert load.runs == 6
+    assert cache_module.info(load.fn).ttl_s is None
+    assert all(len(store.data) <= 2 for store in bench.stores.values())
+
+
+@pytest.mark.parametrize("ttl", [None, -1, float("nan"), "60", True], ids=repr)
+async def test_a_life_that_is_none_keeps_nothing(cache, caplog, ttl):
+    """The result is returned, each is counted, one warning says what was wrong."""
+    load = Shaped(cache, ("function", "sync"), lambda number: number, lambda _result: ttl)
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert [await load(1), await load(1)] == [1, 1]
+    assert load.runs == 2
+    assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == ["failing-ttl"] * 2
+    assert len(caplog.records) == 1
+    assert repr(ttl) in caplog.text
+
+
+async def test_a_life_that_cannot_be_told_keeps_nothing(cache, caplog):
+    """Where the function given as `ttl` raises, the call returns its result all the same."""
+    load = Shaped(cache, ("function", "async"), lambda number: number, lambda result: result / 0)
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert [await load(1), await load(1)] == [1, 1]
+    assert load.runs == 2
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_life_may_be_a_timedelta_or_endless(bench, cache):
+    """A timedelta is taken, and more than ten years is cut to that."""
+    lives = {1: timedelta(seconds=5), 2: float("inf")}
+    load = Shaped(cache, ("function", "sync"), lambda number: number, lives.__getitem__)
+    await load(1), await load(2)
+    bench.clock.advance(5.1)
+    await load(1), await load(2)
+    assert load.runs == 3
+
+
+async def lived(bench, load) -> float:
+    """Return how long a fresh result of `load` lives, to an eighth of a second."""
+    await load()
+    runs, began = load.runs, bench.clock.now()
+    while load.runs == runs:
+        bench.clock.advance(0.125)
+        await load()
+    return bench.clock.now() - began
+
+
+@each_shape
+@pytest.mark.parametrize("levels", [(), ("l2",)])
+async def test_what_does_not_change_is_kept_ever_longer(bench, shape, levels):
+    """Equal values double the time up to the longest; values that differ halve it down to the shortest."""
+    value = {"a": [1]}
+    load = Shaped(bench.cache(*levels), shape, lambda _number: value, cache_module.Auto(1, 16))
+    assert [await lived(bench, load) for _ in range(4)] == [4.0, 8.0, 16.0, 16.0]
+
+    load = Shaped(
+        bench.cache(*levels), shape, lambda _number: {"a": [load.runs]}, cache_module.Auto(1, 16), version="2"
+    )
+    assert [await lived(bench, load) for _ in range(4)] == [4.0, 2.0, 1.0, 1.0]
+
+
+async def test_each_key_learns_for_itself(bench, cache):
+    """One key that changes does not shorten the life of another."""
+    load = Shaped(cache, ("function", "sync"), lambda number: load.runs if number == 1 else 0, "auto")
+    for number in (1, 2):
+        await load(number)
+    bench.clock.advance(61)
+    for number in (1, 2):
+        await load(number)
+    bench.clock.advance(31)
+    runs = load.runs
+    for number in (1, 2):
+        await load(number)
+    assert load.runs == runs + 1
+
+
+async def test_values_without_a_form_as_bytes_teach_nothing(bench, cache):
+    """Where equality cannot be told the time stays in the middle."""
+    load = Shaped(cache, ("function", "sync"), lambda _number: Held(), cache_module.Auto(1, 16), copy="share")
+    assert [await lived(bench, load) for _ in range(3)] == [4.0, 4.0, 4.0]
+
+
+def test_what_is_learned_is_bounded():
+    """Ever new keys do not grow what is remembered without end, and the ones loaded last are known."""
+    learned = Learned(cache_module.Auto(1, 16), Codec())
+    for number in range(10_500):
+        learned.next(number, 1)
+    assert len(learned) == 10_000
+    assert learned.next(10_499, 1) == 8.0
+    assert learned.next(0, 1) == 4.0
