@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
@@ -39,3 +43,12 @@ python_use_unqualified_type_names = True
 # A reference to a public name must lead somewhere. Names of other projects would need their inventories, which come
 # over the network; what lives in a module below a package has no page unless that package offers it.
 nitpick_ignore_regex = [(r"py:.*", r"(?!smw\.).*"), (r"py:.*", r"smw\.(_|\w+\.(_|\w+\.|[A-Z]$)).*")]
+
+
+def setup(app: Sphinx) -> None:
+    """Leave the fields of named tuples to the docstring of their class, which says more than their number."""
+
+    def skip(_app: Sphinx, _what: str, _name: str, member: object, _skipped: object, _options: object) -> bool | None:
+        return True if str(member.__doc__).startswith("Alias for field number") else None
+
+    app.connect("autodoc-skip-member", skip)
