@@ -1,4 +1,4 @@
-"""Remembers what this process has invalidated, or heard that others have, so that nothing loaded before can be handed out after; does no I/O."""
+"""Remembers what this process or another has invalidated, so that nothing older is handed out after; no I/O."""
 
 from __future__ import annotations
 
@@ -70,6 +70,12 @@ class Fence:
         since = self._clock.now() - seconds
         raised = self._raised
         return self._floor_at > since or any(raised[scope][1] > since for scope in scopes if scope in raised)
+
+    def lifted_at(self, scopes: Iterable[str]) -> float | None:
+        """Return when any of `scopes` was last invalidated, here or elsewhere as far as heard; None if not of late."""
+        raised = self._raised
+        last = max(self._floor_at, *[raised[scope][1] for scope in scopes if scope in raised], NEVER)
+        return None if last == NEVER else last
 
     def outdates(self, scopes: Iterable[str], wall_s: float) -> bool:
         """Tell whether what was made at `wall_s` is older than an invalidation of any of `scopes` here.

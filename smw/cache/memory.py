@@ -148,6 +148,11 @@ class Memory:
             self._remove(entry)
         return len(found)
 
+    def held(self, scope: str) -> list[Entry]:
+        """Return what is held under `scope`, expired or not."""
+        with self.lock:
+            return list(self._scopes.get(scope, ()))
+
     def abandon(self, entry: Entry) -> None:
         """Remove one entry without the lock, as a finalizer must; its space is reclaimed with the next change."""
         if entry.home.get(entry.key) is entry:

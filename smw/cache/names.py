@@ -80,4 +80,4 @@ class Names:
             raise ConfigError(
                 "SMW-C110", "keys= takes full keys", seen=repr(key), fix="cache.key_for(function, *arguments)"
             )
-        return key
+        return str(key)

@@ -8,6 +8,7 @@ from smw._kernel.call import Call
 from smw._kernel.compiler import UNKEYED
 from smw.cache.engine import OF_INSTANCE, Place
 from smw.cache.identity import identity_of
+from smw.cache.key import Key
 from smw.cache.keys import UnkeyableError, encode
 from smw.cache.remarks import remedy
 from smw.errors import ConfigError
@@ -49,6 +50,8 @@ class Placing:
         self._names = names
         self._remarks = remarks
         self._shares = bool(policy.names)
+        self._names_of_levels = policy.names
+        self._codec = policy.codec
         parameters = target.signature.parameters.values() if target.signature else ()
         # Who passes key= says what tells results apart, for whatever function computes them.
         identity = identity_of(target) if options.key is None else b""
@@ -112,7 +115,7 @@ class Placing:
         except Exception as error:
             raise UnkeyableError("failing-key", type(error).__name__) from error
 
-    def key_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def key_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         """Return the full key of a call.
 
         Raises:
@@ -127,7 +130,14 @@ class Placing:
         if place.of_instance:
             what = f"{self._target.name} is a method whose class says nothing of identity"
             raise ConfigError("SMW-C113", what, fix=remedy("method-without-identity"))
-        return place.scopes[0]
+        return Key.of(
+            place.scopes[0],
+            place.tags,
+            fn=self._target.name,
+            labels=tuple([tag.render(call.arguments) for tag in self._options.tags]),
+            names=self._names_of_levels if place.text is not None else (),
+            codec=self._codec,
+        )
 
 
 def blamed(call: Call, error: UnkeyableError) -> str:
