@@ -91,7 +91,7 @@ class Remote:
     ) -> None:
         self.tiers = tuple(tiers)
         self.servers = tuple(level for tier in tiers for level in tier.servers)
-        self._envelope = envelope
+        self.envelope = self._envelope = envelope
         self._fence = fence
         self._clock = clock
         self._caps_s = caps_s
