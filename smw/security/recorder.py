@@ -88,10 +88,17 @@ class Recorder:
         await entry.end("ok")
         return result
 
-    def failed(self, error: AuditUnavailable) -> None:
-        """Tell that a call runs without its record."""
-        self._tally.unrecorded()
+    def failed(self, error: AuditUnavailable, *, ran: bool = True) -> None:
+        """Tell that the log did not take a record, and where the call ran all the same, that it did.
+
+        Args:
+            error: What the log said.
+            ran: False for a call that was refused for that.
+        """
         self._host.bus.send(TrailFailed(error.what))
+        if not ran:
+            return
+        self._tally.unrecorded()
         if not self._told:
             self._told = True
             _log.warning("calls run without audit records: %s", error.what)
@@ -202,7 +209,7 @@ class Entry:
         try:
             self._recorder.trail.put(self._outcome(result, reason))
         except AuditUnavailable as error:
-            self._recorder.failed(error)
+            self._recorder.failed(error, ran=not self.refused)
 
     def _outcome(self, result: str, reason: str) -> dict[str, Any]:
         intent = self._intent

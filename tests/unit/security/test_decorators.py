@@ -586,6 +586,19 @@ def test_failing_log_refuses_under_enforcement(tmp_path, level):
 
 
 @pytest.mark.parametrize("level", LEVELS)
+def test_refused_calls_are_none_that_ran_unrecorded(part, tmp_path, caplog, level):
+    """A log that cannot be opened refuses enforced calls, and nothing claims that they ran without a record."""
+    (tmp_path / "trail").write_text("in the way")
+    p = part(trail_dir=tmp_path / "trail", audit_level=level, mode="enforce")
+    heard = Recorded(p.host)
+    with pytest.raises(errors.AuditUnavailable, match="SMW-A125"):
+        p.audit_log("write")(lambda n: n)(1)
+    assert heard.of(TrailFailed)
+    assert p.report().unrecorded == 0
+    assert "run without" not in caplog.text
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_failing_log_lets_watched_calls_run(tmp_path, level):
     """In shadow mode a failing log is a signal, a log line and a number in the report; the call runs."""
     p = Broken(trail_dir=tmp_path, audit_level=level, mode="shadow")
