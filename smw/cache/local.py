@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from smw._kernel.process import after_fork
 from smw.cache.ports import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock
@@ -122,6 +122,17 @@ class LocalStore:
                     held.counters[name] = next(held.numbers)
             for key in keys:
                 held.values.pop(key, None)
+
+    def keys(self, prefix: str, most: int) -> Iterator[str]:  # noqa: ARG002 - they are all at hand
+        """Yield keys and counters that begin with `prefix`."""
+        held, now = self._contents, self._clock.now()
+        alive = [key for key, (_, ends) in list(held.values.items()) if ends > now]
+        yield from (name for name in (*alive, *list(held.counters)) if name.startswith(prefix))
+
+    def figures(self) -> dict[str, Any]:
+        """Return how many values there are, and their size."""
+        blobs = [blob for blob, _ in list(self._contents.values.values())]
+        return {"entries": len(blobs), "bytes": sum(map(len, blobs))}
 
     def probe(self) -> None:
         """Answer."""

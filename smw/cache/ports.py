@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from smw._kernel.call import Mode
     from smw.cache.wire import Wire
 
-__all__ = ["Counters", "Ear", "Found", "Pulse", "Speaker", "Store", "StoreFailedError", "Versions"]
+__all__ = [
+    "Counters",
+    "Ear",
+    "Found",
+    "Lister",
+    "Measurer",
+    "Pulse",
+    "Replacer",
+    "Speaker",
+    "Store",
+    "StoreFailedError",
+    "Versions",
+]
 
 
 class StoreFailedError(Exception):
@@ -113,6 +125,59 @@ class Speaker(Protocol):
 
     async def pulse(self, *, mode: Mode, timeout_s: float) -> Pulse:
         """Return the server's present state, having seen to it that nothing old outlives a change of its reign."""
+        ...
+
+
+@runtime_checkable
+class Replacer(Protocol):
+    """What a server offers beside `Store` when it can tell, in the instant in which it stores, who else has written."""
+
+    async def replace(
+        self,
+        key: str,
+        blob: bytes,
+        ttl_s: float,
+        *,
+        counters: Sequence[str],
+        found: Found,
+        mode: Mode,
+        timeout_s: float,
+    ) -> int:
+        """Change the first of `counters`; store `blob` if all of them still showed what `found` saw, else remove it.
+
+        Returns:
+            What the first counter shows now, or 0 where nothing is stored.
+        """
+        ...
+
+
+@runtime_checkable
+class Lister(Protocol):
+    """What a server offers beside `Store` when it can say which keys it holds."""
+
+    def keys(self, prefix: str, most: int) -> Iterator[str]:
+        """Yield keys and counters that begin with `prefix`, in any order; blocks, a little at a time.
+
+        Args:
+            prefix: What they begin with.
+            most: How many are wanted, as a hint.
+
+        Raises:
+            StoreFailedError: The server does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Measurer(Protocol):
+    """What a server offers beside `Store` when it can say how it fares."""
+
+    def figures(self) -> Mapping[str, Any]:
+        """Return what is known of ``entries``, ``bytes``, ``hits``, ``misses``, ``evictions`` and ``note``; blocks.
+
+        Raises:
+            StoreFailedError: The server does not answer.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smw import _redis
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
+from smw.cache.level import run_blocking
 from smw.cache.names import is_fence
 from smw.cache.ports import Found, Pulse, StoreFailedError
 from smw.cache.redis_ear import RedisEar
@@ -17,7 +18,7 @@ from smw.cache.redis_scripts import DROP, OPEN, PULSE, WRITE
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import redis
 
@@ -197,6 +198,34 @@ class RedisStore:
         keys = [wire.number, wire.guard, wire.everything]
         reply = await self._script(mode, timeout_s, PULSE, keys, COUNTER_S * 1000, self._channel)
         return Pulse(int(reply[0]), reply[1].decode(), bool(int(reply[2])))
+
+    def named(self, name: str) -> str:
+        """Return what a key or counter is called on the server."""
+        return name
+
+    def keys(self, prefix: str, most: int) -> Iterator[str]:
+        """Yield keys and counters that begin with `prefix`, by SCAN."""
+        begins, cursor, count = self.named(prefix), b"0", min(max(most, 100), 1000)
+        pattern = "".join(f"[{letter}]" if letter in "*?[]^\\" else letter for letter in begins) + "*"
+        while True:
+            page = self._run("sync", self._timeout_s, "SCAN", cursor, "MATCH", pattern, "COUNT", count)
+            cursor, names = run_blocking(page)
+            for name in names:
+                yield prefix + name.decode("utf-8", "replace")[len(begins) :]
+            if int(cursor) == 0:
+                return
+
+    def figures(self) -> dict[str, Any]:
+        """Return what INFO and DBSIZE say of the whole server."""
+        text = run_blocking(self._run("sync", self._timeout_s, "INFO")).decode("utf-8", "replace")
+        said = dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
+        known = {
+            "bytes": "used_memory", "hits": "keyspace_hits", "misses": "keyspace_misses", "evictions": "evicted_keys",
+        }  # fmt: skip
+        figures: dict[str, Any] = {ours: int(said[theirs]) for ours, theirs in known.items() if theirs in said}
+        figures["entries"] = int(run_blocking(self._run("sync", self._timeout_s, "DBSIZE")))
+        policy = said.get("maxmemory_policy", "?") if said.get("maxmemory", "0") != "0" else "no limit of memory"
+        return figures | {"note": f"Redis {said.get('redis_version', '?')}, {policy}"}
 
     def probe(self) -> None:
         """Ask for a PING on a blocking connection.
