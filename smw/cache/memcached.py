@@ -112,6 +112,16 @@ class MemcachedStore:
     def _number(self) -> bytes:
         return self._entropy.token_bytes(8).hex().encode()
 
+    def figures(self) -> dict[str, Any]:
+        """Return what ``stats`` says of the whole server."""
+        said = self._blocking.ask("stats")
+        known = {
+            "entries": "curr_items", "bytes": "bytes", "hits": "get_hits", "misses": "get_misses",
+            "evictions": "evictions",
+        }  # fmt: skip
+        figures: dict[str, Any] = {ours: int(said[theirs]) for ours, theirs in known.items() if theirs in said}
+        return figures | {"note": f"memcached {said.get('version', '?')}"}
+
     def probe(self) -> None:
         """Ask for the version on a blocking connection.
 

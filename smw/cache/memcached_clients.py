@@ -93,6 +93,11 @@ class Blocking:
             raise StoreFailedError("full", counts=False)
 
     @staticmethod
+    def _stats(client: Any) -> dict[str, Any]:
+        said = client.stats()
+        return {name.decode(): value.decode() if isinstance(value, bytes) else value for name, value in said.items()}
+
+    @staticmethod
     def _version(client: Any) -> bytes:
         return client.version()  # type: ignore[no-any-return]
 

@@ -31,6 +31,11 @@ class Tools:
     _engine: Engine
     _names: Names
 
+    @property
+    def prefix(self) -> str:
+        """What the keys of its namespace begin with."""
+        return self._names.everything.removesuffix("t:*")
+
     async def peek(self, key: str, default: Any = None) -> Any:
         """Return the value under a key if a level could answer with it now, else `default`.
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from smw.cli import audit, config
+from smw.cli import audit, cache, config
 from smw.cli.doctor import doctor_command
 from smw.cli.explain import explain_command
 from smw.errors import SmwError
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.add_typer(audit.app, name="audit")
+app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor_command)
 app.command("explain")(explain_command)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from typing import Annotated
 
 import typer
 
 from smw.cli.output import as_json
+from smw.cli.target import function
 
 __all__ = ["explain_command"]
 
@@ -39,29 +38,16 @@ def _explain_code(code: str, *, json: bool) -> None:
         typer.echo(str(found))
 
 
-def _explain_function(function: str, *, json: bool) -> None:
+def _explain_function(what: str, *, json: bool) -> None:
     from dataclasses import asdict
 
     from smw import explain
     from smw.errors import ConfigError
 
-    module, _, qualname = function.partition(":")
-    if not qualname:
+    if ":" not in what:
         fix = "smw explain SMW-C101, or smw explain app.users:get_user"
-        raise ConfigError("SMW-K122", "smw explain takes an error's code or module:function", seen=function, fix=fix)
-    sys.path.insert(0, "")
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        fix = "run it in the folder that has the module"
-        raise ConfigError("SMW-K122", f"there is no module {error.name}", seen=function, fix=fix) from None
-    for name in qualname.split("."):
-        if not hasattr(found, name):
-            from smw.errors import nearest
-
-            what = f"{module} has no {qualname}.{nearest(name, dir(found))}"
-            raise ConfigError("SMW-K122", what, seen=function, fix="name a function of that module")
-        found = getattr(found, name)
+        raise ConfigError("SMW-K122", "smw explain takes an error's code or module:function", seen=what, fix=fix)
+    found = function(what, code="SMW-K122")
     explanation = explain(found)
     if json:
         as_json(asdict(explanation))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from smw.cache.ports import StoreFailedError
+from smw.cache.ports import Lister, Measurer, StoreFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -290,6 +290,29 @@ class StoreConformance:
             return (await kit.read(f"k{number}")).blob == b"%d" % number
 
         assert all(await asyncio.gather(*(one(number) for number in range(50))))
+
+    @_checked
+    async def test_a_store_that_can_list_lists_its_keys(self, kit: Kit) -> None:
+        """Where a store has `keys`, it yields every key and counter of a prefix, and none of another."""
+        if not isinstance(kit.store, Lister):
+            pytest.skip("the store has no method `keys`")
+        for key in ("k1", "k2"):
+            await kit.write(key, b"x", await kit.read(key))
+        await kit.open("a")
+        assert {*kit.store.keys(kit.name(""), 10)} == {kit.name(name) for name in ("k1", "k2", "a")}
+        assert list(kit.store.keys(kit.name("none"), 10)) == []
+
+    @_checked
+    async def test_a_store_that_can_tell_its_figures_tells_known_ones(self, kit: Kit) -> None:
+        """Where a store has `figures`, they have the names that tools show, and numbers but for the note."""
+        if not isinstance(kit.store, Measurer):
+            pytest.skip("the store has no method `figures`")
+        await kit.write("k", b"x", await kit.read("k"))
+        told = dict(kit.store.figures())
+        note = told.pop("note", "")
+        assert told.keys() <= {"entries", "bytes", "hits", "misses", "evictions"}
+        assert all(isinstance(number, int) for number in told.values())
+        assert isinstance(note, str)
 
     def test_threads_and_loops_share_a_store(self, store: Store) -> None:
         """One store serves blocking threads and several event loops, at once and one after the other."""

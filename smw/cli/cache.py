@@ -1,0 +1,256 @@
+"""``smw cache``: what the levels of a cache hold and why, dropping from them, filling them."""
+
+from __future__ import annotations
+
+import json as _json
+import sys
+from contextlib import contextmanager
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smw.cli.output import as_json, as_table
+from smw.cli.target import cache_of, function, key_of, parted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smw.cache import Cache
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="The servers behind the function cache: what they hold, why, and dropping it.", no_args_is_help=True
+)
+AppOption = Annotated[
+    str | None,
+    typer.Option("--app", help="Module of the application, which configures smw, or module:name of a Cache."),
+]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="Profile instead of SMW_PROFILE.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+What = Annotated[str, typer.Argument(help="A full key, or module:function of a cached function.")]
+Arguments = Annotated[
+    str | None,
+    typer.Argument(help="""Arguments of the function as JSON: '["a", 7]' positional, '{"sku": "a"}' named, or one."""),
+]
+
+
+@app.command()
+def stats(app: AppOption = None, profile: ProfileOption = None, *, json: Json = False) -> None:
+    """Show each server: whether it answers, and its figures, which are of all that it serves. Exits 1 if one fails."""
+    from smw.cache.browsing import figures
+
+    with cache_of(app, profile) as cache:
+        rows, settings, prefix = figures(cache), cache.settings, cache.prefix
+    if json:
+        memory = {"level": "l1", "most_entries": settings.l1_size, "most_bytes": settings.l1_bytes}
+        as_json({"schema": 1, "prefix": prefix, "memory": memory, "servers": [row.as_dict() for row in rows]})
+    else:
+        own = f"each process has its own: at most {settings.l1_size} entries, {_size(settings.l1_bytes)}"
+        table: list[tuple[str, ...]] = [("l1", "memory", "", "", "", "", "", "", own)]
+        for row in rows:
+            counts = [_number(count) for count in (row.entries, row.hits, row.misses, row.evictions)]
+            size = "" if row.bytes is None else _size(row.bytes)
+            table.append((row.level, row.server, row.state, counts[0], size, *counts[1:], row.note))
+        columns = ("level", "server", "state", "entries", "bytes", "hits", "misses", "evictions", "note")
+        as_table(f"cache {prefix}", columns, table)
+    raise typer.Exit(int(any(row.state != "answers" for row in rows)))
+
+
+@app.command()
+def keys(
+    app: AppOption = None,
+    profile: ProfileOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")] = 100,
+    *,
+    json: Json = False,
+) -> None:
+    """List values of the namespace as servers that can list them hold them: Redis does, memcached does not.
+
+    Keys are digests and show no argument. A value may be listed whose tag was dropped: `why` tells. Exits 1 where a
+    server does not answer.
+    """
+    from smw.cache.browsing import stored
+
+    with cache_of(app, profile) as cache, _answering():
+        rows, prefix = list(stored(cache, limit)), cache.prefix
+    if json:
+        as_json({"schema": 1, "prefix": prefix, "limit": limit, "keys": [row.as_dict() for row in rows]})
+        return
+    table = [
+        (row.key, row.level, _seconds(row.age_s), _seconds(row.remaining_s), _size(row.size_bytes), row.encoding or "?")
+        for row in rows
+    ]
+    as_table(f"cache {prefix}", ("key", "level", "age", "left", "size", "form"), table)
+    if len(rows) == limit:
+        typer.echo(f"only the first {limit} are shown; --limit shows more", err=True)
+
+
+@app.command()
+def get(
+    what: What, arguments: Arguments = None, app: AppOption = None, profile: ProfileOption = None, *, json: Json = False
+) -> None:
+    """Print the value that a server holds, whether or not its tags still stand. Exits 1 where none has one.
+
+    Objects are rebuilt where the function is named; under a bare key they are shown by their fields. Nothing is
+    unpickled that is not sealed and allowed.
+    """
+    from smw.cache.browsing import value_of
+
+    with cache_of(app, profile) as opened, _answering():
+        cache, key, codec = key_of(opened, what, arguments)
+        found = value_of(cache, key, codec)
+    if found is None:
+        typer.echo(f"{key}: no server holds a value", err=True)
+        raise typer.Exit(1)
+    row, value = found
+    if json:
+        as_json({"schema": 1, **row.as_dict(), "value": _plain(value)})
+        return
+    from pprint import pformat
+
+    where = f"{row.level} {row.server}, {_seconds(row.age_s)} old, {_seconds(row.remaining_s)} left"
+    typer.echo(f"{key}  ({where})\n{pformat(value, sort_dicts=False)}")
+
+
+@app.command()
+def why(
+    what: What, arguments: Arguments = None, app: AppOption = None, profile: ProfileOption = None, *, json: Json = False
+) -> None:
+    """Tell what each level holds under a key, which would answer a call now, and why the others would not."""
+    with cache_of(app, profile) as opened:
+        cache, key, _ = key_of(opened, what, arguments)
+        story = cache.why_sync(key)
+    if json:
+        as_json({"schema": 1, **story.as_dict()})
+    else:
+        typer.echo(str(story))
+
+
+@app.command()
+def invalidate(
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Drop everything under this tag; repeatable.")] = None,
+    key: Annotated[list[str] | None, typer.Option("--key", help="Drop this full key; repeatable.")] = None,
+    fn: Annotated[str | None, typer.Option("--function", help="Drop one result of module:function.")] = None,
+    args: Annotated[str | None, typer.Option("--args", help="Its arguments as JSON, as for `get`.")] = None,
+    *,
+    app: AppOption = None,
+    profile: ProfileOption = None,
+    everything: Annotated[bool, typer.Option("--everything", help="Drop all of the namespace.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Drop from every server, and so from every process. Exits 1 where a server has not confirmed it."""
+    with cache_of(app, profile) as opened:
+        cache, dropped = opened, list(key or ())
+        if fn is not None:
+            cache, own, _ = key_of(opened, fn, args)
+            dropped.append(own)
+        named = [*(f"tag {name}" for name in tag or ()), *dropped, *(["everything"] if everything else [])]
+        _droppable(cache, named)
+        if not yes:
+            typer.confirm(f"drop {', '.join(named)} from {cache.prefix}?", abort=True, err=True)
+        if everything:
+            cache.clear_sync()
+        cache.drop_sync(tags=tag or (), keys=dropped)
+        cache.close()  # pays what is owed if the server answers after all
+    pending = [level.store.name for level in cache.engine.remote.servers if level.debt]
+    confirmed = [level.store.name for level in cache.engine.remote.servers if not level.debt]
+    if json:
+        as_json({"schema": 1, "dropped": named, "confirmed": confirmed, "pending": pending})
+    else:
+        for state, names in (("confirmed", confirmed), ("pending", pending)):
+            if names:
+                typer.echo(f"{state}: {', '.join(names)}")
+    raise typer.Exit(int(bool(pending)))
+
+
+@app.command()
+def warm(
+    fn: Annotated[str, typer.Argument(help="module:function of a cached function.")],
+    calls: Annotated[Path, typer.Argument(help="JSON lines, each the arguments of one call; - reads standard input.")],
+    app: AppOption = None,
+    profile: ProfileOption = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="How many calls run at once.")] = 8,
+    *,
+    json: Json = False,
+) -> None:
+    """Call a cached function for each line of a file, so that its results are there. Exits 1 where a call failed."""
+    from smw.cache import warm_sync
+
+    with cache_of(app, profile):
+        done = warm_sync(function(fn), _lines(calls), concurrency=concurrency)
+    if json:
+        as_json({"schema": 1, "loaded": done.loaded, "hit": done.hit, "failed": done.failed})
+    else:
+        typer.echo(f"loaded {done.loaded}, hit {done.hit}, failed {done.failed}")
+        if done.error is not None:
+            typer.echo(f"the first to fail raised {type(done.error).__name__}: {done.error}", err=True)
+    raise typer.Exit(int(done.failed > 0))
+
+
+def _droppable(cache: Cache, named: list[str]) -> None:
+    from smw.errors import ConfigError
+
+    if not named:
+        fix = "--tag user:7, --key KEY, --function module:function --args '[7]', or --everything"
+        raise ConfigError("SMW-K125", "smw cache invalidate was told nothing to drop", fix=fix)
+    if not cache.engine.remote.servers:
+        fix = "set CACHE_L2_URL or CACHE_L3_SERVERS, or name the application by --app"
+        raise ConfigError("SMW-K125", "no server is configured: the memory of other processes is theirs", fix=fix)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """End the command where a server does not answer, or what it holds cannot be read."""
+    from smw.cache import StoreFailedError
+    from smw.cache.codec import CorruptError
+
+    try:
+        yield
+    except StoreFailedError as error:
+        said = f"a server does not answer: {error.kind}{f'; {error.remedy}' if error.remedy else ''}"
+    except CorruptError as error:
+        said = f"what is stored there cannot be read: {error}"
+    else:
+        return
+    typer.echo(said, err=True)
+    raise typer.Exit(1)
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    from smw.errors import ConfigError
+
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError("SMW-K125", f"{path} cannot be read: {error.strerror}", fix="name a file") from None
+    for line in text.splitlines():
+        if line.strip():
+            args, kwargs = parted(line)
+            yield kwargs or args
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` if JSON can carry it, else how it reads."""
+    try:
+        return _json.loads(_json.dumps(value, default=repr))
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else str(count)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "?" if seconds is None else f"{seconds:.1f} s"
+
+
+def _size(count: int) -> str:
+    for unit, least in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,136 @@
+"""Finds what a command is about: a module, a function in it, the cache of an application; knows no command."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from smw.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smw.cache import Cache
+    from smw.cache.codec import Codec
+
+__all__ = ["cache_of", "function", "key_of", "module", "parted"]
+
+_CODE = "SMW-K124"
+
+
+def module(name: str, *, code: str = _CODE) -> Any:
+    """Import a module, the current folder first.
+
+    Args:
+        name: Of the module.
+        code: Of the error.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if sys.path[:1] != [""]:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        fix = "run it in the folder that has the module"
+        raise ConfigError(code, f"there is no module {error.name}", seen=name, fix=fix) from None
+
+
+def function(spec: str, *, code: str = _CODE) -> Any:
+    """Return what ``module:qualname`` names.
+
+    Args:
+        spec: Such as ``shop.prices:price``.
+        code: Of the error.
+
+    Raises:
+        ConfigError: There is no such module, or nothing of that name in it.
+    """
+    name, _, qualname = spec.partition(":")
+    if not qualname:
+        raise ConfigError(code, "a function is named as module:function", seen=spec, fix="shop.prices:price")
+    found = module(name, code=code)
+    for part in qualname.split("."):
+        if not hasattr(found, part):
+            what = f"{name} has no {qualname}.{nearest(part, dir(found))}"
+            raise ConfigError(code, what, seen=spec, fix="name a function of that module")
+        found = getattr(found, part)
+    return found
+
+
+@contextmanager
+def cache_of(app: str | None, profile: str | None) -> Iterator[Cache]:
+    """Open the cache that a command is about, for the block of the command.
+
+    Args:
+        app: ``module``, whose application configures smw, or ``module:name`` of a cache or runtime; None takes the
+            settings of the environment.
+        profile: Instead of SMW_PROFILE, where there is no application.
+
+    Raises:
+        ConfigError: `app` names nothing, or a setting is wrong.
+    """
+    from smw.cache import Cache
+    from smw.runtime import Runtime, current, shutdown
+
+    if app is None:
+        with Runtime(profile) as runtime:
+            yield runtime.cache
+        return
+    found = function(app) if ":" in app else module(app)
+    own = found if isinstance(found, Cache) else found.cache if isinstance(found, Runtime) else None
+    try:
+        yield own or current().cache
+    finally:
+        if own is not None:
+            own.close()
+        shutdown()
+
+
+def parted(text: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return positional and named arguments from JSON: a list, an object, or anything else as the only argument.
+
+    Raises:
+        ConfigError: It is no JSON.
+    """
+    if text is None:
+        return (), {}
+    try:
+        given = json.loads(text)
+    except ValueError:
+        fix = """a list of positional arguments such as '["a", 7]', or an object of named ones"""
+        raise ConfigError("SMW-K125", "arguments are given as JSON", seen=text, fix=fix) from None
+    if isinstance(given, dict):
+        return (), given
+    return (tuple(given), {}) if isinstance(given, list) else ((given,), {})
+
+
+def key_of(cache: Cache, what: str, arguments: str | None) -> tuple[Cache, str, Codec | None]:
+    """Return whose it is, the full key, and the codec of its function where that is known.
+
+    Args:
+        cache: The cache that the command is about.
+        what: A full key, or ``module:function`` of a cached function.
+        arguments: Of the function, as JSON.
+
+    Raises:
+        ConfigError: There is no such function, it is not cached, or the call has no key.
+    """
+    from smw.cache.names import Names
+    from smw.cache.readers import cached_in
+
+    if what.startswith(cache.prefix) or ":" not in what:
+        return cache, Names.checked(what), None
+
+    fn = function(what)
+    found = cached_in(fn)
+    if found is None:
+        raise ConfigError("SMW-C112", f"{what} is not decorated with @cached", seen=what, fix="name a cached function")
+    args, kwargs = parted(arguments)
+    owner = found[0].owner or cache
+    key = owner.function(found[1], found[0]).key_for(args, kwargs)
+    return owner, key, getattr(key, "codec", None)
