@@ -78,7 +78,7 @@ class Monitor:
         self.business = Business(limit=limit, losses=losses, memory=memory)
         self.spans = Spans(self.settings, self._host.service)
         self.health = Health(self._host)
-        self._unoffer = self._host.spans.offer(self._around)
+        self._unoffer = self._host.spans.offer(self._around, lambda: self.spans.tracer() is not None)
         self._events = Events(self._host.bus, limit=limit, losses=losses, memory=memory)
         self._pulled = Pulled(self._host.facts, memory, losses)
         self._processes = Processes(self._host.clock)
@@ -200,9 +200,9 @@ class Monitor:
         """Record a span around a block; see `smw.monitor.span`."""
         return SpanBlock(self.spans, name, kind, attributes, context)
 
-    def _around(self, name: str, kind: str, attributes: Mapping[str, Any]) -> SpanBlock | None:
-        """Return the block for a span that another part asks for, or None where nobody would see it."""
-        return None if self.spans.tracer() is None else SpanBlock(self.spans, name, kind, attributes, None)
+    def _around(self, name: str, kind: str, attributes: Mapping[str, Any]) -> SpanBlock:
+        """Return the block for a span that another part asks for."""
+        return SpanBlock(self.spans, name, kind, attributes, None)
 
     def server_span(self, method: str, headers: Any, attributes: Mapping[str, Any] | None = None) -> ServerSpan | None:
         """Open the server span of a request; None where nobody would see it or one is open; see `Spans.server`."""
