@@ -73,33 +73,36 @@ def blocking(
         from redis.retry import Retry
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
-    address, chosen = _parsed(url), {}
-    server, base = url, redis.SSLConnection if url.startswith("rediss:") else redis.Connection
+    address, server, finder = _parsed(url), url, None
+    pools: type[Any] = redis.BlockingConnectionPool
+    base: type[Any] = redis.SSLConnection if address.scheme == "rediss" else redis.Connection
     if address.kind != "server":
-        from smw._redis import managed
+        from smw._redis import finders, found
 
         sentinels = [
             blocking(address.sentinel(*host), timeout_s=timeout_s / 2, max_connections=max_connections)
             for host in (address.hosts if address.kind == "sentinel" else ())
         ]
-        base, finder = managed.blocking_connections(address, sentinels, url, timeout_s=timeout_s)
-        server, chosen = address.server(*address.hosts[0]), {"connection_class": base, "connection_pool": finder}
+        finder = finders.blocking_finder(address, sentinels, url, timeout_s=timeout_s)
+        server, base = address.server(*address.hosts[0]), found.blocking_connection(base, finder)
+        pools = found.blocking_pool(pools, finder)
+    chosen: dict[str, Any] = {}
     try:
         if address.scheme == "rediss":
             from redis._parsers import _RESP2Parser
 
             # With hiredis a new connection counts as unclean while the session tickets of TLS 1.3 wait to be read, and
             # is refused; this parser looks at what is behind the encryption.
-            chosen |= {"parser_class": _RESP2Parser, "connection_class": tls_connection(server, base, awaits=False)}
-        elif whole and address.scheme == "redis":
-            chosen["connection_class"] = whole_exchange(base)
+            chosen = {"parser_class": _RESP2Parser, "connection_class": tls_connection(server, base, awaits=False)}
+        elif address.scheme == "redis":
+            chosen = {"connection_class": whole_exchange(base) if whole else base}
         made: Any = redis.connection  # untyped in part
         options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
-        pool = made.BlockingConnectionPool(**{**options, **made.parse_url(server), **chosen})
+        pool = pools(**{**options, **made.parse_url(server), **chosen})
     except ValueError as error:
         raise _refused(url, error) from None
-    if address.kind != "server":
-        chosen["connection_pool"].serve(pool)
+    if finder is not None:
+        finder.serve(pool)
     return redis.Redis(connection_pool=pool)
 
 
@@ -125,26 +128,31 @@ def awaiting(
         from redis.backoff import NoBackoff
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
-    address, chosen = _parsed(url), {}
-    server, base = url, redis.asyncio.SSLConnection
+    address, server, finder = _parsed(url), url, None
+    pools: type[Any] = redis.asyncio.BlockingConnectionPool
+    base: type[Any] = redis.asyncio.SSLConnection if address.scheme == "rediss" else redis.asyncio.Connection
     if address.kind != "server":
-        from smw._redis import managed
+        from smw._redis import finders, found
 
         wait_s = _SENTINEL_S if timeout_s is None else timeout_s / 2
         sentinels = [
             awaiting(address.sentinel(*host), timeout_s=wait_s, max_connections=max_connections)
             for host in (address.hosts if address.kind == "sentinel" else ())
         ]
-        base, finder = managed.awaiting_connections(address, sentinels, url)
-        server, chosen = address.server(*address.hosts[0]), {"connection_class": base, "connection_pool": finder}
+        finder = finders.awaiting_finder(address, sentinels, url)
+        server, base = address.server(*address.hosts[0]), found.awaiting_connection(base, finder)
+        pools = found.awaiting_pool(pools, finder)
+    chosen: dict[str, Any] = {}
     try:
         if address.scheme == "rediss":
-            chosen["connection_class"] = tls_connection(server, base, awaits=True)
+            chosen = {"connection_class": tls_connection(server, base, awaits=True)}
+        elif address.scheme == "redis":
+            chosen = {"connection_class": base}
         made: Any = redis.asyncio.connection  # untyped in part
         options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
-        pool = made.BlockingConnectionPool(**{**options, **made.parse_url(server), **chosen})
+        pool = pools(**{**options, **made.parse_url(server), **chosen})
     except ValueError as error:
         raise _refused(url, error) from None
-    if address.kind != "server":
-        chosen["connection_pool"].serve(pool)
+    if finder is not None:
+        finder.serve(pool)
     return redis.asyncio.Redis(connection_pool=pool)

@@ -24,6 +24,14 @@ def _tls_failure(error: BaseException) -> ssl.SSLError | None:
     return None
 
 
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return the failure itself: for coroutines redis-py puts into a ConnectionError what comes up in connecting."""
+    import redis.exceptions as known
+
+    cause = error.__cause__
+    return cause if type(error) is known.ConnectionError and isinstance(cause, known.RedisError) else error
+
+
 def kind_of_failure(error: BaseException) -> tuple[str, bool]:
     """Sort a failure of redis-py into a short constant, and tell whether trying again is useless.
 
@@ -46,6 +54,7 @@ def kind_of_failure(error: BaseException) -> tuple[str, bool]:
         ((known.ConnectionError, OSError), "connection"),
         (known.ResponseError, "answer"),
     )
+    error = _unwrapped(error)
     kind = next((name for types, name in kinds if isinstance(error, types)), "protocol")
     kind = getattr(error, "kind", kind)
     if kind == "connection" and "refused" in str(error).lower():
@@ -76,4 +85,5 @@ def _cause(error: BaseException) -> str:
         return f"the server's certificate is refused ({broken.verify_message})"
     if broken is not None:
         return f"the handshake failed ({(broken.reason or 'no reason given').replace('_', ' ').lower()})"
+    error = _unwrapped(error)
     return str(error) if getattr(error, "kind", "") == "master-name" else ""

@@ -120,7 +120,7 @@ def _sentinel_spec(master: Server, replica: Server, identities: dict[int, str]) 
             f"sentinel myid {identities[port]}",
             f"sentinel monitor {name} {master.port} 2",
             f"sentinel down-after-milliseconds {MASTER} {_DOWN_AFTER_MS}",
-            f"sentinel failover-timeout {MASTER} 3000",
+            f"sentinel failover-timeout {MASTER} 1000",
             f"sentinel known-replica {name} {replica.port}",
             *(f"sentinel known-sentinel {name} {other} {own}" for other, own in identities.items() if other != port),
         ]
@@ -239,7 +239,8 @@ class RedisCluster:
             node.close()
 
 
-def _found(config: pytest.Config) -> Found:
+def found_here(config: pytest.Config) -> Found:
+    """Return the program of redis-server; skip the test where there is none."""
     here = found(config, "redis")
     if isinstance(here, Missing) or here.program is None:
         pytest.skip("NOT RUN: redis: several servers need the program itself")
@@ -249,7 +250,7 @@ def _found(config: pytest.Config) -> Found:
 @pytest.fixture(scope="session")
 def redis_tls(pytestconfig: pytest.Config) -> Iterator[TlsRedis]:
     """A real redis-server that speaks TLS, one for the whole run."""
-    made = TlsRedis(_found(pytestconfig))
+    made = TlsRedis(found_here(pytestconfig))
     yield made
     made.close()
 
@@ -257,7 +258,7 @@ def redis_tls(pytestconfig: pytest.Config) -> Iterator[TlsRedis]:
 @pytest.fixture(scope="session")
 def redis_sentinel(pytestconfig: pytest.Config) -> Iterator[SentinelRedis]:
     """A real master with its replica under three Sentinels, one for the whole run; leave both running."""
-    made = SentinelRedis(_found(pytestconfig))
+    made = SentinelRedis(found_here(pytestconfig))
     yield made
     made.close()
 
@@ -265,7 +266,7 @@ def redis_sentinel(pytestconfig: pytest.Config) -> Iterator[SentinelRedis]:
 @pytest.fixture(scope="session")
 def one_cluster(pytestconfig: pytest.Config) -> Iterator[RedisCluster]:
     """The cluster itself; tests take `redis_cluster`."""
-    made = RedisCluster(_found(pytestconfig))
+    made = RedisCluster(found_here(pytestconfig))
     yield made
     made.close()
 

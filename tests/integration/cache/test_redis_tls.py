@@ -75,7 +75,10 @@ async def test_no_word_goes_out_in_clear(service_factory, redis_tls, cache_at, m
 
 
 async def test_clients_show_a_certificate_of_their_own(service_factory, redis_tls, cache_at, mode):
-    """A server that wants certificates of its clients gets the one that the URL names, and refuses others for good."""
+    """A server that wants certificates of its clients gets the one that the URL names; without it nothing is stored.
+
+    Its refusal comes after the handshake, and may be lost on a connection that the server has closed already.
+    """
     port = free_port()
     service_factory("redis", *redis_tls.right.arguments(port, clients=True))
     url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={redis_tls.right.ca}"
@@ -85,10 +88,12 @@ async def test_clients_show_a_certificate_of_their_own(service_factory, redis_tl
         await called(loader(cache_at(url + own), source, mode, levels=("l2",))(1))
     assert source.reads == 1
     bare = cache_at(url)
-    await called(loader(bare, source, mode, levels=("l2",))(1))
-    assert source.reads == 2
+    load = loader(bare, source, mode, levels=("l2",))
+    for _ in range(8):
+        await called(load(1))
+    assert source.reads == 9
     assert bare.backends() == {"redis": False}
-    assert bare._engine.remote.servers[0].errors["tls"] == 1
+    assert {"tls", "connection"} & set(bare._engine.remote.servers[0].errors)
 
 
 def test_a_changed_certificate_is_taken_without_a_restart(service_factory, redis_tls, cache_at):
