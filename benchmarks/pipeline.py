@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import _kafka, _redis_drain
 from benchmarks._events import STREAM, Clocked, Event, event, key
 from benchmarks._peers import serving
-from benchmarks._table import Row, absent
+from benchmarks._table import Row, absent, compared, in_turns
 from smw import pipeline
 from smw.pipeline.ports import Entry
 
@@ -124,21 +124,13 @@ def smw_receive(url: str) -> Callable[[Any, list[float]], Coroutine[Any, Any, No
     return receive
 
 
-def median(rounds: int, once: Callable[[], Coroutine[Any, Any, float]]) -> float:
-    """Return the median of some runs, each in an event loop of its own."""
-    return statistics.median(asyncio.run(once()) for _ in range(rounds))
-
-
 def in_memory(count: int, rounds: int) -> list[Row]:
     """Measure what needs no server."""
-    bare = median(rounds, lambda: bare_queue(count))
-    ours = median(rounds, lambda: smw_memory(count))
-    rows = [
-        Row("drain in memory", "asyncio.Queue by hand", bare, "records/s"),
-        Row("drain in memory", "smw", ours, "records/s", ours / bare),
-    ]
+    by_hand = "asyncio.Queue by hand"
+    systems = {by_hand: lambda: asyncio.run(bare_queue(count)), "smw": lambda: asyncio.run(smw_memory(count))}
+    rows = compared("drain in memory", in_turns(systems, rounds, max), "records/s", by_hand)
     for keys in (500, 20):
-        runs = [asyncio.run(waiting(2_000, keys)) for _ in range(rounds + 2)]
+        runs = [asyncio.run(waiting(2_000, keys)) for _ in range(5)]
         rate, disorder = max(rate for rate, _ in runs), max(disorder for _, disorder in runs)
         target = f">= {10_000 if keys == 500 else 3_412} records/s"
         task = f"handlers wait 1-9 ms, {keys} keys"
@@ -147,30 +139,29 @@ def in_memory(count: int, rounds: int) -> list[Row]:
     return rows
 
 
-def latency(url: str, sent: int) -> list[Row]:
+def latency(url: str, sent: int, rounds: int) -> list[Row]:
     """Measure how soon a handler has a record (task T2)."""
-    bare_ms = asyncio.run(paced(url, sent, bare_receive))
-    ours_ms = asyncio.run(paced(url, sent, smw_receive(url)))
-    task = "from XADD to the handler, 500/s"
-    return [
-        Row(task, "redis-py", bare_ms, "ms"),
-        Row(task, "smw", ours_ms, "ms", ours_ms / bare_ms, "<= 0.4 ms"),
-    ]
+    systems = {
+        "redis-py": lambda: asyncio.run(paced(url, sent, bare_receive)),
+        "smw": lambda: asyncio.run(paced(url, sent, smw_receive(url))),
+    }
+    figures = in_turns(systems, rounds, min)
+    return compared("from XADD to the handler, 500/s", figures, "ms", "redis-py", {"smw": "<= 0.4 ms"})
 
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every benchmark so
     """Measure; a task whose server cannot be had is listed."""
-    count, rounds = (2_000, 1) if quick else (20_000, 3)
+    count, rounds = (2_000, 1) if quick else (20_000, 5)
     rows = in_memory(count, rounds)
     try:
         with serving("redis") as place:
             rows += _redis_drain.rows(place.url, count=count, rounds=rounds)
-            rows += latency(place.url, count // 20)
+            rows += latency(place.url, count // 20, min(rounds, 3))
     except ImportError as error:
         rows.append(absent(_redis_drain.TASK, "everybody", str(error)))
     try:
         with serving("kafka") as place:
-            rows += _kafka.rows(place.url, count=2 * count, rounds=rounds)
+            rows += _kafka.rows(place.url, count=2 * count, rounds=min(rounds, 3))
     except ImportError as error:
         rows.append(absent(_kafka.TASK, "everybody", str(error)))
     return rows
