@@ -16,10 +16,13 @@ __all__ = [
     "BackendUp",
     "BatchDone",
     "Bus",
+    "CacheStale",
     "CacheUncached",
+    "CacheWriteDead",
     "RecordDead",
     "RecordDone",
     "RecordRetried",
+    "RecordsLost",
     "RequestBlocked",
     "Signal",
     "TrailFailed",
@@ -34,8 +37,24 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheStale(Signal):
+    """An expired result stood in for a load that failed; `reason` is the type of the error."""
+
+    fn: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CacheUncached(Signal):
     """A call or its result could not be cached; `reason` is a short constant."""
+
+    fn: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWriteDead(Signal):
+    """An acknowledged write failed too often and is kept aside; `reason` is the name of the error."""
 
     fn: str
     reason: str
@@ -110,6 +129,14 @@ class RecordDead(Signal):
 
     stream: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsLost(Signal):
+    """Records of a stream were deleted before anybody had settled them."""
+
+    stream: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def cached(
     cache_exceptions: type[Exception] | tuple[type[Exception], ...] = (),
     condition: Callable[..., object] | None = None,
     unless: Callable[[Any], object] | None = None,
+    stale_if_error: float | timedelta = 0,
     copy: str = "auto",
 ) -> Callable[[F], F]:
     """Keep the results of a function, sync or async, in memory and on the configured servers.
@@ -58,6 +59,7 @@ def cached(
         cache_exceptions: Exceptions that memory keeps, and raises again without calling the function.
         condition: Function of the same arguments; a call for which it returns something false goes past the cache.
         unless: Function of the result; one for which it returns something true is not kept.
+        stale_if_error: How long after its time a result is handed out where the function raises instead of another one.
         copy: ``auto`` copies what could be changed, ``share`` hands out one object, ``deep`` copies deeply, ``decode``
             keeps bytes.
 
@@ -76,6 +78,7 @@ def cached(
         cache_exceptions=cache_exceptions,
         condition=condition,
         unless=unless,
+        stale_if_error=stale_if_error,
         copy=copy,
     )
     return advise(Cached(options, owner=None))

@@ -172,11 +172,13 @@ class Engine:
         found, sight, budget, epoch = look
         if found is not None:
             return found
-        await self.remote.prepare(sight, place.text, place.tags, policy.ttl_s, budget=budget, mode=mode)
-        left_s = budget.left_s()
+        longest_s = policy.ttl_s + policy.stale_s
+        await self.remote.prepare(sight, place.text, place.tags, longest_s, budget=budget, mode=mode)
+        left_s, began = budget.left_s(), self._now()
         value = await load()
+        took_s = self._now() - began
         rest = Budget(self.host.clock, left_s)  # the time of the function itself is not on the budget
-        return await self.keep(place, policy, value, sight, epoch=epoch, budget=rest, mode=mode)
+        return await self.keep(place, policy, value, sight, epoch=epoch, budget=rest, mode=mode, took_s=took_s)
 
     def confirmed(self, place: Place, sight: Sight) -> Finding | None:
         """Return what memory has beyond its trust, unless the servers contradict it."""
@@ -218,11 +220,20 @@ class Engine:
     def remember(self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int) -> None:
         """Keep in memory what a server had, for the time that it still has."""
         if policy.in_memory and sight.letter is not None:
-            held = held_of(value, sight.letter, policy)
-            self.put(place, policy, held, ttl_s=sight.letter.remaining_s(self._wall()), epoch=epoch, sight=sight)
+            held, left_s = held_of(value, sight.letter, policy), sight.letter.remaining_s(self._wall())
+            self.put(place, policy, held, ttl_s=left_s, epoch=epoch, sight=sight)
 
     async def keep(
-        self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
+        self,
+        place: Place,
+        policy: Policy,
+        value: Any,
+        sight: Sight,
+        *,
+        epoch: int,
+        budget: Budget,
+        mode: Mode,
+        took_s: float = 0.0,
     ) -> Finding:
         """Keep a loaded value in the levels; never fails.
 
@@ -234,6 +245,7 @@ class Engine:
             epoch: The fence's epoch before it was loaded.
             budget: What may still be spent.
             mode: The caller's mode.
+            took_s: How long loading it took.
         """
         ttl_s = policy.lasts(place.key, value)
         forms = forms_of(value, policy, for_servers=bool(sight.missed) and ttl_s > 0)
@@ -242,7 +254,8 @@ class Engine:
             fence, generations = sight.versions or Versions(0, ())
             now_ms, ttl_ms = int(self._wall() * 1000), max(1, int(ttl_s * 1000))
             opened = tuple([number or 0 for number in generations])
-            letter = Letter(*forms.packed, now_ms, ttl_ms, fence or 0, opened, forms.shape)
+            spans_ms = int(policy.stale_s * 1000), int(took_s * 1000)
+            letter = Letter(*forms.packed, now_ms, ttl_ms, fence or 0, opened, forms.shape, *spans_ms)
             stands = await self.remote.write(sight, place.text, place.tags, letter, budget=budget, mode=mode)
         if not stands:  # invalidated elsewhere while it was loaded: good for this caller, but not to be kept
             forms = forms._replace(held=None, refused=None)
@@ -270,7 +283,15 @@ class Engine:
         return Finding("", copy=copy, first=(value,), missed=missed, refused=refused)
 
     def put(
-        self, place: Place, policy: Policy, held: Held, *, ttl_s: float, epoch: int, sight: Sight | None = None
+        self,
+        place: Place,
+        policy: Policy,
+        held: Held,
+        *,
+        ttl_s: float,
+        stale_s: float | None = None,
+        epoch: int,
+        sight: Sight | None = None,
     ) -> None:
         """Store in memory what nothing has invalidated since `epoch`.
 
@@ -279,6 +300,7 @@ class Engine:
             policy: How it is kept.
             held: Its form for memory.
             ttl_s: How long it lives; 0 stores nothing.
+            stale_s: How long after that it may stand in for a load that fails; None: as the policy says.
             epoch: The fence's epoch before it was loaded.
             sight: What the servers showed before it was loaded.
         """
@@ -295,6 +317,7 @@ class Engine:
             size=held.size,
             scopes=place.scopes,
             ticket=None if sight is None else sight.versions,
+            stale_until=expires + (policy.stale_s if stale_s is None else stale_s),
             asked=NEVER if sight is None or sight.versions is None else sight.asked,
         )
         self.memory.put(entry, place.home, place.key, lambda: self.fence.stands(place.scopes, epoch))

@@ -1,8 +1,9 @@
 """The format of stored bytes: what a value carries beside itself, how it is checked; knows no store and no function.
 
-``magic(2) version(1) encoding(1) flags(1) generations(1) created_ms(8) ttl_ms(8) fence(8)``, eight bytes for each
-generation, then either ``crc32(4) payload`` or ``length(1) key-id nonce(12) ciphertext``. The check covers the full key
-and the header, so an entry moved to another key or edited in any bit does not open.
+``magic(2) version(1) encoding(1) flags(1) generations(1) created_ms(8) ttl_ms(8) fence(8) stale_ms(8) load_ms(4)``,
+eight bytes for each generation, then either ``crc32(4) payload`` or ``length(1) key-id nonce(12) ciphertext``. The
+check covers the full key and the header, so an entry moved to another key or edited in any bit does not open. Version 1
+had neither ``stale_ms`` nor ``load_ms``; it still opens.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FLAT", "MOST_BYTES", "MOST_GENERATIONS", "NESTED", "SHARED", "Envelope", "Letter"]
 
-MAGIC, VERSION = b"\xa5m", 1
+MAGIC, VERSION = b"\xa5m", 2
 MOST_GENERATIONS = 200
 MOST_BYTES = 64 * 2**20
 """The largest value that is stored remotely or unpacked; a small forged input must not grow beyond it."""
 _COMPRESSED, _SEALED = 1, 2
 _FIXED = struct.Struct(">2sBBBBQQQ")
+_SINCE_2 = struct.Struct(">QI")
 _CRC = struct.Struct(">I")
 _FOREIGN = 2**64 - 1
 """Stands for a counter that somebody else has set to a number that none of ours has; what carries it never opens."""
@@ -31,6 +33,7 @@ _FOREIGN = 2**64 - 1
 
 SHARED, FLAT, NESTED = 0, 1, 2
 _SHAPE_SHIFT = 2
+_MOST_LOAD_MS = 2**32 - 1
 
 
 class Letter(NamedTuple):
@@ -44,6 +47,8 @@ class Letter(NamedTuple):
         fence: Version of the key that was seen before the value was loaded.
         generations: Generations of its tags that were seen before the value was loaded.
         shape: What a copy of the value takes: `SHARED`, `FLAT` or `NESTED`.
+        stale_ms: How long after that it may still stand in for a load that fails.
+        load_ms: How long it took to load.
     """
 
     encoding: int
@@ -53,10 +58,16 @@ class Letter(NamedTuple):
     fence: int
     generations: tuple[int, ...]
     shape: int = NESTED
+    stale_ms: int = 0
+    load_ms: int = 0
 
     def remaining_s(self, wall: float) -> float:
         """Return how many seconds it may still live, at most what it was given."""
         return min(self.ttl_ms, self.created_ms + self.ttl_ms - wall * 1000) / 1000
+
+    def usable_s(self, wall: float) -> float:
+        """Return how many seconds it may still be of any use, standing in for a failed load included."""
+        return self.remaining_s(wall) + self.stale_ms / 1000
 
 
 class Envelope:
@@ -83,6 +94,7 @@ class Envelope:
         generations = tuple(map(_written, letter.generations))
         fence, times = _written(letter.fence), (letter.created_ms, letter.ttl_ms)
         head = _FIXED.pack(MAGIC, VERSION, letter.encoding, flags, len(generations), *times, fence)
+        head += _SINCE_2.pack(letter.stale_ms, min(letter.load_ms, _MOST_LOAD_MS))
         if generations:
             head += struct.pack(f">{len(generations)}Q", *generations)
         if self._seal is None:
@@ -98,10 +110,13 @@ class Envelope:
         """
         try:
             magic, version, encoding, flags, count, created_ms, ttl_ms, fence = _FIXED.unpack_from(stored)
-            if magic != MAGIC or version != VERSION or bool(flags & _SEALED) != (self._seal is not None):
+            if magic != MAGIC or version not in (1, VERSION) or bool(flags & _SEALED) != (self._seal is not None):
                 raise CorruptError("header")
-            end = _FIXED.size + 8 * count
-            generations = struct.unpack_from(f">{count}Q", stored, _FIXED.size) if count else ()
+            start, more = _FIXED.size, (0, 0)
+            if version == VERSION:
+                start, more = start + _SINCE_2.size, _SINCE_2.unpack_from(stored, start)
+            end = start + 8 * count
+            generations = struct.unpack_from(f">{count}Q", stored, start) if count else ()
             payload = self._opened(stored, end, key) if self._seal is not None else _checked(stored, end, key)
         except (struct.error, IndexError) as error:
             raise CorruptError("length") from error
@@ -109,7 +124,7 @@ class Envelope:
             raise CorruptError("counter")
         if flags & _COMPRESSED:
             payload = _decompressed(payload)
-        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, flags >> _SHAPE_SHIFT)
+        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, flags >> _SHAPE_SHIFT, *more)
 
     def _opened(self, stored: bytes, end: int, key: bytes) -> bytes:
         start = end + 1 + stored[end]

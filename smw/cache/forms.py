@@ -29,6 +29,7 @@ class Policy(NamedTuple):
         codec: Their form as bytes.
         life: From a key and its value to the seconds that it lives; None: `ttl_s`.
         l1_ttl_s: The longest that memory keeps one.
+        stale_s: How long after that one may stand in for a load that fails.
     """
 
     ttl_s: float
@@ -38,6 +39,7 @@ class Policy(NamedTuple):
     codec: Codec
     life: Callable[[Hashable, Any], float] | None = None
     l1_ttl_s: float = float("inf")
+    stale_s: float = 0.0
 
     def lasts(self, key: Hashable, value: Any) -> float:
         """Return the seconds that `value` lives; 0 if it is not kept."""
@@ -69,9 +71,10 @@ class Finding:
         first: The value, or nothing where everybody gets a copy.
         copy: Makes a copy; None where it cannot be copied.
         refused: Why it was not kept as asked: (reason, type).
+        is_stale: It has expired, and stands in for a load that failed.
     """
 
-    __slots__ = ("_copy", "_first", "level", "missed", "refused")
+    __slots__ = ("_copy", "_first", "is_stale", "level", "missed", "refused")
 
     def __init__(
         self,
@@ -81,10 +84,12 @@ class Finding:
         first: tuple[Any, ...] = (),
         missed: tuple[str, ...] = (),
         refused: tuple[str, str] | None = None,
+        is_stale: bool = False,
     ) -> None:
         self.level = level
         self.missed = missed
         self.refused = refused
+        self.is_stale = is_stale
         self._first = list(first)
         self._copy = copy
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
-from smw._kernel.flight import Flights
+from smw._kernel.flight import Flights, RecursiveLoadError
 from smw.cache.keys import UnkeyableError
 from smw.cache.loading import Loading
 from smw.cache.members import Members
@@ -15,6 +15,7 @@ from smw.cache.negative import kept_exception
 from smw.cache.placing import Placing, blamed
 from smw.cache.records import Records
 from smw.cache.remarks import Remarks
+from smw.cache.stale import Resting, stale_of
 from smw.cache.stats import CacheInfo, Stats
 from smw.cache.ttl import Lifetimes
 
@@ -48,7 +49,7 @@ class CachedFunction:
         self.options = options
         self.stats = Stats()
         self._engine = engine
-        self._remarks = Remarks(target.name, self.stats, engine.host.bus)
+        self._remarks = Remarks(target.name, self.stats, engine.host)
         entropy, codec = engine.host.entropy, policy.codec
         lives = Lifetimes(options, jitter=engine.jitter, entropy=entropy, codec=codec, remarks=self._remarks)
         self._lives = lives
@@ -58,6 +59,7 @@ class CachedFunction:
         self._loading = Loading(target.name, engine.host, engine.watch)
         self._records = Records(target.name, policy.ttl_s, clear=engine.host.profile == "development")
         self._flights = Flights()
+        self._resting = Resting(engine)
         self._looking: set[Hashable] = set()
         self._sights: dict[Hashable, Sight] = {}
         self._landed = 0
@@ -150,6 +152,10 @@ class CachedFunction:
             look = None  # a load has ended since, perhaps of this very key
         if look is None and self._is_shared(place) and engine.fresh(place) is None:
             look = await engine.look(place, policy, call.mode)
+        if flight in self._resting and engine.fresh(place) is None and (look is None or look.found is None):
+            spare = stale_of(engine, place, policy, look)
+            if spare is not None:
+                return spare
         sight = None
         if look is not None:
             epoch, sight = look.epoch, look.sight
@@ -158,8 +164,14 @@ class CachedFunction:
             finding = await engine.obtain(place, policy, proceed, call.mode, look=look)
         except self.options.cache_exceptions as error:
             life_s = self._lives.shortened(self.options.negative_ttl_s or 0.0)
-            engine.put(place, policy, kept_exception(error, self.stats), ttl_s=life_s, epoch=epoch, sight=sight)
+            kept = kept_exception(error, self.stats)
+            engine.put(place, policy, kept, ttl_s=life_s, stale_s=0.0, epoch=epoch, sight=sight)
             raise
+        except Exception as error:
+            spare = await self._spare(flight, place, call.mode, error)
+            if spare is None:
+                raise
+            return spare
         finally:
             self._sights.pop(flight, None)
             if place.of_instance:
@@ -169,18 +181,32 @@ class CachedFunction:
             self._remarks.uncached(*finding.refused)
         return finding
 
+    async def _spare(self, flight: Hashable, place: Place, mode: Mode, error: Exception) -> Finding | None:
+        """Return what is handed out although the function has raised, asking the servers once more what stands."""
+        engine = self._engine
+        if self.policy.stale_s <= 0 or isinstance(error, RecursiveLoadError):
+            return None
+        look = await engine.look(place, self.policy, mode) if self._is_shared(place) else None
+        if look is not None and look.found is not None:
+            return look.found
+        spare = stale_of(engine, place, self.policy, look)
+        if spare is not None:
+            self._resting.failed(flight)
+            self._remarks.stale(error)
+        return spare
+
     def _count(self, finding: Finding, call: Call, place: Place) -> None:
         self._records.answered(finding, call, place)
-        if finding.level == "l1":
+        if finding.level == "l1" and not finding.is_stale:
             self.stats.hits += 1
             return
         others = self.stats.others
-        if self.policy.in_memory:
+        if self.policy.in_memory and finding.level != "l1":
             others["l1", "miss"] += 1
         for name in finding.missed:
             others[name, "miss"] += 1
         if finding.level:
-            others[finding.level, "hit"] += 1
+            others[finding.level, "stale" if finding.is_stale else "hit"] += 1
 
     def key_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the full key of a call.
@@ -200,6 +226,9 @@ class CachedFunction:
             levels=levels,
             hits={level: others[level, "hit"] + (self.stats.hits if level == "l1" else 0) for level in levels},
             misses={level: others[level, "miss"] for level in levels},
+            stale={level: others[level, "stale"] for level in levels},
+            negative=others["l1", "negative"],
+            bypassed=others["none", "bypass"],
             uncached=others["none", "uncached"],
             entries=len(self._placing.table) + len(self._placing.texts),
         )

@@ -34,14 +34,15 @@ class Entry:
         touched: 1 when it was handed out since eviction last looked.
         thaw: Makes the caller's own copy.
         expires: When its time to live ends; `deadline` never lies beyond it.
+        stale_until: Until when it may stand in for a load that fails.
         scopes: Tags and the key text under which it can be dropped.
         ticket: What the remote levels said when it was stored, to ask them whether it still stands.
         asked: When the question was asked to which `ticket` is the newest answer; minus infinity without one.
     """
 
     __slots__ = (
-        "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "thaw", "ticket",
-        "touched", "value",
+        "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "stale_until", "thaw",
+        "ticket", "touched", "value",
     )  # fmt: skip
 
     def __init__(
@@ -54,12 +55,14 @@ class Entry:
         size: int,
         scopes: tuple[str, ...] = (),
         ticket: Any = None,
+        stale_until: float = 0.0,
         asked: float = float("-inf"),
     ) -> None:
         self.value = value
         self.thaw = thaw
         self.deadline = deadline
         self.expires = expires
+        self.stale_until = stale_until
         self.touched = 0
         self.bytes = size + ENTRY_BYTES
         self.scopes = scopes

@@ -73,6 +73,7 @@ class Options:
         cache_exceptions: Exceptions that are kept.
         condition: From a call's arguments to whether it uses the cache; None: every call does.
         unless: From a result to whether it is not kept; None: every result is.
+        stale_s: How long after its life a result may stand in for a load that fails.
     """
 
     ttl_s: float | None
@@ -88,6 +89,7 @@ class Options:
     cache_exceptions: tuple[type[Exception], ...]
     condition: Callable[..., object] | None
     unless: Callable[[Any], object] | None
+    stale_s: float
 
     @property
     def longest_s(self) -> float:
@@ -110,6 +112,7 @@ def checked(
     cache_exceptions: object = _NOTHING,
     condition: object = None,
     unless: object = None,
+    stale_if_error: object = 0,
 ) -> Options:
     """Return the options of `cached`; called by it directly, for warnings are shown at its caller.
 
@@ -144,6 +147,7 @@ def checked(
         cache_exceptions=_checked_exceptions(cache_exceptions, negative_ttl_s, levels),
         condition=_checked_function("condition", condition, "lambda user_id: user_id > 0"),
         unless=_checked_function("unless", unless, "lambda result: not result"),
+        stale_s=min(_checked_seconds("stale_if_error", stale_if_error), MOST_TTL_S),
     )
 
 

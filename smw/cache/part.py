@@ -125,6 +125,7 @@ class Cache(Tools):
         cache_exceptions: type[Exception] | tuple[type[Exception], ...] = (),
         condition: Callable[..., object] | None = None,
         unless: Callable[[Any], object] | None = None,
+        stale_if_error: float | timedelta = 0,
         copy: str = "auto",
     ) -> Callable[[F], F]:
         """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
@@ -139,6 +140,7 @@ class Cache(Tools):
             cache_exceptions=cache_exceptions,
             condition=condition,
             unless=unless,
+            stale_if_error=stale_if_error,
             copy=copy,
         )
         return advise(Cached(options, owner=self))
@@ -173,7 +175,8 @@ class Cache(Tools):
             classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
             codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
             in_memory = "l1" in told.levels and self.settings.l1_size > 0
-            policy = Policy(told.longest_s, told.copy, in_memory, names, codec, l1_ttl_s=told.l1_ttl_s or float("inf"))
+            l1_ttl_s = told.l1_ttl_s or float("inf")
+            policy = Policy(told.longest_s, told.copy, in_memory, names, codec, l1_ttl_s=l1_ttl_s, stale_s=told.stale_s)
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))

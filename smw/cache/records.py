@@ -47,7 +47,8 @@ class Records:
         if log.isEnabledFor(logging.DEBUG):
             level = finding.level or "source"
             told = {"cache_level": level, "key": self._key(call, place), "ttl": self._ttl_s}
-            log.debug("cache hit" if finding.level else "cache miss", extra=told)
+            what = "stale" if finding.is_stale else "hit" if finding.level else "miss"
+            log.debug("cache %s", what, extra=told)
 
     def _key(self, call: Call, place: Place) -> str:
         if not self._clear:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from smw._kernel.signals import CacheUncached
+from smw._kernel.signals import CacheStale, CacheUncached
 
 if TYPE_CHECKING:
-    from smw._kernel.signals import Bus
+    from smw._kernel.host import Host
     from smw.cache.stats import Stats
 
 __all__ = ["Remarks", "remedy"]
 
 _log = logging.getLogger("smw.cache")
+_SAY_EVERY_S = 60.0
 _REMEDIES = {
     "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
     "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
@@ -37,13 +38,15 @@ class Remarks:
     Args:
         name: ``module:qualname``.
         stats: Where uncached calls are counted.
-        bus: Where they are sent.
+        host: Whose bus carries what is said, and whose clock tells when to say it again.
     """
 
-    def __init__(self, name: str, stats: Stats, bus: Bus) -> None:
+    def __init__(self, name: str, stats: Stats, host: Host) -> None:
         self._name = name
         self._stats = stats
-        self._bus = bus
+        self._bus = host.bus
+        self._now = host.clock.now
+        self._said_stale = float("-inf")
         self._said: set[str] = set()
 
     def knows(self, reason: str) -> bool:
@@ -55,6 +58,14 @@ class Remarks:
         self._stats.others["none", "uncached"] += 1
         self._bus.send(CacheUncached(self._name, reason))
         self.warn(reason, what)
+
+    def stale(self, error: Exception) -> None:
+        """Tell that an expired result stands in for a load that failed; logged once a minute."""
+        kind = type(error).__name__
+        self._bus.send(CacheStale(self._name, kind))
+        if self._now() - self._said_stale >= _SAY_EVERY_S:
+            self._said_stale = self._now()
+            _log.warning("%s failed (%s): its expired results are handed out; said once a minute", self._name, kind)
 
     def warn(self, reason: str, what: str) -> None:
         """Log `reason` if it is the first time."""

@@ -49,6 +49,7 @@ class Sight:
     Attributes:
         letter: A value that stands, or None.
         level: Where it was found.
+        stale: (level, value): one that stands but has expired, which may stand in for a load that fails; or None.
         versions: What stood when looking, None where the level that keeps the counters did not answer.
         began: When looking began.
         asked: When the question was asked to which `versions` is the newest answer.
@@ -56,12 +57,13 @@ class Sight:
         missed: Levels that answered and had no valid value.
     """
 
-    __slots__ = ("asked", "began", "letter", "level", "missed", "seen", "versions")
+    __slots__ = ("asked", "began", "letter", "level", "missed", "seen", "stale", "versions")
 
     def __init__(self, now: float) -> None:
         self.began = self.asked = now
         self.letter: Letter | None = None
         self.level = ""
+        self.stale: tuple[str, Letter] | None = None
         self.versions: Versions | None = None
         self.seen: dict[str, Found] = {}
         self.missed: list[str] = []
@@ -119,7 +121,7 @@ class Remote:
         """
         sight = Sight(self._clock.now())
         scopes = (key, *tags)
-        if self.owes(scopes):
+        if self.owes(scopes, key):
             return sight  # some server may still hold what was invalidated here
         for tier in self.tiers:
             is_authority = tier is self.tiers[0]
@@ -136,10 +138,12 @@ class Remote:
                 sight.seen[level.name] = found
                 blob = None if blind else found.blob
                 is_fenced = is_authority and level.store.is_atomic  # what was dropped there is not there any more
-                sight.letter = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
-                if sight.letter is not None:
-                    sight.level = level.name
+                letter = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
+                if letter is not None and letter.remaining_s(self._clock.wall()) > 0:
+                    sight.letter, sight.level = letter, level.name
                     return sight
+                if letter is not None:
+                    sight.stale = sight.stale or (level.name, letter)
                 sight.missed.append(level.name)
         return sight
 
@@ -162,13 +166,13 @@ class Remote:
             return None
         wall = self._clock.wall()
         created_s = letter.created_ms / 1000
-        if letter.remaining_s(wall) <= 0 or self._fence.outdates(scopes, created_s):
+        if letter.usable_s(wall) <= 0 or self._fence.outdates(scopes, created_s):
             return None
         if now is not None:
             stands = letter.generations == now.generations and (is_fenced or letter.fence == now.fence)
             return letter if stands else None
         young = wall - created_s < ORPHAN_S
-        return letter if young and not self.suspects(scopes) else None
+        return letter if young and not self.suspects(scopes, key) else None
 
     async def prepare(
         self, sight: Sight, key: str, tags: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode

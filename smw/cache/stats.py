@@ -44,6 +44,9 @@ class CacheInfo:
         levels: Levels that are asked, of those configured.
         hits: Level → answers from it.
         misses: Level → times it was asked in vain.
+        stale: Level → expired results from it that stood in for a load that failed.
+        negative: Kept exceptions that were raised again.
+        bypassed: Calls that a condition sent past the cache.
         uncached: Calls that could not be cached.
         entries: Entries in memory.
     """
@@ -53,6 +56,9 @@ class CacheInfo:
     levels: tuple[str, ...]
     hits: Mapping[str, int]
     misses: Mapping[str, int]
+    stale: Mapping[str, int]
+    negative: int
+    bypassed: int
     uncached: int
     entries: int
 

@@ -1,0 +1,100 @@
+"""The options of one decorator over real Redis and memcached: what each level keeps, how long, what it is good for."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from smw import cache as cache_module
+from smw.cache import Cache
+from tests.unit.cache.shapes import SHAPES, Shaped
+
+pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
+LEVELS = [("l2",), ("l3",), ("l2", "l3")]
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids="-".join)
+each_level = pytest.mark.parametrize("levels", LEVELS, ids=str)
+
+
+@pytest.fixture
+def make(redis_server, memcached_server):
+    """Make caches of one service with a namespace that no other test has; each stands for a process."""
+    namespace = f"t{uuid.uuid4().hex}"
+    made: list[Cache] = []
+
+    def make(*levels: str, **options) -> Cache:
+        servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
+        for level in levels:
+            options |= servers[level]
+        made.append(Cache(namespace=f"{namespace}{''.join(levels)}", jitter=0.0, budget_ms=2000, **options))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
+
+
+class Origin:
+    """A source that can be down."""
+
+    def __init__(self) -> None:
+        self.is_down = False
+
+    def __call__(self, number: int) -> dict | None:
+        if self.is_down:
+            raise ConnectionError(number)
+        return {"number": number} if number else None
+
+
+@each_shape
+@each_level
+async def test_an_expired_result_of_a_server_stands_in_and_a_dropped_one_does_not(make, shape, levels):
+    """Another process, whose source is down, takes what has expired, until somebody drops it."""
+    here, there = Origin(), Origin()
+    first = Shaped(make(*levels), shape, here, 0.2, stale_if_error=100, tags=["t"])
+    cache = make(*levels)
+    second = Shaped(cache, shape, there, 0.2, stale_if_error=100, tags=["t"])
+    assert await first() == {"number": 1}
+    there.is_down = True
+    await asyncio.sleep(0.25)
+    assert await second() == {"number": 1}
+    assert cache_module.info(second.fn).stale[levels[0]] == 1
+    first.cache.drop_sync(tags=["t"])
+    with pytest.raises(ConnectionError):
+        await second()
+    await cache.aclose(), await first.cache.aclose()
+
+
+async def test_each_result_lives_as_long_as_it_says(make):
+    """Times told by the result, and that of None, hold on servers as well; what is not kept never gets there."""
+    options = {"negative_ttl": 2.2, "unless": lambda result: bool(result) and result["number"] == 3}
+
+    def process(levels) -> Shaped:
+        lives = lambda result: 2.2 if result["number"] == 1 else 100  # noqa: E731
+        return Shaped(make(*levels), ("function", "async"), Origin(), lives, **options)
+
+    async def numbers(load) -> int:
+        for number in range(4):
+            await load(number)
+        return load.runs
+
+    for levels in LEVELS:
+        assert [await numbers(process(levels)) for _ in range(2)] == [4, 1]
+    await asyncio.sleep(2.3)
+    for levels in LEVELS:
+        assert await numbers(process(levels)) == 3
+
+
+@each_level
+async def test_exceptions_never_reach_a_server(make, levels):
+    """A kept exception is this process's alone."""
+    loads = [
+        Shaped(make(*levels), ("function", "sync"), Origin(), cache_exceptions=OSError, negative_ttl=60) for _ in "ab"
+    ]
+    loads[0]._act.is_down = True
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await loads[0]()
+    assert loads[0].runs == 1
+    assert await loads[1]() == {"number": 1}
