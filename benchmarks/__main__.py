@@ -88,9 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         save(name, result, quick=options.quick)
         rows += result
     print(f"\n{render(rows)}")
-    for row in rows:
-        if row.value is None:
-            print(f"not measured: {row.task}, {row.system}: {row.why}")
+    for system, why in dict.fromkeys((row.system, row.why) for row in rows if row.value is None):
+        print(f"not measured: {system}: {why}")
     for name, reason in troubles.items():
         print(f"{name}: {reason}")
     missed = [row for row in rows if meets(row) is False]

@@ -27,6 +27,11 @@ BARE = {
     ("memcached", "async"): "bare aiomcache get + msgpack",
 }
 LIMIT_US = 15
+MODES: tuple[Mode, ...] = ("sync", "async")
+
+
+def _task(kind: str, mode: str) -> str:
+    return f"hit in {kind.capitalize()}, {mode}"
 
 
 def _load(number: int) -> dict[str, Any]:
@@ -116,7 +121,7 @@ async def _measure(place: Place, mode: Mode, rounds: int, count: int) -> list[Ro
         if peer:
             await peer.close()
     await cache.aclose()
-    return _rows(f"hit in {place.kind.capitalize()}, {mode}", BARE[place.kind, mode], taken)
+    return _rows(_task(place.kind, mode), BARE[place.kind, mode], taken)
 
 
 def _rows(task: str, bare: str, taken: dict[str, list[float]]) -> list[Row]:
@@ -150,9 +155,12 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
     gc.disable()
     try:
         for kind in ("redis", "memcached"):
-            with serving(kind) as place:
-                for mode in ("sync", "async"):
-                    rows += asyncio.run(_measure(place, mode, rounds, count))
+            try:
+                with serving(kind) as place:
+                    for mode in MODES:
+                        rows += asyncio.run(_measure(place, mode, rounds, count))
+            except ImportError as error:
+                rows += [absent(_task(kind, mode), "everybody", str(error)) for mode in MODES]
     finally:
         gc.enable()
     return rows
