@@ -202,6 +202,10 @@ class CacheSettings(PartSettings):
     jitter: float | None = _setting(
         None, "CACHE_JITTER", "largest share by which a life is shortened; unset: 0.1, in tests 0", ge=0, lt=1
     )
+    state_dir: Path | None = _setting(
+        None, "CACHE_STATE_DIR", "folder in which acknowledged writes survive the process; unset: kept in memory"
+    )
+    drain_s: float = _setting(5.0, "CACHE_DRAIN_S", "longest wait for acknowledged writes when closing", ge=0)
     allow_pickle: bool = _setting(
         default=False, env="CACHE_ALLOW_PICKLE", about="allow sealed pickles for values no other codec takes"
     )

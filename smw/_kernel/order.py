@@ -33,19 +33,23 @@ class Rule(NamedTuple):
     error: bool = True
 
 
-_REST = ("trace", "track_business_metric", "audit_log", "require_compliance", "cached", "invalidate")
+_REST = ("trace", "track_business_metric", "audit_log", "require_compliance", "cached", "invalidate", "writes")
 _ENTRIES = ("stream_process", "batch_transform")
 RULES: tuple[Rule, ...] = (
     Rule("cached", "require_compliance", "a cached answer would reach callers whom the control denies"),
     Rule("cached", "audit_log", "calls answered from the cache would leave no record"),
     Rule("require_compliance", "audit_log", "denied calls would leave no record of the action"),
+    Rule("cached", "writes", "calls answered from the cache would write nothing"),
+    Rule("writes", "cached", "calls answered from the cache would write nothing"),
+    Rule("writes", "require_compliance", "a write would be acknowledged before anybody asks whether it is allowed"),
+    Rule("writes", "audit_log", "a write would be acknowledged before anything records it"),
     *(Rule(name, entry, "the records of a stream or batch would pass by it") for name in _REST for entry in _ENTRIES),
     *(
         Rule(name, "trace", "the span would not cover it", error=False)
-        for name in ("audit_log", "require_compliance", "cached", "invalidate")
+        for name in ("audit_log", "require_compliance", "cached", "invalidate", "writes")
     ),
 )
-_ONCE = ("cached", "stream_process", "batch_transform")
+_ONCE = ("cached", "writes", "stream_process", "batch_transform")
 _BY_PAIR = {(rule.above, rule.below): rule for rule in RULES}
 
 

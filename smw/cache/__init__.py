@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for, on_commit
+    from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for, on_commit, writes
     from smw.cache.asking import clear, clear_sync, peek, peek_sync, why, why_sync
     from smw.cache.options import Auto
     from smw.cache.part import Cache
@@ -42,6 +42,7 @@ __all__ = [
     "warm_sync",
     "why",
     "why_sync",
+    "writes",
 ]
 
 if not TYPE_CHECKING:
@@ -71,6 +72,7 @@ if not TYPE_CHECKING:
         "warm_sync": "warming",
         "why": "asking",
         "why_sync": "asking",
+        "writes": "api",
     }
 
     def __getattr__(name: str) -> Any:

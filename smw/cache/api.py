@@ -11,10 +11,11 @@ from smw.cache.commit import EVERYWHERE
 from smw.cache.invalidation import Invalidate
 from smw.cache.options import checked
 from smw.cache.readers import cached_in
+from smw.cache.writing import Writes
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from smw.cache.function import CachedFunction
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_commit"]
+__all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_commit", "writes"]
 
 
 def cached(
@@ -108,6 +109,32 @@ def invalidate(
         DecorationError: A tag is malformed or names no parameter, or `fn` is not cached or takes other arguments.
     """
     return advise(Invalidate(tags, fn=fn, key=key, when=when, owner=None))
+
+
+def writes(
+    to: Callable[..., Any],
+    *,
+    strategy: Literal["write_through", "write_around", "write_back"] = "write_through",
+    value: Callable[[Any, Mapping[str, Any]], object] | None = None,
+    arguments: Callable[..., object] | None = None,
+) -> Callable[[F], F]:
+    """Keep a cached function in step with its source, on the function that writes the source.
+
+    Args:
+        to: The cached function; the writer's arguments of the same names tell which of its results changes.
+        strategy: ``write_through`` calls the function and then puts the new value in place of the cached one.
+            ``write_around`` calls it and then drops the cached value, and what carries its tags with fields.
+            ``write_back`` acknowledges: readers see the new value at once, and the function is called later, in the
+            background. The call returns None. With ``CACHE_STATE_DIR`` what is acknowledged survives the process.
+        value: Function of (result, arguments by name) that returns what `to` returns from now on; None: the result.
+            ``write_back`` needs it, and calls it with None for the result.
+        arguments: Function of the same arguments that returns those of `to`, a mapping by name or a tuple of
+            positional ones; None takes those of the same names.
+
+    Raises:
+        DecorationError: `to` is not cached or takes other arguments, or the function is a generator.
+    """
+    return advise(Writes(to, strategy=strategy, value=value, arguments=arguments))
 
 
 def on_commit(register: Callable[[Callable[[], None]], object]) -> Callable[[], None]:

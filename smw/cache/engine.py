@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
+    from smw.cache.behind import WriteBehind
     from smw.cache.copies import Held
     from smw.cache.fence import Fence
     from smw.cache.memory import Memory, Table
@@ -100,6 +101,7 @@ class Engine:
         self.fence = fence
         self.jitter = jitter
         self.watch = Watch()
+        self.behind: WriteBehind | None = None
         self._now = host.clock.now
         self._wall = host.clock.wall
         self._budget_s = budget_s

@@ -90,6 +90,8 @@ class CachedFunction:
             self.stats.hits += 1
             return entry.copy()
         proceed = self._loading.around(proceed)
+        if self._engine.behind is not None:
+            proceed = self._engine.behind.or_load(self, place, call, proceed)
         flight = place.home is self._placing.table, place.key, self._engine.fence.stamp(place.scopes)
         look, landed = None, self._landed
         if self._is_shared(place) and (flight in self._sights or flight not in self._looking):
@@ -123,6 +125,20 @@ class CachedFunction:
             TypeError: Its arguments do not fit.
         """
         return self._placing.of(call)
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether its keys tell it from every other function, in other processes too."""
+        return self._placing.is_told_apart
+
+    def keeps(self, call: Call) -> bool:
+        """Tell whether the result of a call is kept at all."""
+        return self.options.condition is None or self._is_wanted(self.options.condition, call)
+
+    def adopt(self, call: Call, place: Place) -> None:
+        """Let a result in memory that belongs to an instance die with it."""
+        if place.of_instance:
+            self._members.adopt(next(iter(call.arguments.values())), place)
 
     def _is_shared(self, place: Place) -> bool:
         """Tell whether servers know what was dropped of `place`."""
@@ -174,8 +190,7 @@ class CachedFunction:
             return spare
         finally:
             self._sights.pop(flight, None)
-            if place.of_instance:
-                self._members.adopt(next(iter(call.arguments.values())), place)
+            self.adopt(call, place)
         self._landed += 1
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)

@@ -106,6 +106,29 @@ class LocalStore:
             held.values[key] = blob, self._clock.now() + ttl_s
             return True
 
+    async def replace(
+        self,
+        key: str,
+        blob: bytes,
+        ttl_s: float,
+        *,
+        counters: Sequence[str],
+        found: Found,
+        mode: Mode,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> int:
+        """Change the first counter; store `blob` if all of them showed what `found` saw, else remove it."""
+        held = self._contents
+        with held.lock:
+            now = tuple([held.counters.get(name) for name in counters])
+            if counters[0] in held.counters:
+                held.counters[counters[0]] = next(held.numbers)
+            held.values.pop(key, None)
+            if None in now or now != found.counters:
+                return 0
+            held.values[key] = blob, self._clock.now() + ttl_s
+            return held.counters[counters[0]]
+
     async def drop(
         self,
         counters: Sequence[str],

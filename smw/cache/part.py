@@ -9,6 +9,7 @@ from smw._kernel.chain import advise
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw.cache.advice import Cached
+from smw.cache.behind import WriteBehind
 from smw.cache.codec import Codec
 from smw.cache.commit import EVERYWHERE, Commits
 from smw.cache.dropping import drop, drop_soon
@@ -27,6 +28,7 @@ from smw.cache.stats import function_facts, memory_facts, server_facts
 from smw.cache.tools import Tools
 from smw.cache.typed import Classes, declared_classes
 from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
+from smw.cache.writing import WRITERS, Writes
 from smw.errors import ConfigError
 from smw.settings import CacheSettings, build
 
@@ -74,10 +76,11 @@ class Cache(Tools):
         self._functions: dict[str, list[tuple[Cached, CachedFunction]]] = {}
         self._regions: dict[str, Region] = {}
         self._listener: Listener | None = None
+        self._behind: WriteBehind | None = None
         self._names = names_of(self.settings, self.host)
         memory = Memory(self.settings.l1_size, self.settings.l1_bytes)
         fence = Fence(self.host.clock)
-        envelope = envelope_of(self.settings, self.host)
+        self._envelope = envelope = envelope_of(self.settings, self.host)
         remote = remote_of(self.settings, self.host, fence=fence, envelope=envelope, everything=self._names.everything)
         self._levels = tuple(tier.name for tier in remote.tiers)
         self._engine = Engine(
@@ -110,6 +113,8 @@ class Cache(Tools):
         yield from server_facts(self._engine.remote.servers, self._engine.remote.corrupt)
         if self._listener is not None:
             yield from self._listener.facts()
+        if self._behind is not None:
+            yield from self._behind.facts()
         yield from watch_facts(self._engine.watch, self._engine.remote.servers)
 
     def cached(
@@ -163,6 +168,34 @@ class Cache(Tools):
         """
         return self.commits.add(register)
 
+    def writes(
+        self,
+        to: Callable[..., Any],
+        *,
+        strategy: Literal["write_through", "write_around", "write_back"] = "write_through",
+        value: Callable[[Any, Mapping[str, Any]], object] | None = None,
+        arguments: Callable[..., object] | None = None,
+    ) -> Callable[[F], F]:
+        """Keep the cached function `to` in step with its source; arguments as for `smw.cache.writes`."""
+        return advise(Writes(to, strategy=strategy, value=value, arguments=arguments))
+
+    @property
+    def behind(self) -> WriteBehind:
+        """What is acknowledged and not written yet, for the decorators."""
+        with self._lock:
+            if self._behind is None:
+                settings, folder = self.settings, self.settings.state_dir
+                self._behind = WriteBehind(
+                    self._engine,
+                    self._envelope,
+                    folder=None if folder is None else folder / self._names.everything.split(":")[1],
+                    drain_s=settings.drain_s,
+                    allow_pickle=settings.allow_pickle,
+                    writers=WRITERS,
+                )
+                self._engine.behind = self._behind
+            return self._behind
+
     def function(self, target: Target, advice: Cached) -> CachedFunction:
         """Return the function that `advice` decorates as this cache knows it."""
         with self._lock:
@@ -180,6 +213,8 @@ class Cache(Tools):
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))
+            if self.settings.state_dir is not None:
+                _ = self.behind  # other processes may have written what this one is going to read
             return function
 
     def region(self, name: str) -> Region:
@@ -243,13 +278,17 @@ class Cache(Tools):
             self._listener.close()
 
     def close(self) -> None:
-        """Pay what invalidations are owed if the servers answer, and close all connections; idempotent."""
+        """Write what waits, pay what servers are owed if they answer, and close all connections; idempotent."""
+        if self._behind is not None:
+            self._behind.close()
         self._end()
         for level in self._engine.remote.servers:
             level.close()
 
     async def aclose(self) -> None:
         """Close as `close` does, waiting for the connections of the running event loop; idempotent."""
+        if self._behind is not None:
+            await self._behind.aclose()
         self._end()
         for level in self._engine.remote.servers:
             await level.aclose()

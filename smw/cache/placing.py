@@ -37,6 +37,7 @@ class Placing:
     Attributes:
         table: Entries under the keys of the compiled entry.
         texts: All others.
+        is_told_apart: Whether its keys tell the function from every other one.
         gear_key: From a call's arguments to its key in `table`; None where all are in `texts`.
     """
 
@@ -55,7 +56,7 @@ class Placing:
         parameters = target.signature.parameters.values() if target.signature else ()
         # Who passes key= says what tells results apart, for whatever function computes them.
         identity = identity_of(target) if options.key is None else b""
-        self._is_told_apart = identity is not None
+        self.is_told_apart = identity is not None
         shape = tuple((p.name, int(p.kind)) for p in parameters)
         self._prefix = encode(target.name, options.version, shape) + (identity or b"")
         fixed = None if any(tag.fields for tag in options.tags) else [names.tag(tag.text) for tag in options.tags]
@@ -89,7 +90,7 @@ class Placing:
     def _named(self, home: Table, encoded: bytes, tags: tuple[str, ...], quick: object = UNKEYED) -> Place:
         text = self._names.key(self._prefix + encoded)
         key = quick if home is self.table else text
-        if self._is_told_apart:
+        if self.is_told_apart:
             return Place(home, key, text, tags, (text, *tags))
         if self._shares:
             self._remarks.warn("function-without-identity", self._target.qualname)

@@ -14,7 +14,7 @@ from smw.cache.names import is_fence
 from smw.cache.ports import Found, Pulse, StoreFailedError
 from smw.cache.redis_ear import RedisEar
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
-from smw.cache.redis_scripts import DROP, OPEN, PULSE, WRITE
+from smw.cache.redis_scripts import DROP, OPEN, PULSE, REPLACE, WRITE
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -173,6 +173,26 @@ class RedisStore:
             named.append(wire.number)
             words += [self._channel, wire.text(scopes)]
         await self._script(mode, timeout_s, DROP, named, *words)
+
+    async def replace(
+        self,
+        key: str,
+        blob: bytes,
+        ttl_s: float,
+        *,
+        counters: Sequence[str],
+        found: Found,
+        mode: Mode,
+        timeout_s: float,
+    ) -> int:
+        """Raise the key's counter, tell other processes, and store `blob` if nothing has changed, in one script."""
+        named, life = [key, *counters], _milliseconds(max(ttl_s, COUNTER_S))
+        words: list[Any] = [blob, _milliseconds(ttl_s), life, len(counters), "", ""]
+        wire = self._wire
+        if wire is not None:
+            named.append(wire.number)
+            words[4:] = [self._channel, wire.text([key])]
+        return int(await self._script(mode, timeout_s, REPLACE, named, *words, *found.counters))
 
     def speak(self, wire: Wire) -> None:
         """Have drops told to every process of a namespace."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from smw.cache.keys import UnkeyableError, name_of, slots_of
 
-__all__ = ["Classes", "declared_classes"]
+__all__ = ["Classes", "argument_classes", "declared_classes"]
 
 
 class _Shape(NamedTuple):
@@ -129,8 +129,23 @@ def _hints(thing: Any) -> dict[str, Any]:
 
 def declared_classes(fn: Any) -> dict[str, Any]:
     """Return ``module:qualname`` → class for every class that the return annotation of `fn` reaches."""
+    return _reached([_hints(fn).get("return")])
+
+
+def argument_classes(fn: Any, owner: Any = None) -> dict[str, Any]:
+    """Return ``module:qualname`` → class for every class that the parameters of `fn` reach.
+
+    Args:
+        fn: The function.
+        owner: The class whose method it is.
+    """
+    hints = _hints(fn)
+    hints.pop("return", None)
+    return _reached([owner, *hints.values()])
+
+
+def _reached(todo: list[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    todo = [_hints(fn).get("return")]
     seen: list[Any] = []
     while todo:
         hint = todo.pop()

@@ -12,6 +12,7 @@ SAMPLES = Path(__file__).parent / "samples"
 DECORATORS = {
     "cached": 'cache.cached(ttl=60, tags=["t"])',
     "invalidate": 'cache.invalidate(tags=["t"])',
+    "writes": "cache.writes(cache.cached(ttl=60)(int))",
     "trace": 'monitor.trace("span")',
     "track_business_metric": 'monitor.track_business_metric("metric")',
     "require_compliance": 'security.require_compliance(["GDPR", "SOX"])',

@@ -42,5 +42,25 @@ def square(x: int) -> int:
 assert_type(square(2), int)
 denied: type[PermissionError] = errors.Denied
 smw.configure("testing", services="music")  # error
+cache.on_commit(lambda drop: drop())()
+
+
+@cache.writes(profile, strategy="write_back", value=lambda result, arguments: arguments["data"])
+async def save(user_id: int, data: dict[str, str]) -> str:
+    return str(user_id)
+
+
+@explicit[0].invalidate(fn=profile, key=lambda user: (user,), when="commit")
+def touch(user: int) -> int:
+    return user
+
+
+async def use_writers() -> None:
+    assert_type(await save(1, {}), str)
+    assert_type(touch(1), int)
+
+
+cache.writes(profile, strategy="write_bak")  # error
+cache.invalidate(fn=profile, when="later")  # error
 cache.cached()  # error
 cache.cached(ttl=1, levels="l1", unknown=2)  # error

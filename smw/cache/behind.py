@@ -1,0 +1,355 @@
+"""Brings acknowledged writes to their source in the background, and shows readers what is under way; knows no store."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import sqlite3
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.bridge import in_thread, on_asyncio
+from smw._kernel.facts import Fact
+from smw._kernel.loops import PerLoop
+from smw._kernel.process import ForkLock, after_fork
+from smw.cache.codec import CorruptError
+from smw.cache.dropping import drop_soon
+from smw.cache.journal import Journal
+from smw.cache.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
+from smw.cache.letters import Letters
+from smw.cache.readers import Scopes
+from smw.cache.rounds import Rounds
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from smw._kernel.call import Call, Mode
+    from smw._kernel.chain import Proceed
+    from smw.cache.engine import Engine, Place
+    from smw.cache.envelope import Envelope
+    from smw.cache.function import CachedFunction
+    from smw.cache.writing import Writes
+
+__all__ = ["MOST", "WriteBehind"]
+
+_log = logging.getLogger("smw.cache")
+MOST = 10_000
+"""How many writes may wait; beyond it a write goes straight to its source."""
+_EVERY_S = 1.0
+_BUFFERED = (
+    "writes of %s are buffered: they are acknowledged from memory, and those that have not reached their source are "
+    "lost with this process; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
+)
+
+
+class WriteBehind:
+    """The writes of one cache that are acknowledged and not done.
+
+    Args:
+        engine: The levels.
+        envelope: How bytes are kept.
+        folder: Where acknowledged writes survive; None keeps them in memory.
+        drain_s: How long closing waits for them.
+        allow_pickle: As for cached values.
+        writers: The functions that are known in this process, by name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        envelope: Envelope,
+        *,
+        folder: Path | None,
+        drain_s: float,
+        allow_pickle: bool,
+        writers: Any,
+    ) -> None:
+        self.letters = Letters(envelope, engine.host.clock, allow_pickle=allow_pickle)
+        self._engine = engine
+        self._host = engine.host
+        self._folder = folder
+        self._drain_s = drain_s
+        self._writers = writers
+        self._rounds = Rounds(engine.host, self.letters, writers, self._dropped)
+        self._lock = ForkLock()
+        self._numbers = itertools.count(1)
+        self._loops: PerLoop[int] = PerLoop(self._number, self._loop_ends)
+        self._live: dict[int, asyncio.AbstractEventLoop] = {}
+        self._draining: dict[int, Future[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._journal: Journal | None = None
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._is_closed = False
+        self._accepted = 0
+        self._said: set[str] = set()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._journal, self._thread, self._wake = None, None, threading.Event()
+        self._live, self._draining, self._accepted = {}, {}, 0
+        self._rounds.forget()
+
+    def _dropped(self, *keys: str) -> None:
+        drop_soon(self._engine, Scopes((), keys))
+
+    def open(self) -> Journal:
+        """Return the journal, and have what it holds of dead processes written.
+
+        Raises:
+            ConfigError: Its folder cannot be used.
+        """
+        journal = self._journal
+        if journal is not None:
+            return journal
+        with self._lock:
+            if self._journal is None:
+                try:
+                    self._journal = Journal(self._folder, lambda: self._host.entropy.token_bytes(8).hex())
+                except (OSError, sqlite3.Error) as error:
+                    what = f"cache setting 'state_dir' cannot be used: {error}"
+                    fix = "CACHE_STATE_DIR: a folder on a local disk that this process may write to"
+                    raise ConfigError("SMW-C161", what, fix=fix) from error
+                if self._folder is not None:
+                    self._start()
+            return self._journal
+
+    def _start(self) -> bool:
+        with self._lock:
+            if self._thread is None and not self._is_closed:
+                thread = threading.Thread(target=self._run, name="smw-cache-writes", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter ends
+                    return False
+                self._thread = thread
+            return True
+
+    async def accept(self, writer: Writes, key: str, arguments: bytes, value: bytes, mode: Mode) -> bool:
+        """Take a write; when this returns it is acknowledged.
+
+        Returns:
+            False where it must go to its source at once: too many wait, or the cache is closed.
+
+        Raises:
+            ConfigError: The journal's folder cannot be used.
+            sqlite3.Error: It could not be made durable.
+        """
+        if self._is_closed:
+            return False
+        journal, name = self.open(), writer.target.name
+        if not journal.is_durable and name not in self._said:
+            self._said.add(name)
+            _log.warning(_BUFFERED, name)
+        row = {
+            "key": key,
+            "writer": name,
+            "owner": journal.token,
+            "loop": NO_LOOP if mode == "sync" else self._loops.get(),
+            "arguments": arguments,
+            "value": value,
+            "made": self._host.clock.wall(),
+        }
+        future = journal.submit(put(row, most=MOST))
+        seq = future.result() if mode == "sync" else await asyncio.wrap_future(future)
+        if seq is None:
+            return False
+        self._accepted += 1
+        self._start()
+        if self._accepted % BATCH == 0:
+            self._wake.set()
+        return True
+
+    def or_load(self, function: CachedFunction, place: Place, call: Call, proceed: Proceed) -> Proceed:
+        """Return `proceed`, which first looks for a value that is on its way to the source."""
+
+        async def load() -> Any:
+            if call.mode == "async" and on_asyncio() and self._folder is not None:
+                self._loops.get()  # writes of dead processes may wait for an event loop
+            key = place.scopes[0]
+            blob = self.waiting(key)
+            if blob is not None:
+                try:
+                    return self.letters.opened_value(function, key, blob)
+                except CorruptError:
+                    _log.error("the acknowledged value of %s cannot be opened, so an older one may be read", key)
+            return await proceed()
+
+        return load
+
+    def waiting(self, key: str) -> bytes | None:
+        """Return the value that is on its way to the source, or None."""
+        journal = self._journal
+        if journal is None and (self._folder is None or self._is_closed):
+            return None
+        try:
+            return (journal or self.open()).newest(key)
+        except (sqlite3.Error, ConfigError) as error:
+            if "reading" not in self._said:
+                self._said.add("reading")
+                _log.error("acknowledged writes cannot be looked up, so older values may be read: %s", error)
+            return None
+
+    def _run(self) -> None:
+        wake = self._wake
+        while not self._is_closed:
+            wake.wait(_EVERY_S)
+            wake.clear()
+            try:
+                self._tick()
+            except Exception:  # noqa: BLE001 - whatever it was, what is acknowledged must be tried again
+                _log.exception("writing what was acknowledged failed; it is tried again")
+
+    def _tick(self) -> None:
+        journal = self._journal
+        if journal is None:
+            return
+        self._take_over(journal)
+        while not self._is_closed and self._rounds.run(journal, (NO_LOOP,)):
+            pass
+        for number, loop in list(self._live.items()):
+            under_way = self._draining.get(number)
+            if loop.is_closed():
+                self._live.pop(number, None)
+                self._draining.pop(number, None)
+            elif loop.is_running() and (under_way is None or under_way.done()):
+                self._draining[number] = self._send(journal, number, loop)
+
+    def _send(
+        self, journal: Journal, number: int, loop: asyncio.AbstractEventLoop, tried: set[int] | None = None
+    ) -> Future[None]:
+        """Have an event loop do its writes; the future says when it has."""
+        done: Future[None] = Future()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                _log.error("writing what was acknowledged failed; it is tried again: %r", task.exception())
+            done.set_result(None)
+
+        def begin() -> None:
+            task = loop.create_task(self._drain(journal, number, tried))
+            self._tasks.add(task)
+            task.add_done_callback(ended)
+
+        try:
+            loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # it was closed just now
+            done.set_result(None)
+        return done
+
+    def _take_over(self, journal: Journal) -> None:
+        for owner in journal.others():
+            if journal.is_alive(owner):
+                continue
+            keys = journal.submit(adopt(owner, journal.token, tuple(self._writers))).result()
+            if keys:
+                # They may not have reached the levels: whoever asks for them now finds them here.
+                self._dropped(*keys)
+                _log.warning("%d acknowledged writes of a process that ended are taken over", len(keys))
+            if owner not in journal.others():
+                journal.forget(owner)
+
+    async def _drain(self, journal: Journal, number: int, tried: set[int] | None = None) -> None:
+        mine = (number, ANY_LOOP, *(other for other, loop in list(self._live.items()) if loop.is_closed()))
+        while not journal.is_closed and await self._rounds.run_awaiting(journal, mine, tried=tried):
+            pass
+
+    def _number(self) -> int:
+        number = next(self._numbers)
+        self._live[number] = asyncio.get_running_loop()
+        return number
+
+    async def _loop_ends(self, number: int) -> None:
+        """Write what belongs to an event loop before it ends; the rest waits for the next one."""
+        journal = self._journal
+        if journal is not None and not journal.is_closed:
+            try:
+                async with asyncio.timeout(self._drain_s):
+                    await self._drain(journal, number, set())
+            except (TimeoutError, sqlite3.Error) as error:
+                _log.warning("an event loop ends before its writes are done: %r", error)
+
+    def close(self) -> None:
+        """Write what waits, for as long as closing may take, and say what is left; idempotent."""
+        with self._lock:
+            journal, self._journal = self._journal, None
+            thread, self._thread = self._thread, None
+            self._is_closed = True
+        self._wake.set()
+        if journal is None or journal.is_closed:
+            return
+        until = self._host.clock.now() + self._drain_s
+        try:
+            if thread is not None:
+                thread.join(self._drain_s)
+            self._finish(journal, until)
+            self._tell(journal)
+        except sqlite3.Error as error:
+            _log.error("acknowledged writes cannot be finished: %s", error)
+        finally:
+            self._loops.close()
+            journal.close()
+
+    def _finish(self, journal: Journal, until: float) -> None:
+        """Try everything once more, each where it belongs, the blocking functions in a thread that may be left."""
+        if not journal.by_writer():
+            return
+        last = threading.Thread(target=self._last_rounds, args=(journal,), name="smw-cache-writes", daemon=True)
+        try:
+            last.start()
+        except RuntimeError:  # the interpreter ends
+            self._last_rounds(journal)
+        here = asyncio.get_running_loop() if on_asyncio() else None
+        loops = [(number, loop) for number, loop in list(self._live.items()) if loop is not here and loop.is_running()]
+        sent = [self._send(journal, number, loop, set()) for number, loop in loops]
+        for done in sent:
+            with suppress(TimeoutError):
+                done.result(max(0.0, until - self._host.clock.now()))
+        if last.ident is not None:
+            last.join(max(0.0, until - self._host.clock.now()))
+
+    def _last_rounds(self, journal: Journal) -> None:
+        tried: set[int] = set()
+        try:
+            while self._rounds.run(journal, (NO_LOOP,), tried=tried):
+                pass
+        except sqlite3.Error as error:
+            _log.debug("the last round ended: %s", error)
+
+    def _tell(self, journal: Journal) -> None:
+        left = sum(count for _, count in journal.by_writer())
+        if left and journal.is_durable:
+            _log.warning("%d acknowledged writes are left in %s and are done by the next start", left, journal.folder)
+        elif left:
+            _log.error("%d acknowledged writes that were buffered in memory are lost", left)
+
+    async def aclose(self) -> None:
+        """Close as `close` does; the event loop goes on meanwhile, and does its writes."""
+        if self._journal is not None:
+            await in_thread(self.close)
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what waits in this process, and what has become of the rest."""
+        journal = self._journal
+        if journal is None:
+            return
+        try:
+            waiting = journal.by_writer()
+        except sqlite3.Error:
+            waiting = []
+        for name, count in waiting:
+            yield Fact("smw_cache_writes_pending", "gauge", "Acknowledged writes not done.", (("fn", name),), count)
+        rounds = self._rounds
+        for counted, metric, about in (
+            (rounds.written, "smw_cache_writes_written_total", "Acknowledged writes that their source has."),
+            (rounds.failed, "smw_cache_writes_failed_total", "Attempts at an acknowledged write that failed."),
+            (rounds.dead, "smw_cache_writes_dead_total", "Acknowledged writes given up and kept aside."),
+        ):
+            for name, count in counted.copy().items():
+                yield Fact(metric, "counter", about, (("fn", name),), count)
