@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from smw._kernel import current
-from smw._kernel.bridge import on_asyncio
 from smw._kernel.call import Call, Kind
 from smw._kernel.chain import Advice, Bound, Stack, stack_of
 from smw.cache.readers import Reader, Scopes
@@ -177,6 +176,7 @@ class Writes(Advice):
     async def _back(self, changed: _Changed, call: Call, proceed: Proceed) -> Any:
         import sqlite3
 
+        from smw._kernel.bridge import on_asyncio
         from smw.cache.replacing import look_before
 
         if WRITERS.get(call.target.name) is not self:
