@@ -11,7 +11,7 @@ import pytest
 from smw import cache
 from smw._kernel.signals import BackendDown, BackendUp
 from smw.errors import ConfigError
-from smw.testing import FakeClock, Recorded, faults, isolated
+from smw.testing import FakeClock, Recorded, assert_cached, faults, isolated
 
 LEVELS = {"l2_url": "memory://", "l3_servers": ["memory://"], "namespace": "shop", "l1_trust_ms": 0}
 calls: list[str] = []
@@ -124,6 +124,25 @@ def test_a_level_that_stores_nothing_still_answers(runtime, fault, kind):
         assert price("b") == 2
     assert errors(runtime, "l2")[kind] >= 1
     assert runtime.cache.backends()["memory"] is True
+
+
+def test_a_cached_call_can_be_asserted(runtime, clock):
+    """The assertion passes where a level would answer, and else fails with what each level holds."""
+    with pytest.raises(AssertionError, match=r"(?s)no level would answer this call:.*l2  memory: holds nothing"):
+        assert_cached(price, "a")
+    price("a")
+    assert_cached(price, sku="a")
+    with faults.down("l2"):
+        with pytest.raises(AssertionError, match="not l2 would answer"):
+            assert_cached(price, "a", level="l2")
+        assert_cached(price, "a", level="l3")
+    own = cache.Cache(namespace="n")
+    mine = own.cached(60)(price.__wrapped__)
+    mine("b")
+    assert_cached(mine, "b", level="l1")
+    with pytest.raises(ConfigError, match="C112"):
+        assert_cached(price.__wrapped__, "a")
+    own.close()
 
 
 def test_a_rate_strikes_a_share_of_the_requests(runtime):
