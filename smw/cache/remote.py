@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -205,13 +206,16 @@ class Remote:
         opened = await authority.ask(authority.store.open, names, ttl_s, budget=budget, mode=mode)
         return opened
 
-    def owes(self, scopes: Sequence[str]) -> bool:
-        """Tell whether some server has not acknowledged a drop of any of `scopes`."""
-        return any(level.debt.covers(scopes) for level in self.servers)
+    def owes(self, scopes: Sequence[str], key: str | None = None) -> bool:
+        """Tell whether a server has not acknowledged a drop of any of `scopes`; with a key, one that may hold it."""
+        if not any(level.debt for level in self.servers):
+            return False
+        levels = self.servers if key is None else [tier.of(key) for tier in self.tiers]
+        return any(level.debt.covers(scopes) for level in levels)
 
-    def suspects(self, scopes: Sequence[str]) -> bool:
-        """Tell whether some server may hold older values of `scopes` than this process knows to be dropped."""
-        return self.owes(scopes) or self._fence.lifted_within(scopes, 2 * ORPHAN_S)
+    def suspects(self, scopes: Sequence[str], key: str | None = None) -> bool:
+        """Tell whether a server may hold older values of `scopes` than this process knows to be dropped."""
+        return self.owes(scopes, key) or self._fence.lifted_within(scopes, 2 * ORPHAN_S)
 
     async def write(
         self, sight: Sight, key: str, tags: Sequence[str], letter: Letter, *, budget: Budget, mode: Mode
@@ -339,8 +343,13 @@ class Remote:
     async def drop(self, owed: Sequence[tuple[Level, Owed]], *, budget: Budget, mode: Mode) -> None:
         """Drop what `owe` has returned; what is not acknowledged now is paid in the background."""
         try:
-            for level, what in owed:
-                await level.drop(what, budget=budget, mode=mode)
+            for tier in self.tiers:
+                told = [pair for pair in owed if pair[0].name == tier.name]
+                if mode == "async" and len(told) > 1:  # one that hangs must not keep the others from hearing of it
+                    await asyncio.gather(*[level.drop(what, budget=budget, mode=mode) for level, what in told])
+                    continue
+                for level, what in told:
+                    await level.drop(what, budget=budget, mode=mode)
         except BaseException:
             for level, _ in owed:
                 level.wake()
