@@ -15,7 +15,7 @@ from smw.cache.ports import Store, StoreFailedError
 from smw.cache.spread import timings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from contextlib import AbstractContextManager
 
     from smw._kernel.call import Mode
@@ -55,6 +55,9 @@ class Level:
         host: Clock, jitter and bus.
         timeout_s: The most that one question may take, within the caller's budget.
         everything: The tag that every value carries.
+
+    Attributes:
+        together: Returns the levels that fail with this one, itself included.
     """
 
     def __init__(self, name: str, store: Store, host: Host, *, timeout_s: float, everything: str) -> None:
@@ -67,6 +70,7 @@ class Level:
         self._spans = host.spans
         self._system = store.name.partition(" ")[0]
         self.greet: Callable[[], object] | None = None
+        self.together: Callable[[], Iterable[Level]] = lambda: (self,)
         self._now = host.clock.now
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -124,7 +128,8 @@ class Level:
             return
         self.errors[error.kind] += 1
         if error.counts:
-            self.breaker.failed(error.remedy or error.kind, permanent=error.permanent)
+            for level in self.together():
+                level.breaker.failed(error.remedy or error.kind, permanent=error.permanent)
         elif self._now() - self._said.get(error.kind, -_SAY_EVERY_S) >= _SAY_EVERY_S:
             self._said[error.kind] = self._now()
             _log.warning("%s refused a request (%s); said once a minute", self.store.name, error.kind)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
+    from smw.cache.redis_reads import Reads
+
 __all__ = ["AwaitingLines", "BlockingLines"]
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from smw.cache.envelope import Envelope
 from smw.cache.level import Level
 from smw.cache.names import Names
 from smw.cache.plugged import store_at
 from smw.cache.remote import Remote, Tier
+from smw.cache.wire import Wire
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from smw._kernel.host import Host
     from smw.cache.fence import Fence
     from smw.cache.ports import Store
+    from smw.cache.redis_cluster import Shard
     from smw.settings import CacheSettings
 
 __all__ = ["envelope_of", "names_of", "names_within", "remote_of"]
@@ -109,8 +114,11 @@ def remote_of(settings: CacheSettings, host: Host, *, fence: Fence, envelope: En
     count = bool(settings.l2_host) + bool(settings.l3_servers)
     timeout_s = settings.budget_ms / 1000 / max(1, count)
     tiers: list[Tier] = []
-    if settings.l2_host:
-        store = store_at(settings.l2_host, host, timeout_s=timeout_s) or _redis(settings.l2_host, timeout_s)
+    url = settings.l2_host
+    if url and urlsplit(url).scheme in ("redis+cluster", "rediss+cluster"):
+        tiers.append(_cluster(url, host, timeout_s, everything))
+    elif url:
+        store = store_at(url, host, timeout_s=timeout_s) or _redis(url, timeout_s)
         level = Level("l2", store, host, timeout_s=timeout_s, everything=everything)
         tiers.append(Tier("l2", (level,), lambda _key: level))
     if settings.l3_servers:
@@ -124,6 +132,20 @@ def _redis(url: str, timeout_s: float) -> Store:
     from smw.cache.redis import RedisStore
 
     return RedisStore(url, timeout_s=timeout_s)
+
+
+def _cluster(url: str, host: Host, timeout_s: float, everything: str) -> Tier:
+    from smw.cache.redis_cluster import Cluster
+
+    cluster = Cluster(url, Wire(everything, host.entropy), timeout_s=timeout_s)
+    levels = tuple(Level("l2", shard, host, timeout_s=timeout_s, everything=everything) for shard in cluster.shards)
+
+    def together(shard: Shard) -> list[Level]:
+        return [levels[number] for number in cluster.neighbours(shard)]
+
+    for level, shard in zip(levels, cluster.shards, strict=True):
+        level.together = partial(together, shard)
+    return Tier("l2", levels, lambda key: levels[zlib.crc32(key.encode()) % len(levels)])
 
 
 def _memcached(settings: CacheSettings, host: Host, timeout_s: float, everything: str) -> Tier:

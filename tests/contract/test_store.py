@@ -10,6 +10,8 @@ from smw._kernel.clock import SystemClock, SystemEntropy
 from smw.cache.local import LocalStore
 from smw.cache.memcached import MemcachedStore
 from smw.cache.redis import RedisStore
+from smw.cache.redis_cluster import Cluster
+from smw.cache.wire import Wire
 from smw.testing.conformance import StoreConformance
 
 NOBODY = "127.0.0.1:1"
@@ -17,6 +19,10 @@ NOBODY = "127.0.0.1:1"
 
 def memcached_at(address):
     return MemcachedStore(address, timeout_s=2.0, clock=SystemClock(), entropy=SystemEntropy())
+
+
+def shard_at(url):
+    return Cluster(url, Wire("smw:contract:t:*", SystemEntropy()), timeout_s=2.0).shards[5]
 
 
 class TestLocal(StoreConformance):
@@ -44,6 +50,45 @@ class TestRedis(StoreConformance):
 
     async def forget(self, kit, counter):
         await kit.store._run(kit.mode, 2.0, "DEL", counter)
+
+
+class TestRedisTls(TestRedis):
+    """Redis by redis-py, over TLS."""
+
+    @pytest.fixture
+    def store(self, redis_tls):
+        return RedisStore(redis_tls.url(redis_tls.right), timeout_s=2.0)
+
+    @pytest.fixture
+    def unreachable(self):
+        return RedisStore(f"rediss://{NOBODY}", timeout_s=2.0)
+
+
+class TestRedisSentinel(TestRedis):
+    """The master that Sentinels know."""
+
+    @pytest.fixture
+    def store(self, redis_sentinel):
+        return RedisStore(redis_sentinel.url, timeout_s=2.0)
+
+    @pytest.fixture
+    def unreachable(self):
+        return RedisStore(f"redis+sentinel://{NOBODY}/mymaster", timeout_s=2.0)
+
+
+class TestRedisShard(TestRedis):
+    """One shard of a cluster."""
+
+    @pytest.fixture
+    def store(self, redis_cluster):
+        return shard_at(redis_cluster.url)
+
+    @pytest.fixture
+    def unreachable(self):
+        return shard_at(f"redis+cluster://{NOBODY}")
+
+    async def forget(self, kit, counter):
+        await kit.store._run(kit.mode, 2.0, "DEL", kit.store.named(counter))
 
 
 @pytest.mark.service("memcached")
