@@ -89,22 +89,49 @@ class CachedFunction:
         if entry is not None:
             self.stats.hits += 1
             return entry.copy()
-        proceed = self._loading.around(proceed)
-        if self._engine.behind is not None:
-            proceed = self._engine.behind.or_load(self, place, call, proceed)
-        flight = place.home is self._placing.table, place.key, self._engine.fence.stamp(place.scopes)
-        look, landed = None, self._landed
-        if self._is_shared(place) and (flight in self._sights or flight not in self._looking):
+        proceed = self.loader(call, place, proceed)
+        flight, look, landed = self.flight_of(place), None, self._landed
+        if self.is_shared(place) and (flight in self._sights or flight not in self._looking):
             look = await self._look(flight, place, call.mode)
-            if look.found is not None:
-                self._count(look.found, call, place)
-                return look.found.take()[1]
+        return await self.answer(call, place, proceed, flight=flight, look=look, landed=landed)
+
+    def loader(self, call: Call, place: Place, proceed: Proceed) -> Proceed:
+        """Return what loads the result of a call that no level can answer."""
+        proceed = self._loading.around(proceed)
+        behind = self._engine.behind
+        return proceed if behind is None else behind.or_load(self, place, call, proceed)
+
+    def flight_of(self, place: Place) -> Hashable:
+        """Return what is common to the loads of `place` until it is dropped."""
+        return place.home is self._placing.table, place.key, self._engine.fence.stamp(place.scopes)
+
+    async def answer(
+        self, call: Call, place: Place, proceed: Proceed, *, flight: Hashable, look: Look | None, landed: int
+    ) -> Any:
+        """Answer with what a look has found, or load, or wait for who loads already.
+
+        Args:
+            call: The call.
+            place: Where its result belongs.
+            proceed: Loads it.
+            flight: What `flight_of` has returned.
+            look: What a look at the servers has shown since; None where there was none.
+            landed: How many loads had ended before.
+        """
+        if look is not None and look.found is not None:
+            self._count(look.found, call, place)
+            return look.found.take()[1]
         boarded = self._boarding(flight, look)
         load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
         finding: Finding = await self._flights.fly(boarded, load, call.mode)
         self._count(finding, call, place)
         taken, value = finding.take()
         return value if taken else await proceed()
+
+    @property
+    def landed(self) -> int:
+        """How many loads have ended."""
+        return self._landed
 
     def _is_wanted(self, condition: Callable[..., object], call: Call) -> bool:
         """Tell whether a call uses the cache."""
@@ -140,7 +167,7 @@ class CachedFunction:
         if place.of_instance:
             self._members.adopt(next(iter(call.arguments.values())), place)
 
-    def _is_shared(self, place: Place) -> bool:
+    def is_shared(self, place: Place) -> bool:
         """Tell whether servers know what was dropped of `place`."""
         return place.text is not None and bool(self._engine.remote.tiers)
 
@@ -166,7 +193,7 @@ class CachedFunction:
         engine, policy, epoch = self._engine, self.policy, self._engine.fence.epoch
         if landed != self._landed:
             look = None  # a load has ended since, perhaps of this very key
-        if look is None and self._is_shared(place) and engine.fresh(place) is None:
+        if look is None and self.is_shared(place) and engine.fresh(place) is None:
             look = await engine.look(place, policy, call.mode)
         if flight in self._resting and engine.fresh(place) is None and (look is None or look.found is None):
             spare = stale_of(engine, place, policy, look)
@@ -201,7 +228,7 @@ class CachedFunction:
         engine = self._engine
         if self.policy.stale_s <= 0 or isinstance(error, RecursiveLoadError):
             return None
-        look = await engine.look(place, self.policy, mode) if self._is_shared(place) else None
+        look = await engine.look(place, self.policy, mode) if self.is_shared(place) else None
         if look is not None and look.found is not None:
             return look.found
         spare = stale_of(engine, place, self.policy, look)
