@@ -247,7 +247,7 @@ class Remote:
         budget: Budget,
         mode: Mode,
     ) -> bool:
-        remaining_s = letter.remaining_s(self._clock.wall())
+        usable_s = letter.usable_s(self._clock.wall())
         for tier in self.tiers:
             level, is_authority, asked = tier.of(key), tier is self.tiers[0], self._clock.now()
             if tier.name not in names or level.debt.covers((key, *tags)):
@@ -261,7 +261,7 @@ class Remote:
                     continue
                 found = found._replace(counters=(sight.versions.fence, *sight.versions.generations))
                 counters = (fence_of(key), *tags)
-            ttl_s = min(remaining_s, self._caps_s.get(level.name, remaining_s))
+            ttl_s = min(usable_s, self._caps_s.get(level.name, usable_s))
             more: dict[str, Any] = {"counters": counters, "found": found}
             stored = await level.ask(level.store.write, key, blob, ttl_s, budget=budget, mode=mode, **more)
             if is_authority and stored is False:
@@ -270,10 +270,6 @@ class Remote:
                 sight.asked = asked  # it has just confirmed that everything stands
         return True
 
-    def owe(self, tags: Sequence[str], keys: Sequence[str]) -> list[tuple[Level, Owed]]:
-        """Owe each server what it has to drop: `keys` everywhere, counters at the authority.
-
-        From here on this process takes nothing of them from any server, until all have acknowledged.
     def can_replace(self, key: str, names: Sequence[str]) -> bool:
         """Tell whether the level that keeps the counters also keeps the value of `key`, and can replace it."""
         return self.tiers[0].name in names and isinstance(self.tiers[0].of(key).store, Replacer)
@@ -330,6 +326,10 @@ class Remote:
                 life_s, more = min(ttl_s, self._caps_s.get(level.name, ttl_s)), {"counters": (), "found": found}
                 await level.ask(level.store.write, key, blob, life_s, budget=budget, mode=mode, **more)
 
+    def owe(self, tags: Sequence[str], keys: Sequence[str]) -> list[tuple[Level, Owed]]:
+        """Owe each server what it has to drop: `keys` everywhere, counters at the authority.
+
+        From here on this process takes nothing of them from any server, until all have acknowledged.
         """
         owed = []
         for tier in self.tiers:
