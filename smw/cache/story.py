@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LevelStory", "Story", "story_of"]
 
+_EXPIRED = "has expired"
+_EXPIRED_BUT_KEPT = "has expired, and may stand in for a load that fails"
+
 
 @dataclass(frozen=True, slots=True)
 class LevelStory:
@@ -36,6 +39,7 @@ class LevelStory:
         age_s: Seconds since it was stored, where that is known.
         remaining_s: Seconds that it still has to live.
         size_bytes: What it takes there; in memory an estimate.
+        load_s: Seconds that its function took, where that is known.
     """
 
     level: str
@@ -46,6 +50,7 @@ class LevelStory:
     age_s: float | None = None
     remaining_s: float | None = None
     size_bytes: int | None = None
+    load_s: float | None = None
 
     def __str__(self) -> str:
         """Render it in one line."""
@@ -53,6 +58,7 @@ class LevelStory:
             "" if self.age_s is None else f"stored {self.age_s:.1f} s ago",
             "" if self.remaining_s is None else f"{self.remaining_s:.1f} s left",
             "" if self.size_bytes is None else f"{self.size_bytes} bytes",
+            "" if self.load_s is None else f"loaded in {self.load_s:.3f} s",
         ]
         return "; ".join([self.says, *filter(None, more)])
 
@@ -109,8 +115,13 @@ async def story_of(key: Key, engine: Engine, mode: Mode) -> Story:
         served_by=next((row.level for row in seen if row.stands), None),
         levels=tuple(seen),
         dropped_s=None if dropped_at is None else max(0.0, now - dropped_at),
-        owed=tuple(level.store.name for level in engine.remote.servers if level.debt.covers(scopes)),
+        owed=tuple(level.store.name for level in _holders(engine, key) if level.debt.covers(scopes)),
     )
+
+
+def _holders(engine: Engine, key: Key) -> list[Level]:
+    """Return the servers that may hold a key."""
+    return [tier.of(key) for tier in engine.remote.tiers]
 
 
 class _Looking:
@@ -144,7 +155,7 @@ class _Looking:
             return LevelStory("l1", "memory", held=False, stands=False, says="holds nothing")
         left_s = entry.expires - self._now
         if left_s <= 0:
-            stands, says = False, "has expired"
+            stands, says = False, _EXPIRED_BUT_KEPT if entry.stale_until > self._now else _EXPIRED
         elif entry.deadline > self._now:
             stands, says = True, "answers"
         elif self._versions is None:
@@ -174,22 +185,22 @@ class _Looking:
             return row(f"holds bytes that do not open ({error})", held=True, size_bytes=size_bytes)
         age_s, left_s = max(0.0, self._wall - letter.created_ms / 1000), letter.remaining_s(self._wall)
         against = next(self._objections(letter, age_s, is_fenced=is_fenced), None)
+        load_s = letter.load_ms / 1000 or None
         says = against or ("answers" if self._key.labels is not None else "answers, if its tags still stand")
-        return row(
-            says, held=True, stands=against is None, age_s=age_s, remaining_s=left_s, size_bytes=size_bytes
-        )  # fmt: skip
+        more = {"age_s": age_s, "remaining_s": left_s, "size_bytes": size_bytes, "load_s": load_s}
+        return row(says, held=True, stands=against is None, **more)
 
     def _objections(self, letter: Letter, age_s: float, *, is_fenced: bool) -> Iterator[str]:
         """Yield why a value is not handed out, if it is not."""
         fence, scopes, now = self._engine.fence, self._key.scopes, self._versions
         if letter.remaining_s(self._wall) <= 0:
-            yield "has expired"
-        if self._engine.remote.owes(scopes):
+            yield _EXPIRED_BUT_KEPT if letter.usable_s(self._wall) > 0 else _EXPIRED
+        if self._engine.remote.owes(scopes, self._key):
             yield "is not taken at its word while a drop is owed"
         if fence.outdates(scopes, letter.created_ms / 1000):
             yield "holds what this process has dropped since"
         if now is None:
-            if age_s >= ORPHAN_S or self._engine.remote.suspects(scopes):
+            if age_s >= ORPHAN_S or self._engine.remote.suspects(scopes, self._key):
                 yield "is not taken at its word while the server that knows of drops is away"
             return
         yield from self._changes(letter.generations, now.generations)

@@ -168,6 +168,24 @@ def test_expired_is_told(runtime, clock):
     assert told.served_by is None
 
 
+def test_what_stands_in_for_a_failed_load_is_told(runtime, clock):
+    """A value that has expired and is kept for `stale_if_error` is told as such by every level, and answers no call."""
+
+    @cache.cached(ttl=60, stale_if_error=600, key=lambda sku: sku)
+    def rate(sku: str) -> int:
+        clock.advance(1.5)
+        return len(sku)
+
+    rate("a")
+    fresh = story(cache.key_for(rate, "a"))
+    assert level(fresh, "l2").load_s == pytest.approx(1.5)
+    assert "loaded in 1.500 s" in str(fresh)
+    clock.advance(61)
+    told = story(cache.key_for(rate, "a"))
+    assert [row.says for row in told.levels] == ["has expired, and may stand in for a load that fails"] * 3
+    assert told.served_by is None
+
+
 def test_bytes_that_do_not_open_are_told(runtime):
     """Garbled bytes are told with what was wrong with them."""
     price("a")
