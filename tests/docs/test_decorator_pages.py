@@ -9,14 +9,14 @@ import tomllib
 import pytest
 
 import smw
-from smw import pipeline
+from smw import cache, pipeline
 from tests.docs.snippets import ROOT
 from tests.docs.test_snippets import PAGES, name_of
 
 FOLDER = ROOT / "docs" / "decorators"
 DECORATORS = (
-    "cached", "invalidate", "trace", "track_business_metric", "require_compliance", "audit_log", "stream_process",
-    "batch_transform",
+    "cached", "invalidate", "writes", "trace", "track_business_metric", "require_compliance", "audit_log",
+    "stream_process", "batch_transform",
 )  # fmt: skip
 SECTIONS = (
     "Example", "Options", "Sync, async, methods, generators", "When something fails", "Errors", "Order", "See it",
@@ -49,7 +49,7 @@ def rows_of(text):
 @pytest.mark.parametrize("name", DECORATORS)
 def test_the_table_has_every_option(name):
     """The options of the page are the parameters of the decorator, in order, with their defaults."""
-    wanted = options_of(getattr(smw, name))
+    wanted = options_of(cache.writes if name == "writes" else getattr(smw, name))
     found = rows_of(section(text_of(name), "Options"))[: len(wanted)]
     assert found == wanted, f"docs/decorators/{name}.md: the table below 'Options' is not that of the signature"
 
@@ -69,7 +69,7 @@ def test_every_page_says_the_same_kinds_of_things(name):
 
 
 def test_there_is_a_page_for_each_decorator():
-    """The folder, the table of the index and its navigation hold the same eight."""
+    """The folder, the table of the index and its navigation hold the same ones."""
     index = (FOLDER / "index.md").read_text(encoding="utf-8")
     assert {page.stem for page in FOLDER.glob("*.md")} == {*DECORATORS, "index"}
     assert set(re.findall(r"^\| \[`(\w+)`\]\(\1\.md\)", index, re.MULTILINE)) == set(DECORATORS)
