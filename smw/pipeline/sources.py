@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Sources"]
 
 _NAMES = ("kafka", "memory", "redis")
-_SCHEMES = ("redis://", "rediss://", "unix://")
+_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 _Writers = dict[tuple[str, str], Stream]
 
 
