@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from smw._kernel.clock import SystemClock
 from smw.configuration import resolve
-from smw.doctor import declared, disk, kafka, memcached, process, redis, telemetry
+from smw.doctor import declared, disk, journal, kafka, memcached, process, redis, telemetry
 from smw.doctor.network import Place
 from smw.doctor.probe import Probe, run
 from smw.doctor.report import Finding, Report
@@ -131,7 +131,10 @@ def _folders(settings: Settings, clock: Clock) -> Iterator[Probe]:
         ("security", "trail_dir"): settings.security.trail_dir,
         ("monitor", "workers_dir"): settings.monitor.workers_dir,
     }
+        ("cache", "state_dir"): settings.cache.state_dir,
     for (part, field), path in folders.items():
         if path is not None:
             name, by = f"{part}.{field}", declared.holder(settings, part, field)
             yield Probe(name, partial(disk.folder, path, name, by, clock), _DEADLINE_S)
+    if settings.cache.state_dir is not None:
+        yield Probe("cache.writes", partial(journal.writes, settings.cache.state_dir, clock), _DEADLINE_S)

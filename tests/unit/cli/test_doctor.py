@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from smw.cache.journal import Journal
+from smw.cache.journal_rows import bury, put
 from smw.cli.app import app
 from smw.doctor import Finding, Report, declared, disk, examine_environment, process, versions
+from smw.doctor.journal import writes
 from smw.doctor.network import Place, ask, hang_up, reach
 from smw.doctor.probe import Probe, in_daemon, run
 from smw.doctor.telemetry import collector, metrics_port
@@ -139,6 +142,30 @@ async def test_a_folder_that_cannot_be_is_a_problem(tmp_path):
     (tmp_path / "file").write_text("")
     (found,) = await collected(disk.folder(tmp_path / "file", "d", "SECURITY_TRAIL_DIR", FakeClock()))
     assert (found.verdict, "SECURITY_TRAIL_DIR" in found.fix) == ("fail", True)
+
+
+async def test_acknowledged_writes_that_wait_or_are_dead(tmp_path):
+    """A journal that is empty or at work is fine; old writes name their function, dead ones their table."""
+    clock = FakeClock()
+    journal = Journal(tmp_path / "shop", lambda: "me")
+
+    async def told():
+        return [(each.name, each.verdict, each.seen + each.fix) for each in await collected(writes(tmp_path, clock))]
+
+    assert await told() == [("cache.writes shop", "ok", "0 wait")]
+    row = {"key": "k", "writer": "shop:save", "owner": "me", "loop": 0, "arguments": b"", "value": b""}
+    journal.submit(put(row | {"made": clock.wall()}, most=10)).result()
+    assert await told() == [("cache.writes shop", "ok", "1 wait")]
+    clock.advance(7200)
+    ((_, verdict, words),) = await told()
+    assert (verdict, "for 2 hours" in words, "imports shop:save" in words) == ("warn", True, True)
+    journal.submit(bury(1, "OSError", clock.wall())).result()
+    (dead, rest) = await told()
+    assert (dead[:2], "table dead" in dead[2]) == (("cache.writes shop dead", "warn"), True)
+    assert rest == ("cache.writes shop", "ok", "0 wait")
+    journal.close()
+    (tmp_path / "shop" / "writes.db").write_bytes(b"no database, whatever it is called" * 100)
+    assert [verdict for _, verdict, _ in await told()] == ["fail"]
 
 
 async def test_a_slow_disk_is_a_warning(tmp_path):
