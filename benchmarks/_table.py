@@ -59,9 +59,11 @@ def compared(
         targets: Of some of the systems.
     """
     base = figures.get(peer)
+    # A target without a unit is about the ratio, so there is none without the peer.
+    judged = {name: target for name, target in (targets or {}).items() if base or target.count(" ") > 1}
     return [
         absent(task, name) if value is None
-        else Row(task, name, value, unit, value / base if base else None, (targets or {}).get(name))
+        else Row(task, name, value, unit, value / base if base else None, judged.get(name))
         for name, value in figures.items()
     ]  # fmt: skip
 
