@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from smw._kernel.facts import Fact
 from smw._kernel.guard import Budget
@@ -43,20 +43,16 @@ class Listener:
 
     Args:
         backplane: Takes in what is heard.
-        level: The server, with what keeps its failures from callers.
-        speaker: The server.
+        level: The server, which is a `Speaker`, with what keeps its failures from callers.
         wire: How messages are written.
         host: Clock and jitter.
         trust_s: How long what is known to be current may be used.
     """
 
-    def __init__(
-        self, backplane: Backplane, level: Level, speaker: Speaker, wire: Wire, host: Host, *, trust_s: float
-    ) -> None:
+    def __init__(self, backplane: Backplane, level: Level, wire: Wire, host: Host, *, trust_s: float) -> None:
         self.backplane = backplane
         self.is_connected = False
         self._level = level
-        self._speaker: Speaker = speaker
         self._wire = wire
         self._host = host
         self._linger_s = trust_s + _LINGER_S
@@ -65,6 +61,10 @@ class Listener:
         after_fork(self._forked)
         backplane.attended(self.start, self.ask)
         level.greet = self.greet
+
+    @property
+    def _speaker(self) -> Speaker:
+        return cast("Speaker", self._level.store)  # that of the moment: tests put another in its place
 
     def _forked(self) -> None:
         self._stop = threading.Event()
@@ -176,7 +176,7 @@ def listener_of(engine: Engine, everything: str, *, trust_s: float) -> Listener 
         return None
     wire = Wire(everything, engine.host.entropy)
     speaker.speak(wire)
-    return Listener(engine.backplane, level, speaker, wire, engine.host, trust_s=trust_s)
+    return Listener(engine.backplane, level, wire, engine.host, trust_s=trust_s)
 
 
 def _listen(ref: weakref.ref[Listener], stop: threading.Event) -> None:

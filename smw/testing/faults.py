@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock
     from smw.cache import Cache
-    from smw.cache.ports import Store
+    from smw.cache.ports import Speaker, Store
 
     Strike = Callable[[str, Mode, float], Awaitable[None]]
 
@@ -45,6 +45,12 @@ class _Faulty:
             return self._change(await found(*args, mode=mode, timeout_s=timeout_s, **more))
 
         return struck
+
+    def listen(self) -> Any:
+        """Tell of drops as the fault lets it."""
+        if not self._answers:
+            raise StoreFailedError("refused")
+        return cast("Speaker", self._store).listen()
 
     def probe(self) -> None:
         """Answer as the fault does."""

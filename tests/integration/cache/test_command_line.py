@@ -231,3 +231,18 @@ def test_the_application_brings_its_own_settings(shop, tmp_path, redis_server, m
     assert len(shop.json("keys", "--app", name)["keys"]) == 1
     assert shop.json("stats", "--app", f"{name}:own")["prefix"] == f"smw:{name}:"
     assert shop.json("keys", "--app", f"{name}:own")["keys"] == []
+
+
+def test_a_cluster_is_looked_into_like_one_server(shop, redis_cluster):
+    """Keys, values, stories and drops are those of all parts of a cluster."""
+    shop.env["CACHE_L2_URL"] = redis_cluster.url
+    with smw.Runtime("testing", service=shop.name, environ=shop.env):
+        fill(shop, *"abcdefgh")
+        key = smw.cache.key_for(shop.module.price, "a")
+    assert len(shop.json("keys")["keys"]) == 8
+    assert {row["state"] for row in shop.json("stats")["servers"]} == {"answers"}
+    assert shop.json("get", str(key))["value"] == f"{shop.name}:Money(amount=1)"
+    assert shop.json("why", f"{shop.name}:price", '["a"]')["served_by"] == "l2"
+    assert shop.json("invalidate", "--tag", "sku:a", "--yes")["pending"] == []
+    assert shop.json("why", f"{shop.name}:price", '["a"]')["served_by"] is None
+    assert shop.json("why", f"{shop.name}:price", '["b"]')["served_by"] == "l2"
