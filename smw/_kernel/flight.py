@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Awaitable, Callable, Hashable
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.clock import SystemClock
 from smw._kernel.process import ForkLock, after_fork
 from smw.errors import SmwError
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["Flights", "RecursiveLoadError"]
 
 Load = Callable[[], Awaitable[Any]]
+Meanwhile = Sequence[tuple[float, Callable[[], Awaitable[tuple[Any] | None]]]]
+"""After so many seconds of waiting, what to ask for something else to give: (value,), or None to wait on."""
 _leading: ContextVar[tuple[_Flight, ...]] = ContextVar("smw_leading", default=())
 _waits = ForkLock()
 _LOOK_S = 0.25
+_now = SystemClock.now
 
 
 class RecursiveLoadError(SmwError, RecursionError):
@@ -67,40 +71,94 @@ class Flights:
     A caller that finds its key in flight waits for that result. A leader that is cancelled does not take
     its followers along: an asynchronous load runs in its own task and is cancelled only when its last
     waiter has gone. An exception of the loader reaches every waiter once. Waiting for each other in a
-    circle is noticed, and the caller that would close the circle loads for itself.
+    circle is noticed, and the caller that would close the circle loads for itself. A load that nobody waits for, or
+    nobody waits for any more, runs to its end all the same; `close` ends it.
     """
 
     def __init__(self) -> None:
         self._lock = ForkLock()
         self._flights: dict[Hashable, _Flight] = {}
+        self._unattended: set[asyncio.Task[Any]] = set()
         after_fork(self._forked)
 
     def _forked(self) -> None:
         self._flights = {}
+        self._unattended = set()
 
     def __len__(self) -> int:
         """Return how many loads are in flight."""
         return len(self._flights)
 
-    def fly(self, key: Hashable, load: Load, mode: Mode) -> Awaitable[Any]:
+    def fly(self, key: Hashable, load: Load, mode: Mode, *, meanwhile: Meanwhile = ()) -> Awaitable[Any]:
         """Return an awaitable of what `load` returns for `key`, running it at most once at a time; await it at once.
 
         Args:
             key: Identity of the load within this owner.
             load: Takes no argument. In mode ``sync`` it must not suspend.
             mode: Whether waiting blocks the thread (``sync``) or suspends the task.
+            meanwhile: What may end the wait before the load has ended; the load goes on. Who loads in mode ``sync``
+                does so itself, and cannot leave.
 
         Raises:
             RecursiveLoadError: `load` asks for `key` itself.
-            BaseException: What `load` raises.
+            BaseException: What `load` raises, or something in `meanwhile`.
         """
         with self._lock:
-            flight = self._flights.get(key)
-            if flight is not None and flight.waiters > 0 and not flight.is_stranded():
+            flight = self._in_air(key)
+            if flight is not None:
                 flight.waiters += 1
-                return self._follow(key, flight, load, mode)
+                return self._follow(key, flight, load, mode, meanwhile)
             flight = self._flights[key] = _Flight()
-        return self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load)
+        return self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load, meanwhile)
+
+    def depart(self, key: Hashable, load: Load, mode: Mode) -> Awaitable[Any] | None:
+        """Begin a load for which nobody waits; None if one of `key` is under way.
+
+        Args:
+            key: As for `fly`.
+            load: As for `fly`.
+            mode: In mode ``async`` it runs in a task, and what is returned need not be awaited; in mode ``sync`` it
+                runs when that is awaited.
+        """
+        with self._lock:
+            if self._in_air(key) is not None:
+                return None
+            flight = self._flights[key] = _Flight()
+        if mode == "sync":
+            return self._lead(key, flight, load)
+        context = copy_context()
+        context.run(_leading.set, ())  # it is part of nothing that is being loaded here
+        flight.task = asyncio.get_running_loop().create_task(self._lead(key, flight, load), context=context)
+        flight.task.add_done_callback(_taken)
+        self._leave_alone(flight)
+        return flight.task
+
+    def _in_air(self, key: Hashable) -> _Flight | None:
+        flight = self._flights.get(key)
+        return flight if flight is not None and flight.waiters > 0 and not flight.is_stranded() else None
+
+    def _leave_alone(self, flight: _Flight) -> None:
+        """Let a flight go on without those who wait for it: whoever leaves it so still counts as waiting."""
+        task = flight.task
+        if task is not None and not task.done():
+            self._unattended.add(task)
+            task.add_done_callback(self._unattended.discard)
+
+    def close(self) -> None:
+        """Have what nobody waits for cancelled, each in its own loop, without waiting; idempotent."""
+        for task in tuple(self._unattended):
+            with contextlib.suppress(RuntimeError):  # its loop has ended, and the task with it
+                task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def aclose(self) -> None:
+        """Cancel what nobody waits for and wait for its end in the running loop, then as `close`; idempotent."""
+        loop = asyncio.get_running_loop()
+        here = [task for task in self._unattended if task.get_loop() is loop]
+        for task in here:
+            task.cancel()
+        if here:
+            await asyncio.wait(here)
+        self.close()
 
     def _leave(self, key: Hashable, flight: _Flight) -> None:
         with self._lock:
@@ -125,13 +183,13 @@ class Flights:
             with contextlib.suppress(ValueError):  # ended by the garbage collector, in another context
                 _leading.reset(token)
 
-    async def _launch(self, key: Hashable, flight: _Flight, load: Load) -> Any:
+    async def _launch(self, key: Hashable, flight: _Flight, load: Load, meanwhile: Meanwhile) -> Any:
         flight.task = asyncio.get_running_loop().create_task(self._lead(key, flight, load))
-        # Every waiter reads the future; the task's own exception would otherwise be reported as never read.
-        flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await self._wait(flight, asyncio.shield(flight.task))
+        flight.task.add_done_callback(_taken)
+        landing = asyncio.shield(flight.task)
+        return await self._wait(flight, self._landing(flight, landing, meanwhile) if meanwhile else landing)
 
-    async def _follow(self, key: Hashable, flight: _Flight, load: Load, mode: Mode) -> Any:
+    async def _follow(self, key: Hashable, flight: _Flight, load: Load, mode: Mode, meanwhile: Meanwhile) -> Any:
         stack = _leading.get()
         if flight in stack:
             flight.waiters -= 1
@@ -148,14 +206,16 @@ class Flights:
         try:
             if alone:
                 return await load()
-            return await (_until_landed(flight) if mode == "sync" else self._wait(flight, _landing(flight)))
+            if mode == "sync":
+                return await self._until_landed(flight, meanwhile)
+            return await self._wait(flight, self._landing(flight, asyncio.wrap_future(flight.future), meanwhile))
         except _Lost:
             self._leave(key, flight)
         finally:
             with _waits:
                 for own in stack:
                     own.waits_on.discard(flight)
-        return await self.fly(key, load, mode)
+        return await self.fly(key, load, mode, meanwhile=meanwhile)
 
     async def _wait(self, flight: _Flight, result: Awaitable[Any]) -> Any:
         try:
@@ -168,18 +228,46 @@ class Flights:
                 flight.task.get_loop().call_soon_threadsafe(flight.task.cancel)
             raise
 
+    async def _instead(self, flight: _Flight, ask: Callable[[], Awaitable[tuple[Any] | None]]) -> tuple[Any] | None:
+        """Ask for something else to give; whoever has got it, an error included, leaves the flight alone."""
+        try:
+            given = await ask()
+        except Exception:
+            self._leave_alone(flight)
+            raise
+        if given is not None:
+            self._leave_alone(flight)
+        return given
 
-async def _until_landed(flight: _Flight) -> Any:
-    return flight.future.result()
+    async def _until_landed(self, flight: _Flight, meanwhile: Meanwhile) -> Any:
+        began = _now()
+        for after_s, ask in meanwhile:
+            if concurrent.futures.wait([flight.future], timeout=max(0.0, began + after_s - _now())).done:
+                break
+            given = await self._instead(flight, ask)
+            if given is not None:
+                return given[0]
+        return flight.future.result()
+
+    async def _landing(self, flight: _Flight, landed: asyncio.Future[Any], meanwhile: Meanwhile) -> Any:
+        """Wait for a flight; one whose event loop was stopped or closed with it under way is lost."""
+        began, steps = _now(), list(meanwhile)
+        try:
+            while True:
+                left_s = max(0.0, began + steps[0][0] - _now()) if steps else _LOOK_S
+                if (await asyncio.wait({landed}, timeout=min(left_s, _LOOK_S)))[0]:
+                    return landed.result()
+                if flight.is_stranded():
+                    raise _Lost
+                if steps and began + steps[0][0] <= _now():
+                    given = await self._instead(flight, steps.pop(0)[1])
+                    if given is not None:
+                        return given[0]
+        finally:
+            landed.cancel()  # no one would read its outcome; the flight itself cannot be cancelled by this
 
 
-async def _landing(flight: _Flight) -> Any:
-    """Wait for a flight; one whose event loop was stopped or closed with it under way is lost."""
-    landed = asyncio.wrap_future(flight.future)
-    try:
-        while not (await asyncio.wait({landed}, timeout=_LOOK_S))[0]:
-            if flight.is_stranded():
-                raise _Lost
-        return landed.result()
-    finally:
-        landed.cancel()  # no one would read its outcome; the flight itself cannot be cancelled by this
+def _taken(task: asyncio.Task[Any]) -> None:
+    """Read a task's exception: every waiter reads the future's, and the task's own would be reported as never read."""
+    if not task.cancelled():
+        task.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ def test_loops_in_different_threads_share_one_load() -> None:
 
     def loop() -> Any:
         gate.wait()
-        return asyncio.run(flights.fly("k", load, "async"))
+        return asyncio.run_now(flights.fly("k", load, "async"))
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda _: loop(), range(2))) == ["value"] * 2
@@ -152,7 +153,7 @@ def test_a_closed_loop_does_not_strand_followers_elsewhere() -> None:
     leader = threading.Thread(target=lambda: asyncio.run(lead_briefly()))
     leader.start()
     started.wait(5)
-    assert asyncio.run(flights.fly("k", fast, "async")) == "own"
+    assert asyncio.run_now(flights.fly("k", fast, "async")) == "own"
     leader.join()
 
 
@@ -166,7 +167,7 @@ def test_a_loader_that_asks_for_itself_is_told(mode: Any) -> None:
 
     run: Callable[[Any], Any] = run_now if mode == "sync" else asyncio.run
     with pytest.raises(RecursiveLoadError, match="__wrapped__"):
-        run(flights.fly("k", load, mode))
+        run_now(flights.fly("k", load, mode))
 
 
 async def test_loads_that_wait_for_each_other_do_not_deadlock() -> None:
@@ -202,3 +203,192 @@ def test_threads_that_wait_for_each_other_do_not_deadlock() -> None:
         first = pool.submit(lambda: run_now(flights.fly("a", needs("b"), "sync")))
         second = pool.submit(lambda: run_now(flights.fly("b", needs("a"), "sync")))
         assert (first.result(5), second.result(5)) == ("leaf", "leaf")
+
+
+async def test_a_load_that_nobody_waits_for_runs_to_its_end_and_whoever_comes_joins_it():
+    """It begins once, in a task of its own, and its result reaches who asks for the key meanwhile."""
+    flights, gate, runs = Flights(), asyncio.Event(), []
+
+    async def load() -> int:
+        runs.append(1)
+        await gate.wait()
+        return 7
+
+    assert flights.depart("k", load, "async") is not None
+    assert flights.depart("k", load, "async") is None
+    follower = asyncio.create_task(flights.fly("k", load, "async"))
+    await asyncio.sleep(0.01)
+    gate.set()
+    assert await follower == 7
+    assert (runs, len(flights)) == ([1], 0)
+
+
+def test_in_mode_sync_who_begins_the_load_runs_it():
+    """A blocking load stays in the thread that began it, and a second one does not begin."""
+    flights, seen = Flights(), []
+
+    async def load() -> int:
+        seen.append((threading.current_thread(), flights.depart("k", load, "sync")))
+        return 7
+
+    assert run_now(flights.depart("k", load, "sync")) == 7
+    assert seen == [(threading.current_thread(), None)]
+
+
+async def test_the_error_of_a_load_that_nobody_waits_for_is_nobodys():
+    """Nothing is reported as never retrieved, and the key is free again."""
+    flights, reported = Flights(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+
+    async def load() -> int:
+        raise ValueError
+
+    flights.depart("k", load, "async")
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert (reported, len(flights)) == ([], 0)
+
+
+async def test_what_a_load_is_begun_in_does_not_matter_to_it():
+    """One that is begun from within another is no part of it, and may wait for it."""
+    flights, departed = Flights(), []
+
+    async def outer() -> int:
+        departed.append(flights.depart("b", inner, "async"))
+        await asyncio.sleep(0.01)
+        return 1
+
+    async def inner() -> int:
+        return await flights.fly("a", outer, "async") + 1
+
+    assert await flights.fly("a", outer, "async") == 1
+    assert await departed[0] == 2
+
+
+async def test_who_has_waited_long_enough_gets_something_else_and_the_load_goes_on():
+    """Steps come in their order; one that has nothing to give lets the caller wait on."""
+    flights, gate, asked = Flights(), asyncio.Event(), []
+
+    async def load() -> str:
+        await gate.wait()
+        return "loaded"
+
+    def step(name: str, given: tuple[str] | None):
+        async def ask() -> tuple[str] | None:
+            asked.append(name)
+            return given
+
+        return ask
+
+    meanwhile = ((0.01, step("first", None)), (0.03, step("second", ("old",))))
+    assert await flights.fly("k", load, "async", meanwhile=meanwhile) == "old"
+    assert await flights.fly("k", load, "async", meanwhile=((0.01, step("third", ("older",))),)) == "older"
+    assert asked == ["first", "second", "third"]
+    waiting = asyncio.create_task(flights.fly("k", load, "async"))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.sleep(0.01)
+    assert len(flights) == 1
+    last = asyncio.create_task(flights.fly("k", load, "async", meanwhile=((10, step("never", None)),)))
+    await asyncio.sleep(0.01)
+    gate.set()
+    assert await last == "loaded"
+    assert len(flights) == 0
+
+
+async def test_an_error_of_a_step_ends_the_wait_alone():
+    """The caller gets it, the load goes on."""
+    flights, gate, landed = Flights(), asyncio.Event(), []
+
+    async def load() -> None:
+        await gate.wait()
+        landed.append(1)
+
+    async def ask() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await flights.fly("k", load, "async", meanwhile=((0.01, ask),))
+    gate.set()
+    await asyncio.sleep(0.01)
+    assert landed == [1]
+
+
+@pytest.mark.parametrize("gives", [True, False])
+def test_a_thread_that_follows_may_leave(gives):
+    """It gets what a step gives, or waits on for the result of the thread that loads."""
+    flights, gate = Flights(), threading.Event()
+    loading, left = threading.Event(), threading.Event()
+
+    async def load() -> str:
+        loading.set()
+        assert gate.wait(5)
+        return "loaded"
+
+    async def ask() -> tuple[str] | None:
+        left.set()
+        return ("old",) if gives else None
+
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(lambda: run_now(flights.fly("k", load, "sync")))
+        assert loading.wait(5)
+        follower = pool.submit(lambda: run_now(flights.fly("k", load, "sync", meanwhile=((0.01, ask),))))
+        assert left.wait(5)
+        if gives:
+            assert follower.result(5) == "old"
+        gate.set()
+        assert leader.result(5) == "loaded"
+        assert follower.result(5) == ("old" if gives else "loaded")
+
+
+async def test_an_error_that_looks_like_a_timeout_is_the_loaders():
+    """A `TimeoutError` of the loader reaches who waits with patience as it reaches everybody."""
+    flights = Flights()
+
+    async def load() -> None:
+        raise TimeoutError("mine")
+
+    async def ask() -> None:
+        raise AssertionError
+
+    with pytest.raises(TimeoutError, match="mine"):
+        await flights.fly("k", load, "async", meanwhile=((1, ask),))
+
+
+async def test_closing_ends_what_nobody_waits_for():
+    """`aclose` waits for its end; what somebody waits for goes on."""
+    flights, ended = Flights(), []
+
+    async def load() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(1)
+
+    async def attended() -> int:
+        await asyncio.sleep(0.02)
+        return 7
+
+    flights.depart("k", load, "async")
+    waiting = asyncio.create_task(flights.fly("other", attended, "async"))
+    await asyncio.sleep(0.01)
+    await flights.aclose()
+    assert (ended, await waiting) == ([1], 7)
+    await flights.aclose()
+
+
+def test_a_loop_ends_cleanly_with_loads_that_nobody_waits_for(recwarn, caplog):
+    """Neither the end of `asyncio.run` nor closing from another thread later reports a task."""
+    flights = Flights()
+
+    async def load() -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        flights.depart("k", load, "async")
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    flights.close()
+    gc.collect()
+    assert (list(recwarn), caplog.records) == ([], [])
