@@ -68,7 +68,7 @@ def test_loops_in_different_threads_share_one_load() -> None:
 
     def loop() -> Any:
         gate.wait()
-        return asyncio.run_now(flights.fly("k", load, "async"))
+        return asyncio.run(flights.fly("k", load, "async"))
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda _: loop(), range(2))) == ["value"] * 2
@@ -153,7 +153,7 @@ def test_a_closed_loop_does_not_strand_followers_elsewhere() -> None:
     leader = threading.Thread(target=lambda: asyncio.run(lead_briefly()))
     leader.start()
     started.wait(5)
-    assert asyncio.run_now(flights.fly("k", fast, "async")) == "own"
+    assert asyncio.run(flights.fly("k", fast, "async")) == "own"
     leader.join()
 
 
@@ -167,7 +167,7 @@ def test_a_loader_that_asks_for_itself_is_told(mode: Any) -> None:
 
     run: Callable[[Any], Any] = run_now if mode == "sync" else asyncio.run
     with pytest.raises(RecursiveLoadError, match="__wrapped__"):
-        run_now(flights.fly("k", load, mode))
+        run(flights.fly("k", load, mode))
 
 
 async def test_loads_that_wait_for_each_other_do_not_deadlock() -> None:
