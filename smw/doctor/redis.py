@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from smw import _redis
 from smw.doctor.network import STEP_S, Place, hang_up, reach, why_not
 from smw.doctor.probe import in_daemon
+from smw.doctor.redis_many import cluster_state, reachable
 from smw.doctor.report import Finding
 from smw.errors import SmwError
 
@@ -47,12 +48,22 @@ class Redis:
     workers: int = 1
 
     @property
+    def kind(self) -> str:
+        """``server``, ``sentinel`` or ``cluster``."""
+        return _redis.parse(self.url).kind
+
+    @property
     def place(self) -> Place:
         """Where it listens.
+
+        Of several, the first.
 
         Raises:
             ValueError: The URL has a port that is no port.
         """
+        several = _redis.parse(self.url).hosts
+        if several:
+            return Place(self.name, *several[0], self.holder, "a Redis")
         parts = urlsplit(self.url)
         path = unquote(parts.path) if parts.scheme == "unix" else ""
         return Place(
@@ -86,11 +97,9 @@ async def findings(redis: Redis, clock: Clock) -> AsyncIterator[Finding]:
         yield Finding(f"{redis.name}.resolve", "fail", seen, f"correct the port in {redis.holder}")
         return
     reached = False
-    async for finding, opened in reach(place):
+    async for finding, is_open in _arrive(redis, place):
         yield finding
-        if opened is not None:
-            reached = True
-            hang_up(opened)
+        reached = reached or is_open
     if not reached:
         for finding in _unchecked(redis, ("auth", "ping", *_AFTER_LOGIN), "no connection"):
             yield finding
@@ -104,12 +113,27 @@ async def findings(redis: Redis, clock: Clock) -> AsyncIterator[Finding]:
         return
     yield Finding(f"{redis.name}.auth", "ok", _login(redis.url))
     yield Finding(f"{redis.name}.ping", "ok", f"answers in {took * 1000:.1f} ms")
+    if redis.kind == "cluster":
+        yield await in_daemon(lambda: cluster_state(redis.url, f"{redis.name}.cluster", redis.holder))
     if isinstance(info, Exception):
         for finding in _unchecked(redis, _AFTER_LOGIN, "this user may not ask INFO", "allow it: ACL SETUSER ... +info"):
             yield finding
         return
     for finding in _from_info(redis, info):
         yield finding
+
+
+async def _arrive(redis: Redis, place: Place) -> AsyncIterator[tuple[Finding, bool]]:
+    """Yield what came of connecting, and whether it is enough to go on."""
+    if redis.kind == "server":
+        async for finding, opened in reach(place):
+            yield finding, opened is not None
+            if opened is not None:
+                hang_up(opened)
+        return
+    what = "sentinels" if redis.kind == "sentinel" else "nodes"
+    finding = await reachable(f"{redis.name}.{what}", _redis.parse(redis.url).hosts, redis.holder, "a Redis")
+    yield finding, finding.verdict != "fail"
 
 
 def _unchecked(redis: Redis, steps: tuple[str, ...], why: str, fix: str = "") -> Iterator[Finding]:
@@ -130,6 +154,8 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
     kind, _ = _redis.kind_of_failure(error)
     if kind == "auth":
         return _auth_failed(redis, str(error))
+    if kind == "master-name":
+        return Finding(f"{redis.name}.auth", "fail", str(error), f"correct the name of the master in {redis.holder}")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
@@ -172,13 +198,14 @@ def _from_info(redis: Redis, info: Mapping[str, Any]) -> Iterator[Finding]:
     version = str(info.get("redis_version", "unknown"))
     role = info.get("role")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if role == "slave":
+    if role == "slave" and redis.kind != "cluster":
         fix = f"name its primary in {redis.holder}"
         yield Finding(f"{redis.name}.role", "fail", f"a replica, which refuses writes (READONLY), Redis {version}", fix)
     elif redis.purpose == "streams" and numbers and numbers < _STREAMS_FROM:
         yield Finding(f"{redis.name}.role", "fail", f"Redis {version}", "streams with groups need Redis 6.2")
     else:
-        yield Finding(f"{redis.name}.role", "ok", f"primary, Redis {version}")
+        shown = "a node" if redis.kind == "cluster" else "primary"
+        yield Finding(f"{redis.name}.role", "ok", f"{shown}, Redis {version}")
     yield _memory(redis, info)
     yield _clients(redis, info)
 
@@ -195,11 +222,16 @@ def _memory(redis: Redis, info: Mapping[str, Any]) -> Finding:
             fix = "maxmemory-policy noeviction or volatile-lru, or a Redis of its own for streams"
             return Finding(name, "fail", f"{seen}: records that were accepted may be evicted", fix)
         return Finding(name, "ok", seen)
+    fix = "maxmemory-policy volatile-lru"
     if limit and policy == "noeviction":
-        return Finding(name, "warn", f"{seen}: a full server refuses to store", "maxmemory-policy volatile-lru")
-    if not limit and redis.production:
-        return Finding(name, "warn", f"{seen}: it may fill the machine", "set maxmemory, maxmemory-policy volatile-lru")
-    return Finding(name, "ok", seen)
+        seen = f"{seen}: a full server refuses to store"
+    elif limit and str(policy).endswith("-random"):
+        seen = f"{seen}: counters go as readily as values, and with each of them all that rests on it"
+    elif not limit and redis.production:
+        seen, fix = f"{seen}: it may fill the machine", f"set maxmemory, {fix}"
+    else:
+        return Finding(name, "ok", seen)
+    return Finding(name, "warn", seen, fix)
 
 
 def _clients(redis: Redis, info: Mapping[str, Any]) -> Finding:

@@ -174,6 +174,7 @@ class SentinelRedis:
 
     def close(self) -> None:
         for server in (*self.sentinels, *self.servers):
+            server.kill()  # ending in order waits for the replica
             server.close()
 
 
@@ -236,6 +237,7 @@ class RedisCluster:
 
     def close(self) -> None:
         for node in self.nodes:
+            node.kill()  # ending in order waits for the replica
             node.close()
 
 

@@ -181,7 +181,12 @@ def test_a_replica_refuses_writes(private):
 @pytest.mark.service("redis")
 @pytest.mark.parametrize(
     ("policy", "cache", "streams"),
-    [("noeviction", "warn", "ok"), ("allkeys-lru", "ok", "fail"), ("volatile-lru", "ok", "ok")],
+    [
+        ("noeviction", "warn", "ok"),
+        ("allkeys-lru", "ok", "fail"),
+        ("volatile-lru", "ok", "ok"),
+        ("volatile-random", "warn", "ok"),
+    ],
 )
 def test_what_a_full_server_does_must_fit_what_it_keeps(private, policy, cache, streams):
     """A cache wants eviction, streams must not have it; one policy serves both."""
@@ -357,3 +362,49 @@ def test_a_memcached_that_wants_a_login_or_hides(greeting, name, verdict):
     with listening(answer) as port:
         _, checks = report(CACHE_L3_SERVERS=f"127.0.0.1:{port}")
     assert checks[f"cache.l3.{name}"]["verdict"] == verdict
+
+
+def test_sentinels_and_their_master(redis_sentinel):
+    """All Sentinels are reached, and what follows is said of the master."""
+    code, checks = report(CACHE_L2_URL=redis_sentinel.url)
+    assert code == 0
+    assert verdicts(checks, "cache.l2") == dict.fromkeys(["sentinels", *STEPS[2:]], "ok")
+    assert checks["cache.l2.sentinels"]["seen"] == "3 of 3 accept"
+
+
+def test_a_sentinel_that_is_gone_and_a_name_that_nobody_knows(redis_sentinel):
+    """The one is a warning, the other is what keeps the service from its Redis."""
+    url = redis_sentinel.url.replace("://", "://127.0.0.1:1,").replace("mymaster", "other")
+    code, checks = report(CACHE_L2_URL=url)
+    assert (code, checks["cache.l2.sentinels"]["verdict"]) == (1, "warn")
+    assert "3 of 4 accept; 127.0.0.1:1: connection refused" in checks["cache.l2.sentinels"]["seen"]
+    assert checks["cache.l2.auth"]["fix"] == "correct the name of the master in CACHE_L2_URL"
+
+
+def test_a_cluster_that_is_whole(redis_cluster):
+    """The doctor says that all slots are served, and does not mind a replica among the nodes that are named."""
+    url = f"redis+cluster://{redis_cluster.nodes[3].address},127.0.0.1:1"
+    code, checks = report(CACHE_L2_URL=url)
+    assert checks["cache.l2.nodes"]["verdict"] == "warn"
+    assert checks["cache.l2.cluster"]["seen"] == "3 masters have all slots"
+    assert (code, checks["cache.l2.role"]["verdict"]) == (0, "ok")
+
+
+@pytest.mark.service("redis")
+def test_a_cluster_without_some_of_its_slots(service_factory):
+    """Where slots are missing and nothing is served because of it, that is what the doctor says."""
+    server = service_factory("redis", "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with redis.Redis(port=server.port) as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 9999)
+    _, checks = report(CACHE_L2_URL=f"redis+cluster://{server.address}")
+    assert checks["cache.l2.cluster"]["verdict"] == "fail"
+    assert checks["cache.l2.cluster"]["seen"].startswith("10000 of 16384 slots are served, state fail")
+    assert "cluster-require-full-coverage no" in checks["cache.l2.cluster"]["fix"]
+
+
+def test_a_certificate_that_is_not_trusted(redis_tls):
+    """The doctor names the cause and the setting."""
+    code, checks = report(CACHE_L2_URL=redis_tls.url(redis_tls.wrong))
+    assert (code, checks["cache.l2.auth"]["verdict"]) == (1, "fail")
+    assert "certificate" in checks["cache.l2.auth"]["seen"]
+    assert "CACHE_L2_URL" in checks["cache.l2.auth"]["fix"]
