@@ -247,6 +247,20 @@ class RedisStore:
         policy = said.get("maxmemory_policy", "?") if said.get("maxmemory", "0") != "0" else "no limit of memory"
         return figures | {"note": f"Redis {said.get('redis_version', '?')}, {policy}"}
 
+    def caution(self) -> None:
+        """Warn where the server is set to evict what should stay; says nothing where it may not be asked."""
+        try:
+            note = self.figures()["note"]
+        except StoreFailedError:
+            return
+        if note.endswith("-random"):
+            _log.warning(
+                "%s is set to %s, which evicts counters as readily as values: each counter that goes makes misses of "
+                "all values that rest on it; set maxmemory-policy volatile-lru",
+                _redis.shown(self._url),
+                note.rpartition(" ")[2],
+            )
+
     def probe(self) -> None:
         """Ask for a PING on a blocking connection.
 
