@@ -58,6 +58,7 @@ class Level:
 
     Attributes:
         together: Returns the levels that fail with this one, itself included.
+        first: Called once in a thread of its own when the server has answered for the first time.
     """
 
     def __init__(self, name: str, store: Store, host: Host, *, timeout_s: float, everything: str) -> None:
@@ -71,6 +72,7 @@ class Level:
         self._system = store.name.partition(" ")[0]
         self.greet: Callable[[], object] | None = None
         self.together: Callable[[], Iterable[Level]] = lambda: (self,)
+        self.first: Callable[[], object] | None = None
         self._now = host.clock.now
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -108,6 +110,9 @@ class Level:
             return None
         finally:
             self.timings.add(op, self._now() - began)
+        if self.first is not None:
+            first, self.first = self.first, None
+            threading.Thread(target=first, name="smw-cache-first", daemon=True).start()
         if self._now() - began <= self._timeout_s:
             self.breaker.ok()
         elif mode == "sync":

@@ -120,6 +120,7 @@ def remote_of(settings: CacheSettings, host: Host, *, fence: Fence, envelope: En
     elif url:
         store = store_at(url, host, timeout_s=timeout_s) or _redis(url, timeout_s)
         level = Level("l2", store, host, timeout_s=timeout_s, everything=everything)
+        level.first = getattr(store, "caution", None)
         tiers.append(Tier("l2", (level,), lambda _key: level))
     if settings.l3_servers:
         tiers.append(_memcached(settings, host, timeout_s, everything))
@@ -145,6 +146,7 @@ def _cluster(url: str, host: Host, timeout_s: float, everything: str) -> Tier:
 
     for level, shard in zip(levels, cluster.shards, strict=True):
         level.together = partial(together, shard)
+    levels[0].first = cluster.shards[0].caution  # the nodes of a cluster are set alike
     return Tier("l2", levels, lambda key: levels[zlib.crc32(key.encode()) % len(levels)])
 
 
