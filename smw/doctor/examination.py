@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from smw._kernel.clock import SystemClock
 from smw.configuration import resolve
-from smw.doctor import declared, disk, journal, kafka, memcached, process, redis, telemetry
+from smw.doctor import declared, disk, journal, kafka, memcached, plugged, process, redis, telemetry
 from smw.doctor.network import Place
 from smw.doctor.probe import Probe, run
 from smw.doctor.report import Finding, Report
 from smw.doctor.versions import versions
 from smw.errors import SmwError
+from smw.settings import is_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,7 +71,8 @@ def _always() -> Iterator[Probe]:
 def _configured(settings: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Probe]:
     workers = process.workers_of(environ)
     yield from _redises(settings, workers, clock)
-    for server in settings.cache.l3_servers:
+    yield from _plugged(settings)
+    for server in [server for server in settings.cache.l3_servers if "://" not in server]:
         by = declared.holder(settings, "cache", "l3_servers")
         place = _place("cache.l3", server, by, "a memcached")
         yield Probe(f"cache.l3 {server}", partial(memcached.findings, place), _DEADLINE_S)
@@ -95,10 +97,19 @@ def _kafka(settings: Settings) -> Iterator[Probe]:
         yield Probe(one.name, partial(kafka.findings, one), _DEADLINE_S)
 
 
+def _plugged(settings: Settings) -> Iterator[Probe]:
+    cache, production = settings.cache, settings.profile == "production"
+    urls = [("l2", "l2_host", cache.l2_host)] if cache.l2_host and not is_redis(cache.l2_host) else []
+    urls += [("l3", "l3_servers", server) for server in cache.l3_servers if "://" in server]
+    for level, field, url in urls:
+        name, by = f"cache.{level}", declared.holder(settings, "cache", field)
+        yield Probe(name, partial(plugged.findings, name, url, by, production=production), _DEADLINE_S)
+
+
 def _redises(settings: Settings, workers: int, clock: Clock) -> Iterator[Probe]:
     production = settings.profile == "production"
     known = []
-    if settings.cache.l2_host is not None:
+    if settings.cache.l2_host is not None and is_redis(settings.cache.l2_host):
         by = declared.holder(settings, "cache", "l2_host")
         known.append(redis.Redis("cache.l2", settings.cache.l2_host, by, "cache", production, workers))
     if settings.pipeline.redis_url is not None:
@@ -130,8 +141,8 @@ def _folders(settings: Settings, clock: Clock) -> Iterator[Probe]:
     folders = {
         ("security", "trail_dir"): settings.security.trail_dir,
         ("monitor", "workers_dir"): settings.monitor.workers_dir,
-    }
         ("cache", "state_dir"): settings.cache.state_dir,
+    }
     for (part, field), path in folders.items():
         if path is not None:
             name, by = f"{part}.{field}", declared.holder(settings, part, field)
