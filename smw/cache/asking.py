@@ -29,6 +29,7 @@ async def peek(key: str, default: Any = None) -> Any:
 
     Raises:
         ConfigError: It is no key.
+        Exception: One that is kept in the place of a result (`cache_exceptions`).
     """
     return await _part().peek(key, default)
 

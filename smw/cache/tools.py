@@ -47,6 +47,7 @@ class Tools:
 
         Raises:
             ConfigError: It is no key.
+            Exception: One that is kept in the place of a result (`cache_exceptions`).
         """
         return await self._peek(key, default, "async")
 

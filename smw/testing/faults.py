@@ -18,45 +18,52 @@ if TYPE_CHECKING:
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock
     from smw.cache import Cache
-    from smw.cache.ports import Speaker, Store
+    from smw.cache.ports import Store
 
     Strike = Callable[[str, Mode, float], Awaitable[None]]
 
 __all__ = ["down", "full", "garbage", "hang", "readonly", "slow"]
 
+_BLOCKING = ("listen", "probe")
+"""What a store does outside of requests, and one that is away does not."""
 
-class _Faulty:
-    """A store whose requests are struck before they reach it, and whose answers may be changed on their way back."""
 
-    def __init__(self, store: Store, strike: Strike, *, change: Callable[[Any], Any], answers: bool) -> None:
-        self._store = store
-        self._strike = strike
-        self._change = change
-        self._answers = answers
+def _faulty(store: Store, strike: Strike, *, change: Callable[[Any], Any], answers: bool) -> Store:
+    """Return a store that offers all that `store` does.
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if name == "aclose" or not inspect.iscoroutinefunction(found):
-            return found
+    Requests are struck before they reach it, and answers may be changed on their way back.
+    """
 
-        @functools.wraps(found)
-        async def struck(*args: Any, mode: Mode, timeout_s: float, **more: Any) -> Any:
-            await self._strike(name, mode, timeout_s)
-            return self._change(await found(*args, mode=mode, timeout_s=timeout_s, **more))
+    def struck(name: str) -> Any:
+        asked = getattr(store, name)
 
-        return struck
+        @functools.wraps(asked)
+        async def ask(*args: Any, mode: Mode, timeout_s: float, **more: Any) -> Any:
+            await strike(name, mode, timeout_s)
+            return change(await asked(*args, mode=mode, timeout_s=timeout_s, **more))
 
-    def listen(self) -> Any:
-        """Tell of drops as the fault lets it."""
-        if not self._answers:
-            raise StoreFailedError("refused")
-        return cast("Speaker", self._store).listen()
+        return staticmethod(ask)
 
-    def probe(self) -> None:
-        """Answer as the fault does."""
-        if not self._answers:
-            raise StoreFailedError("refused")
-        self._store.probe()
+    def guarded(name: str) -> Any:
+        asked = getattr(store, name)
+
+        @functools.wraps(asked)
+        def ask(*args: Any) -> Any:
+            if not answers:
+                raise StoreFailedError("refused")
+            return asked(*args)
+
+        return staticmethod(ask)
+
+    def passed(name: str) -> Any:
+        return property(lambda _self: getattr(store, name))
+
+    body: dict[str, Any] = {}
+    for name in (name for name in dir(store) if not name.startswith("_")):
+        is_request = inspect.iscoroutinefunction(getattr(store, name)) and name != "aclose"
+        body[name] = struck(name) if is_request else guarded(name) if name in _BLOCKING else passed(name)
+    # A class of its own, for what a store offers is looked up on its class.
+    return cast("Store", type("FaultyStore", (), body)())
 
 
 @contextmanager
@@ -85,7 +92,7 @@ def _placed(
 
     before = [server.store for server in servers]
     for server in servers:
-        server.store = cast("Store", _Faulty(server.store, sometimes, change=perhaps, answers=answers))
+        server.store = _faulty(server.store, sometimes, change=perhaps, answers=answers)
     try:
         yield
     finally:

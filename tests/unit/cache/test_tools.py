@@ -104,6 +104,21 @@ def test_peek_hands_out_copies(runtime):
     assert price("abc") == {"price": 3}
 
 
+def test_peek_raises_an_exception_that_is_kept(runtime):
+    """Where an exception is the answer that memory keeps, peek gives that answer and does not call the function."""
+
+    @cache.cached(ttl=60, negative_ttl=10, cache_exceptions=LookupError, key=lambda sku: sku)
+    def absent(sku: str) -> int:
+        calls.append(sku)
+        raise LookupError(sku)
+
+    with pytest.raises(LookupError):
+        absent("a")
+    with pytest.raises(LookupError):
+        cache.peek_sync(cache.key_for(absent, "a"))
+    assert calls == ["a"]
+
+
 def test_nothing_was_stored(runtime):
     """Of a key that nobody stored, each level holds nothing and the function would be called."""
     told = story(cache.key_for(price, "a"))
