@@ -254,6 +254,9 @@ class PipelineSettings(PartSettings):
     stream_buffer_size: int = _setting(10_000, "STREAM_BUFFER_SIZE", "records fetched or waiting to be sent", ge=1)
     batch_size: int = _setting(1_000, "BATCH_SIZE", "rows per call of a batch function", ge=1)
     stream_keep: int = _setting(100_000, "STREAM_KEEP", "settled records a Redis stream keeps, roughly", ge=0)
+    stream_on_gap: Literal["continue", "stop"] = _setting(
+        "continue", "STREAM_ON_GAP", "what serving does where records were deleted before they were handled"
+    )
     claim_idle_s: float = _setting(60.0, "STREAM_CLAIM_IDLE_S", "silence after which a worker counts as dead", gt=0)
     drain_s: float = _setting(5.0, "STREAM_DRAIN_S", "longest wait for running handlers when stopping", ge=0)
     emit_timeout_s: float = _setting(5.0, "STREAM_EMIT_TIMEOUT_S", "longest wait of emit for room or the store", ge=0)

@@ -6,6 +6,7 @@ Its rules:
 - Records of one key are handled one at a time in the order of the stream; keys do not wait for each other.
 - A failing record is tried again after growing waits; only its own key waits with it.
 - A record that is given up becomes a dead letter. Where that is switched off, delivery ends with an error.
+- Records that the store has deleted too early are counted and told, never passed over in silence.
 - Stopping ends the fetching at once and lets running handlers finish within a bound; what was not handled goes back.
 """
 
@@ -16,9 +17,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from smw._kernel.signals import BackendDown, BackendUp
-from smw.errors import Unavailable
-from smw.pipeline.ports import Ended, Record, Stream
+from smw._kernel.signals import BackendDown, BackendUp, RecordsLost
+from smw.errors import RecordError, Unavailable
+from smw.pipeline.ports import Ended, Gap, Record, Stream
 from smw.pipeline.retry import Backoff, Retry
 from smw.pipeline.settling import Settler
 from smw.pipeline.workers import Policy, Workers
@@ -70,6 +71,7 @@ class Delivery:
         host: Clock, randomness and bus.
         tally: Where to count.
         limits: How much to do at a time.
+        stop_at_gap: End where records are gone that nobody has settled, instead of going on behind them.
         until_empty: End by itself once nothing waits and nothing is in work.
         done: Is told each handled record and what the handler returned.
     """
@@ -84,11 +86,12 @@ class Delivery:
         host: Host,
         tally: Tally,
         limits: Limits,
+        stop_at_gap: bool = False,
         until_empty: bool = False,
         done: Callable[[Record, Any], None] | None = None,
     ) -> None:
         self._stream, self._host, self._tally, self._limits = stream, host, tally, limits
-        self._until_empty, self._done = until_empty, done
+        self._until_empty, self._done, self._stop_at_gap = until_empty, done, stop_at_gap
         self._held: set[str] = set()
         self._room = asyncio.Event()
         self._backoff = Backoff(host.entropy)
@@ -112,7 +115,8 @@ class Delivery:
         """Deliver until stopped, cancelled, or at the end of a stream that has one.
 
         Raises:
-            RecordError: A record was given up and dead letters are switched off; it is unsettled.
+            RecordError: A record was given up and dead letters are switched off, it is unsettled; or records are gone
+                and `stop_at_gap` was said.
         """
         try:
             for work in (self._poll(), self._settler.run(), self._tend()):
@@ -154,6 +158,9 @@ class Delivery:
                 records = await self._stream.poll(min(free, limits.fetch), wait_s)
             except Ended:
                 break
+            except Gap as gap:
+                self._missed(gap)
+                continue
             except Unavailable as error:
                 await self._away(error)
                 continue
@@ -171,6 +178,20 @@ class Delivery:
                 await self._wait_for_room()
         self._ended = True
         self._released(())
+
+    def _missed(self, gap: Gap) -> None:
+        """Tell of records that are gone; where that is wanted, it ends the delivery."""
+        name = self._stream.name
+        self._tally.lost += gap.count
+        self._host.bus.send(RecordsLost(self._tally.stream, gap.count))
+        _log.error("stream %s: up to %d unsettled records were deleted and are lost: %s", name, gap.count, gap.place)
+        if self._stop_at_gap:
+            raise RecordError(
+                "SMW-P143",
+                f"the stream {name!r} stops: up to {gap.count} unsettled records were deleted before they were handled",
+                seen=gap.place,
+                fix="keep records longer, then move the group on, or set stream_on_gap to continue",
+            )
 
     async def _wait_for_room(self) -> None:
         self._room.clear()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread
+from smw.errors import RecordError
 from smw.pipeline.isolate import isolated
+from smw.pipeline.ports import TOMBSTONE
 
 if TYPE_CHECKING:
     from smw.pipeline.ports import Record
@@ -63,6 +66,15 @@ class Handler:
         self._wants_context = job.shape.wants_context
         self._is_async = job.shape.is_async
         self._restore = restore
+
+    @functools.cached_property
+    def takes_null(self) -> bool:
+        """Whether the function takes a record without a value."""
+        try:
+            self.convert(TOMBSTONE)
+        except RecordError:
+            return False
+        return True
 
     def one(self, record: Record) -> Awaitable[Any]:
         """Handle one record.

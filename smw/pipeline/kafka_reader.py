@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.errors import Unavailable
 from smw.pipeline.kafka_client import Address, closed, headers_of, library, opened, translated
+from smw.pipeline.kafka_places import ANSWER_MS, begun, position, replaced
 from smw.pipeline.kafka_shelf import Page, Shelf
 from smw.pipeline.offsets import Offsets
-from smw.pipeline.ports import NO_HEADERS, Record
+from smw.pipeline.ports import NO_HEADERS, TOMBSTONE, Record
 from smw.pipeline.retry import Backoff
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _COMMIT_S = 0.2
 _PAGE = 500
 _SLICE_MS = 50
 _FULL_S = 0.25
-_ANSWER_MS = 2_000
 _STUCK_TENDS = 4
 _TOPIC_S = 2.0
 _HALF_JOINED_S = 10.0
@@ -100,7 +100,7 @@ class KafkaReader:
             options.address,
             group_id=options.group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # what is to be read where nothing is, `replaced` decides
             isolation_level="read_committed",
             partition_assignment_strategy=[
                 library().coordinator.assignors.cooperative_sticky.CooperativeStickyAssignor
@@ -144,10 +144,8 @@ class KafkaReader:
         commit_at = clock.now()
         self._generation, self._half_joined_at = -1, None
         while not self._closing.is_set():
-            if shelf.wait_for_room(_FULL_S):
-                batches = consumer.poll(timeout_ms=_SLICE_MS, max_records=_PAGE)
-            else:
-                batches = self._stay(consumer)
+            has_room = shelf.wait_for_room(_FULL_S)
+            batches = self._poll(consumer, max_records=_PAGE) if has_room else self._stay(consumer)
             self._check_join(consumer)
             if batches:
                 self._accept(consumer, batches)
@@ -161,11 +159,19 @@ class KafkaReader:
             if self._is_stuck:
                 raise _StuckError
 
+    def _poll(self, consumer: Any, **options: Any) -> Any:
+        try:
+            return consumer.poll(timeout_ms=_SLICE_MS, **options)
+        except Exception as error:
+            if not replaced(consumer, self.shelf, error):
+                raise
+        return {}
+
     def _stay(self, consumer: Any) -> Any:
         """Stay in the group without fetching: there is no room."""
         paused = consumer.assignment()
         consumer.pause(*paused)
-        batches = consumer.poll(timeout_ms=_SLICE_MS)
+        batches = self._poll(consumer)
         consumer.resume(*(paused & consumer.assignment()))
         return batches
 
@@ -181,30 +187,18 @@ class KafkaReader:
     def _begin(self, consumer: Any, partition: Any, raw: Sequence[Any]) -> None:
         """Learn what the reader before left, and say what is about to be handed out before it is."""
         first = raw[0].offset
-        before = consumer.committed(partition, metadata=True, timeout_ms=_ANSWER_MS)
-        offsets = Offsets(first) if before is None else Offsets(before.offset, before.metadata or "")
-        if offsets.next < first:
-            self._check_gap(consumer, partition, offsets.next)
+        offsets = begun(consumer, partition, first) or Offsets(first)
         if offsets.expect(raw[-1].offset + 1):
             # A record that kills its worker at once must not look untried to the next one.
-            consumer.commit({partition: library().OffsetAndMetadata(*offsets.commit(), -1)}, timeout_ms=_ANSWER_MS)
+            consumer.commit({partition: library().OffsetAndMetadata(*offsets.commit(), -1)}, timeout_ms=ANSWER_MS)
         self.shelf.begin(partition.partition, offsets)
-
-    def _check_gap(self, consumer: Any, partition: Any, wanted: int) -> None:
-        start = consumer.beginning_offsets([partition], timeout_ms=_ANSWER_MS)[partition]
-        if start > wanted:
-            lost, name = start - wanted, self.options.topic
-            _log.error(
-                "stream %s: %d unsettled records of partition %d were deleted by the topic's retention and are lost",
-                name, lost, partition.partition,
-            )  # fmt: skip
 
     def _has_read_all(self, consumer: Any) -> bool:
         if not _is_stable(consumer.group_metadata()):
             return False
         assigned = consumer.assignment()
-        ends = consumer.end_offsets(list(assigned), timeout_ms=_ANSWER_MS) if assigned else {}
-        return all((consumer.position(one, timeout_ms=_ANSWER_MS) or 0) >= ends[one] for one in assigned)
+        ends = consumer.end_offsets(list(assigned), timeout_ms=ANSWER_MS) if assigned else {}
+        return all(position(consumer, one) >= ends[one] for one in assigned)
 
     def _check_join(self, consumer: Any) -> None:
         """Have kafka-python finish a join: when a poll ended in the middle of it, it may never look at the answer."""
@@ -281,7 +275,7 @@ class KafkaReader:
     def commit(self) -> bool:
         """Commit what is done; False when the group or the cluster did not take it."""
         try:
-            self._commit(self._consumer, timeout_ms=_ANSWER_MS)
+            self._commit(self._consumer, timeout_ms=ANSWER_MS)
         except Exception as error:  # noqa: BLE001 - tried again with the next tick
             meaning = translated(error, self.options.address, self.options.topic)
             _log.debug("stream %s: a commit failed: %s", self.options.topic, meaning.what)
@@ -307,12 +301,12 @@ class KafkaReader:
         if consumer is None or not (assigned := list(consumer.assignment())):
             return None
         try:
-            ends = consumer.end_offsets(assigned, timeout_ms=_ANSWER_MS)
+            ends = consumer.end_offsets(assigned, timeout_ms=ANSWER_MS)
             lag = 0
             for one in assigned:
                 behind = self.shelf.behind(one.partition, ends[one])
                 if behind is None:
-                    behind = max(0, ends[one] - (consumer.position(one, timeout_ms=_ANSWER_MS) or 0))
+                    behind = max(0, ends[one] - position(consumer, one))
                 lag += behind
         except Exception as error:
             meaning = translated(error, self.options.address, self.options.topic)
@@ -361,7 +355,7 @@ def _records(partition: int, raw: Sequence[Any]) -> list[Record]:
     return [
         Record(
             place + str(one.offset),
-            b"null" if one.value is None else one.value,
+            TOMBSTONE if one.value is None else one.value,
             None if one.key is None else one.key.decode("utf-8", "replace"),
             headers_of(one.headers) if one.headers else NO_HEADERS,
             1,

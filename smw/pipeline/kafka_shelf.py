@@ -13,6 +13,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from smw.pipeline.ports import Gap
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -60,6 +62,9 @@ class Shelf:
         self._trouble: SmwError | None = None
         self._asked = self._answered = 0
         self._is_calm = False
+        self._gaps: deque[tuple[int, int, Gap]] = deque()
+        self._told: tuple[int, int] | None = None
+        self._passed: dict[int, int] = {}
         self.taken = 0
 
     # --- the loop's side ----------------------------------------------------------------------------------------------
@@ -68,10 +73,18 @@ class Shelf:
         """Return up to `count` records that are ready.
 
         Raises:
+            Gap: Some are gone.
             SmwError: There are none, and the thread is in trouble.
         """
         taken: list[Record] = []
         with self._changed:
+            if self._told is not None:  # whoever asks again after a gap goes on behind it
+                self._pass(*self._told)
+                self._told = None
+            if self._gaps:
+                partition, start, gap = self._gaps.popleft()
+                self._told = partition, start
+                raise gap
             while self._ready and len(taken) < count:
                 taken += self._part(count - len(taken))
             if not taken and self._trouble is not None:
@@ -80,6 +93,12 @@ class Shelf:
             if taken:
                 self._changed.notify_all()
         return taken
+
+    def _pass(self, partition: int, start: int) -> None:
+        if (offsets := self._mine.get(partition)) is None:
+            self._passed[partition] = start
+        else:
+            offsets.pass_to(start)
 
     def _part(self, count: int) -> list[Record]:
         page = self._ready.popleft()
@@ -103,7 +122,7 @@ class Shelf:
         until = now() + wait_s
         while True:
             with self._changed:
-                if self._ready or self._trouble is not None:
+                if self._ready or self._gaps or self._trouble is not None:
                     return True
                 is_calm = self._answered >= asked
                 waiter = self._waiter = self._loop.create_future()
@@ -153,8 +172,19 @@ class Shelf:
     def begin(self, partition: int, offsets: Offsets) -> None:
         """Start a partition."""
         with self._changed:
+            self._passed.pop(partition, None)
             self._mine[partition] = offsets
             self._committed[partition] = offsets.version
+
+    def offsets(self, partition: int) -> Offsets | None:
+        """Return the bookkeeping of a partition; None when it was not begun."""
+        return self._mine.get(partition)
+
+    def gap(self, partition: int, start: int, count: int) -> None:
+        """Say that records of a partition are gone, which goes on at `start`."""
+        with self._changed:
+            self._gaps.append((partition, start, Gap(count, f"partition {partition}")))
+        self._wake()
 
     @property
     def partitions(self) -> list[int]:
@@ -198,7 +228,11 @@ class Shelf:
         """Begin to take partitions away; False when none of them was begun."""
         with self._changed:
             self._is_calm = False
-            gone = {partition: self._mine.pop(partition) for partition in partitions if partition in self._mine}
+            gone = {}
+            for partition in partitions:
+                self._passed.pop(partition, None)
+                if partition in self._mine:
+                    gone[partition] = self._mine.pop(partition)
             kept = [page for page in self._ready if page.partition not in gone]
             self._ready = deque(kept)
             self._count = sum(len(page.records) for page in kept)
@@ -236,6 +270,8 @@ class Shelf:
         commits: dict[int, tuple[int, str]] = {}
         versions: dict[int, int] = {}
         with self._changed:
+            for partition, start in self._passed.items():
+                commits[partition], versions[partition] = (start, ""), -1
             for partition, offsets in self._mine.items():
                 if offsets.version != self._committed[partition]:
                     versions[partition] = offsets.version
@@ -246,6 +282,7 @@ class Shelf:
         """Note what has been committed."""
         with self._changed:
             for partition, version in versions.items():
+                self._passed.pop(partition, None)
                 if partition in self._mine:
                     self._committed[partition] = version
 

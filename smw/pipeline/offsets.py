@@ -112,6 +112,16 @@ class Offsets:
         self._tries[offset] = number
         self.version += 1
 
+    def pass_to(self, start: int) -> None:
+        """Go on at `start`: what was between the last record that was handed out and this one is gone."""
+        self._end = max(self._end, start)
+        self._seen = max(self._seen, start)
+        self.version += 1
+
+    def known_before(self, offset: int) -> int:
+        """Return how many records before `offset` the reader before has done out of order."""
+        return sum(known < offset for known in self._known)
+
     def outstanding(self) -> list[int]:
         """Return what was handed out and is not done."""
         return [offset for offset in self._out if offset not in self._done]

@@ -158,6 +158,10 @@ class Pipeline:
             carried = filled
         return Entry(encode(value), None if key is None else str(key), carried)
 
+    def in_memory(self, name: str) -> bool:
+        """Tell whether what waits in the stream `name` is gone with this process."""
+        return self._sources.is_memory(self._source_of(name))
+
     async def _append(self, name: str, source: Any, entry: Entry) -> str:
         if self._emitting >= self.settings.stream_buffer_size:
             message = f"{self._emitting} emits wait already; the stream {name!r} takes no more"
@@ -193,7 +197,8 @@ class Pipeline:
             until_empty: End once no record waits and none is in work.
 
         Raises:
-            RecordError: A record was given up and ``dead_letter=False``; it is unsettled.
+            RecordError: A record was given up and ``dead_letter=False``; it is unsettled. Or records were deleted
+                before they were handled, and ``stream_on_gap`` is ``"stop"``.
             ConfigError: The name or the source is unknown.
         """
         job = self._job(name, "stream")
@@ -225,7 +230,7 @@ class Pipeline:
         )
         return Delivery(
             stream, handler, retry=job.retry, dead_letter=job.dead_letter, host=self.host, tally=tally,
-            limits=limits, until_empty=until_empty, done=done,
+            limits=limits, stop_at_gap=settings.stream_on_gap == "stop", until_empty=until_empty, done=done,
         )  # fmt: skip
 
     def stop(self, name: str | None = None) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from smw.pipeline.deadletter import DeadLetter
 
-__all__ = ["Ended", "Entry", "Record", "Stream"]
+__all__ = ["NO_HEADERS", "TOMBSTONE", "Ended", "Entry", "Gap", "Record", "Stream", "Tombstone"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -22,6 +22,29 @@ def _no_headers() -> Mapping[str, str]:
 
 class Ended(Exception):
     """A stream that has an end has reached it; what was handed out may still be unsettled."""
+
+
+class Gap(Exception):
+    """Records were deleted before anybody had settled them; the stream goes on behind them.
+
+    Args:
+        count: How many, at most.
+        place: Where in the stream, for people.
+    """
+
+    def __init__(self, count: int, place: str) -> None:
+        super().__init__(count, place)
+        self.count = count
+        self.place = place
+
+
+class Tombstone(bytes):
+    """The value of a record that has none, which in a log says that its key is deleted; as JSON it is a null."""
+
+    __slots__ = ()
+
+
+TOMBSTONE = Tombstone(b"null")
 
 
 @dataclass(slots=True)
@@ -86,6 +109,7 @@ class Stream(Protocol):
 
         Raises:
             Ended: There will never be another one.
+            Gap: Records are gone that nobody has settled; the next call goes on.
         """
         ...
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from smw._kernel.call import Kind, Target
 from smw.errors import ConfigError, DecorationError, RecordError
+from smw.pipeline.ports import Tombstone
 from smw.pipeline.values import decode
 
 __all__ = ["Shape"]
@@ -133,7 +134,7 @@ def _decoded(value: Any) -> Any:
 
 
 def _raw(value: Any) -> bytes:
-    if isinstance(value, bytes):
+    if isinstance(value, bytes) and not isinstance(value, Tombstone):
         return value
     raise RecordError("SMW-P123", f"the handler takes bytes, not {type(value).__name__}")
 

@@ -17,6 +17,7 @@ from smw._kernel.signals import RecordDead, RecordDone, RecordRetried
 from smw.errors import BackpressureError, RecordError, SmwError, Unavailable
 from smw.pipeline.deadletter import DeadLetter
 from smw.pipeline.lanes import Condemned, Lane, Lanes
+from smw.pipeline.ports import Tombstone
 from smw.pipeline.retry import Backoff, Retry
 
 if TYPE_CHECKING:
@@ -245,6 +246,8 @@ class Workers:
         name, position = self._tally.stream, record.position
         if self._let_go(record):
             return True
+        if isinstance(record.value, Tombstone) and not self._handler.takes_null:
+            return self._skip(record)
         if not self._policy.dead_letter:
             raise _stop(name, position, why) from cause
         letter = DeadLetter(
@@ -265,6 +268,15 @@ class Workers:
         self._tally.dead += 1
         self._host.bus.send(RecordDead(name, why.reason))
         self._buried(position)
+        return True
+
+    def _skip(self, record: Record) -> bool:
+        """Be done with a record that has no value, for a handler that wants one."""
+        if not self._tally.skipped:
+            what = "the handler takes no None; such records are skipped and counted"
+            _log.warning("stream %s: record %s has no value, and %s", self._tally.stream, record.position, what)
+        self._tally.skipped += 1
+        self._done(record, None)
         return True
 
     # --- handlers that take many -----------------------------------------------------------------------------------
