@@ -45,8 +45,9 @@ def _production(settings: Settings) -> Iterator[Finding]:
     """Yield what development can do without and production cannot."""
     cache, security = settings.cache, settings.security
     remote = cache.l2_host is not None or bool(cache.l3_servers)
-    if not settings.service and settings.pipeline.redis_url is not None:
-        seen = "no service name: two services on one Redis would take records from each other"
+    streams = "Redis" if settings.pipeline.redis_url else "Kafka" if settings.pipeline.kafka_brokers else None
+    if not settings.service and streams is not None:
+        seen = f"no service name: two services on one {streams} would take records from each other"
         yield Finding("settings.service", "warn", seen, "set SMW_SERVICE")
     if security.trail_dir is None:
         seen = "no folder for the audit log: functions with @audit_log refuse to run in production"

@@ -63,11 +63,11 @@ class PipelineSource(PolicySource):
         """Let every worker finish what it has in hand; what waits in memory alone is handled before it is gone."""
         workers, self._workers = self._workers, {}
         await _stop(runtime, workers)
-        settings = runtime.pipeline.settings
+        pipeline = runtime.pipeline
         well = [name for name, worker in workers.items() if not worker.cancelled() and worker.exception() is None]
-        if well and settings.redis_url is None:
-            rest = {name: _serving(runtime, name, until_empty=True) for name in well}
-            await asyncio.wait(rest.values(), timeout=settings.drain_s)
+        rest = {name: _serving(runtime, name, until_empty=True) for name in well if pipeline.in_memory(name)}
+        if rest:
+            await asyncio.wait(rest.values(), timeout=pipeline.settings.drain_s)
             await _stop(runtime, rest)
 
 
