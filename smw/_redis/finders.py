@@ -28,6 +28,8 @@ _LEAST_S = 0.005
 _AGAIN_S = 1.0
 """How long a connection is used without asking whether its master still is one: an ordered fail-over leaves the old
 one as it was for ten seconds, and its connections with it."""
+_SAME_S = 0.05
+"""How long an answer holds for the other connections that are made at the same moment."""
 Place = tuple[str, int]
 
 
@@ -48,6 +50,7 @@ class _Inquiry:
 
     def failed(self, error: Exception) -> None:
         """Note that one did not answer."""
+        error.__cause__ = error.__cause__ or error.__context__  # which is lost when it is raised again elsewhere
         self._errors.append(error)
 
     def place(self, masters: Mapping[str, Mapping[str, Any]]) -> Place | None:
@@ -99,7 +102,8 @@ class _Master:
         self._sentinels = tuple(sentinels)
         self._seen = seen
         self._pool: Any = None
-        self._due = 0.0
+        self._due = self._settled_at = 0.0
+        self._place: Place | None = None
 
     def due(self) -> bool:
         """Tell one caller in each second that it is time to ask again."""
@@ -113,8 +117,13 @@ class _Master:
         """Return what has connections of its own."""
         return self._sentinels
 
+    def _just_settled(self) -> tuple[Place, ...]:
+        place = self._place
+        return (place,) if place is not None and SystemClock.now() - self._settled_at < _SAME_S else ()
+
     def _settled(self, place: Place) -> tuple[Place, ...]:
-        self._due = SystemClock.now() + _AGAIN_S
+        self._place, self._settled_at = place, SystemClock.now()
+        self._due = self._settled_at + _AGAIN_S
         self._seen.saw(place)
         return (place,)
 
@@ -148,6 +157,8 @@ class BlockingMaster(_Master):
         Raises:
             ConnectionError: No Sentinel that answers in time knows one that is well.
         """
+        if settled := self._just_settled():
+            return settled
         until, inquiry = SystemClock.now() + self._timeout_s, _Inquiry(self._name)
         for sentinel in self._sentinels:
             if until - SystemClock.now() < _LEAST_S:
@@ -195,6 +206,8 @@ class AwaitingMaster(_Master):
         Raises:
             ConnectionError: No Sentinel that answers knows one that is well.
         """
+        if settled := self._just_settled():
+            return settled
         self._loop, inquiry = asyncio.get_running_loop(), _Inquiry(self._name)
         for sentinel in self._sentinels:
             try:

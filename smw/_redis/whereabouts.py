@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import TYPE_CHECKING
+
+from smw._kernel.process import ForkLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ class Whereabouts:
     """Where one master was last seen, for all connections of this process that lead to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._seen: tuple[str, int] | None = None
         self._listeners: list[weakref.WeakMethod[Callable[[], None]]] = []
 

@@ -6,6 +6,7 @@ Kafka's own: `--override node.id=2`.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ import ssl
 import struct
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,3 +164,13 @@ def cluster(start: Callable[..., Server], size: int = 3) -> list[Server]:
 
     with ThreadPoolExecutor(size) as together:  # none of them is ready before most are
         return list(together.map(one, range(1, size + 1)))
+
+
+def collected() -> None:
+    """Collect the sockets that kafka-python leaves: of refused connections, and of those that it was still making.
+
+    Here, and not in a test that has nothing to do with them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -111,17 +111,18 @@ class TlsRedis:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-def _sentinel_spec(master: Server, replica: Server, identities: dict[int, str]) -> Spec:
+def sentinel_spec(port_of_master: int, replica: Server | None, identities: dict[int, str]) -> Spec:
     """Return how a Sentinel is started that knows the others from the start, which takes seconds otherwise."""
+    quorum = len(identities) // 2 + 1
 
     def prepare(_program: Path, _env: object, port: int, home: Path, _extra: object) -> None:
         name = f"{MASTER} 127.0.0.1"
         lines = [
             f"sentinel myid {identities[port]}",
-            f"sentinel monitor {name} {master.port} 2",
+            f"sentinel monitor {name} {port_of_master} {quorum}",
             f"sentinel down-after-milliseconds {MASTER} {_DOWN_AFTER_MS}",
             f"sentinel failover-timeout {MASTER} 1000",
-            f"sentinel known-replica {name} {replica.port}",
+            *([f"sentinel known-replica {name} {replica.port}"] if replica else []),
             *(f"sentinel known-sentinel {name} {other} {own}" for other, own in identities.items() if other != port),
         ]
         (home / "sentinel.conf").write_text("\n".join([*lines, ""]))
@@ -145,7 +146,7 @@ class SentinelRedis:
         master = launch(SPECS["redis"], found, "--repl-diskless-sync-delay", "0")
         self.servers = [master, launch(SPECS["redis"], found, "--replicaof", "127.0.0.1", str(master.port))]
         identities = {free_port(): f"{number:040x}" for number in range(1, 4)}
-        spec = _sentinel_spec(*self.servers, identities)
+        spec = sentinel_spec(master.port, self.servers[1], identities)
         self.sentinels = []
         for port in identities:
             sentinel = Server(spec, found)
@@ -179,27 +180,31 @@ class SentinelRedis:
 
 
 class RedisCluster:
-    """Three masters of a third of the slots each, and a replica of the third one.
+    """Three masters of a third of the slots each, and a replica of the third one; with TLS beside the plain ports.
 
     Attributes:
         nodes: All four.
     """
 
     def __init__(self, found: Found) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="smw-cluster-"))
+        self.authority = Authority(self.home, "cluster")
+        self.tls_ports = [free_port() for _ in range(4)]
         self.nodes: list[Server] = []
         self._bus: list[int] = []
-        for _ in range(4):
+        for tls_port in self.tls_ports:
             self._bus.append(free_port())
             own = ("--cluster-enabled", "yes", "--cluster-port", str(self._bus[-1]))
             how = ("--cluster-node-timeout", str(_NODE_TIMEOUT_MS), "--cluster-require-full-coverage", "no")
             quick = ("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0")
-            self.nodes.append(launch(SPECS["redis"], found, *own, *how, *quick))
+            tls = (*self.authority.arguments(tls_port), "--tls-cluster", "yes", "--tls-replication", "yes")
+            self.nodes.append(launch(SPECS["redis"], found, *own, *how, *quick, *tls))
         for number, node in enumerate(self.nodes[:3]):
             first, last = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
             ask(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
             ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node, bus in zip(self.nodes[1:], self._bus[1:], strict=True):
-            ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        for port, bus in zip(self.tls_ports[1:], self._bus[1:], strict=True):
+            ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", port, bus)
         _wait("the nodes do not know one another", lambda: all(len(self._seen(node)) == 4 for node in self.nodes))
         ask(self.nodes[3], "CLUSTER", "REPLICATE", ask(self.nodes[2], "CLUSTER", "MYID"))
         self.settle()
@@ -227,6 +232,11 @@ class RedisCluster:
         """The URL that smw takes, with two of the nodes."""
         return f"redis+cluster://{self.nodes[0].address},{self.nodes[1].address}"
 
+    @property
+    def tls_url(self) -> str:
+        """The same over TLS."""
+        return f"rediss+cluster://127.0.0.1:{self.tls_ports[0]}?ssl_ca_certs={self.authority.ca}"
+
     def owner(self, key: str) -> Server:
         """Return the master that has the slot of `key`."""
         slot = int(ask(self.nodes[0], "CLUSTER", "KEYSLOT", key))
@@ -239,6 +249,7 @@ class RedisCluster:
         for node in self.nodes:
             node.kill()  # ending in order waits for the replica
             node.close()
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
 def found_here(config: pytest.Config) -> Found:

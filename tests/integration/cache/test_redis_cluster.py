@@ -71,6 +71,18 @@ async def test_processes_share_values_in_any_mode(redis_cluster, cache_at, modes
     assert source.reads == reads + 1
 
 
+async def test_a_cluster_over_tls(redis_cluster, cache_at, mode):
+    """Nodes that are found by what others say of them are asked over TLS, with the same authority."""
+    source, cache = Source(), cache_at(redis_cluster.tls_url)
+    load = loader(cache, source, mode, levels=("l2",))
+    for number in (*range(30), *range(30)):
+        await called(load(number))
+    assert source.reads <= 33  # a first handshake may take longer than a call is given
+    ports = {place[1] for place in cache._engine.remote.tiers[0].of("k").store._cluster.at.values()}
+    assert len(ports) == 3
+    assert ports <= set(redis_cluster.tls_ports)
+
+
 async def test_values_lie_on_every_node_with_their_counters(redis_cluster, cache_at):
     """Each master has a share of the values, and each value's counters lie in its slot."""
     cache = cache_at(redis_cluster.url)

@@ -15,7 +15,9 @@ from smw.pipeline.ports import Entry
 from smw.pipeline.redis import RedisStream
 from smw.testing import FakeClock
 from tests.integration.cache.test_servers import Source, called, loader
-from tests.services.topologies import MASTER, SentinelRedis, ask, found_here
+from tests.services.places import free_port
+from tests.services.server import Server
+from tests.services.topologies import MASTER, SentinelRedis, ask, found_here, sentinel_spec
 
 BACK_S = 2.0
 """Of the second in which the breaker closes, with what a busy machine adds."""
@@ -177,6 +179,32 @@ def commands(server):
     """Return how often the commands of the cache were called."""
     stats = ask(server, "INFO", "commandstats")
     return [stats.get(f"cmdstat_{name}", {}).get("calls") for name in ("mget", "evalsha", "eval")]
+
+
+async def test_sentinel_and_master_over_tls(redis_tls, pytestconfig, mode):
+    """With ``rediss+sentinel://`` both speak TLS, and the same authority is trusted for both."""
+    port = free_port()
+    spec = sentinel_spec(redis_tls.tls_port, None, {port: "1" * 40})
+    tls_port = free_port()
+    tls = (*redis_tls.right.arguments(tls_port), "--tls-replication", "yes")
+    sentinel = Server(spec, found_here(pytestconfig), *tls)
+    sentinel.port = port
+    sentinel.start()
+    source = Source()
+    caches = [
+        cache_at(f"rediss+sentinel://127.0.0.1:{tls_port}/{MASTER}?ssl_ca_certs={trusted.ca}")
+        for trusted in (redis_tls.right, redis_tls.wrong)
+    ]
+    good, bad = (loader(cache, source, mode, levels=("l2",)) for cache in caches)
+    for _ in range(4):
+        await called(good(1))
+    assert source.reads <= 3  # a first handshake may take longer than a call is given
+    for _ in range(8):
+        await called(bad(1))
+    assert [cache.backends()["redis"] for cache in caches] == [True, False]
+    for cache in caches:
+        await cache.aclose()
+    sentinel.close()
 
 
 async def test_a_stream_finds_its_master(redis_sentinel):
