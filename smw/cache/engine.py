@@ -11,6 +11,7 @@ from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
 from smw.cache.memory import Entry
 from smw.cache.ports import Versions
+from smw.cache.refresh import ahead_of
 from smw.cache.spread import Watch
 
 if TYPE_CHECKING:
@@ -129,10 +130,11 @@ class Engine:
         if entry.expires <= now:
             return False
         self.backplane.want(now)
-        until = min(entry.expires, self.backplane.current(entry.asked) + self._trust_s)
-        if until <= now:
-            return False
-        entry.deadline = until
+        if entry.trusted <= now:
+            until = min(entry.expires, self.backplane.current(entry.asked) + self._trust_s)
+            if until <= now:
+                return False
+            entry.trust(until)
         return True
 
     async def look(self, place: Place, policy: Policy, mode: Mode) -> Look:
@@ -143,7 +145,7 @@ class Engine:
         sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode)
         found = self.confirmed(place, sight)
         if found is None and sight.letter is not None:
-            found = await self._unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
+            found = await self.unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
         return Look(found, sight, budget, epoch)
 
     async def obtain(
@@ -166,16 +168,34 @@ class Engine:
         if entry is not None:
             return Finding("l1", copy=entry.copy)
         if place.text is None or not self.remote.tiers:
-            value = await load()
-            ttl_s = policy.lasts(place.key, value)
-            forms = forms_of(value, policy, for_servers=False)
-            return self._loaded(place, policy, value, forms, ttl_s=ttl_s, epoch=epoch)
-        look = look or await self.look(place, policy, mode)
-        found, sight, budget, epoch = look
+            return await self.load_here(place, policy, load)
+        found, sight, budget, epoch = look or await self.look(place, policy, mode)
         if found is not None:
             return found
+        return await self.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
+
+    async def load_here(self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]]) -> Finding:
+        """Return what `load` returns, keeping it in memory."""
+        epoch, began = self.fence.epoch, self._now()
+        value = await load()
+        took_s, ttl_s = self._now() - began, policy.lasts(place.key, value)
+        forms = forms_of(value, policy, for_servers=False)
+        return self._loaded(place, policy, value, forms, ttl_s=ttl_s, took_s=took_s, epoch=epoch)
+
+    async def load(
+        self,
+        place: Place,
+        policy: Policy,
+        load: Callable[[], Awaitable[Any]],
+        mode: Mode,
+        *,
+        sight: Sight,
+        epoch: int,
+        budget: Budget,
+    ) -> Finding:
+        """Return what `load` returns, keeping it in memory and in every level that `sight` saw without it."""
         longest_s = policy.ttl_s + policy.stale_s
-        await self.remote.prepare(sight, place.text, place.tags, longest_s, budget=budget, mode=mode)
+        await self.remote.prepare(sight, place.text or "", place.tags, longest_s, budget=budget, mode=mode)
         left_s, began = budget.left_s(), self._now()
         value = await load()
         took_s = self._now() - began
@@ -190,7 +210,7 @@ class Engine:
             return None
         if sight.versions is not None:
             entry.asked = sight.asked
-        entry.deadline = self._trusted_until(sight, entry.expires)
+        entry.trust(self._trusted_until(sight, entry.expires))
         entry.touched = 1
         return Finding("l1", copy=entry.copy)
 
@@ -199,7 +219,7 @@ class Engine:
         since = self._now() if sight is None or sight.versions is None else sight.asked
         return min(expires, since + self._trust_s)
 
-    async def _unpacked(
+    async def unpacked(
         self, place: Place, policy: Policy, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
     ) -> Finding | None:
         """Return what a server has, filling the levels before it."""
@@ -222,8 +242,10 @@ class Engine:
     def remember(self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int) -> None:
         """Keep in memory what a server had, for the time that it still has."""
         if policy.in_memory and sight.letter is not None:
-            held, left_s = held_of(value, sight.letter, policy), sight.letter.remaining_s(self._wall())
-            self.put(place, policy, held, ttl_s=left_s, epoch=epoch, sight=sight)
+            letter = sight.letter
+            held, left_s = held_of(value, letter, policy), letter.remaining_s(self._wall())
+            spans = {"life_s": letter.ttl_ms / 1000, "took_s": letter.load_ms / 1000}
+            self.put(place, policy, held, ttl_s=left_s, epoch=epoch, sight=sight, **spans)
 
     async def keep(
         self,
@@ -261,7 +283,7 @@ class Engine:
             stands = await self.remote.write(sight, place.text, place.tags, letter, budget=budget, mode=mode)
         if not stands:  # invalidated elsewhere while it was loaded: good for this caller, but not to be kept
             forms = forms._replace(held=None, refused=None)
-        return self._loaded(place, policy, value, forms, ttl_s=ttl_s, epoch=epoch, sight=sight)
+        return self._loaded(place, policy, value, forms, ttl_s=ttl_s, took_s=took_s, epoch=epoch, sight=sight)
 
     def _loaded(
         self,
@@ -271,6 +293,7 @@ class Engine:
         forms: Forms,
         *,
         ttl_s: float,
+        took_s: float,
         epoch: int,
         sight: Sight | None = None,
     ) -> Finding:
@@ -280,7 +303,7 @@ class Engine:
             kept, thaw = held.value, held.thaw
             copy = (lambda: kept) if thaw is None else (lambda: thaw(kept))
             if policy.in_memory:
-                self.put(place, policy, held, ttl_s=ttl_s, epoch=epoch, sight=sight)
+                self.put(place, policy, held, ttl_s=ttl_s, took_s=took_s, epoch=epoch, sight=sight)
         refused = forms.refused if ttl_s > 0 else None
         return Finding("", copy=copy, first=(value,), missed=missed, refused=refused)
 
@@ -291,9 +314,10 @@ class Engine:
         held: Held,
         *,
         ttl_s: float,
-        stale_s: float | None = None,
         epoch: int,
         sight: Sight | None = None,
+        life_s: float | None = None,
+        took_s: float = 0.0,
     ) -> None:
         """Store in memory what nothing has invalidated since `epoch`.
 
@@ -302,9 +326,10 @@ class Engine:
             policy: How it is kept.
             held: Its form for memory.
             ttl_s: How long it lives; 0 stores nothing.
-            stale_s: How long after that it may stand in for a load that fails; None: as the policy says.
             epoch: The fence's epoch before it was loaded.
             sight: What the servers showed before it was loaded.
+            life_s: How long its life is, of which `ttl_s` is left; None: all of it.
+            took_s: How long loading it took.
         """
         if ttl_s <= 0:
             return

@@ -30,6 +30,7 @@ class Policy(NamedTuple):
         life: From a key and its value to the seconds that it lives; None: `ttl_s`.
         l1_ttl_s: The longest that memory keeps one.
         stale_s: How long after that one may stand in for a load that fails.
+        ahead: After which share of its life one is loaded anew; 0.0: as chance will have it; None: when it has expired.
     """
 
     ttl_s: float
@@ -40,6 +41,7 @@ class Policy(NamedTuple):
     life: Callable[[Hashable, Any], float] | None = None
     l1_ttl_s: float = float("inf")
     stale_s: float = 0.0
+    ahead: float | None = None
 
     def lasts(self, key: Hashable, value: Any) -> float:
         """Return the seconds that `value` lives; 0 if it is not kept."""

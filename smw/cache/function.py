@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
 from smw._kernel.flight import Flights, RecursiveLoadError
+from smw.cache.forms import Finding
 from smw.cache.keys import UnkeyableError
 from smw.cache.loading import Loading
 from smw.cache.members import Members
 from smw.cache.negative import kept_exception
 from smw.cache.placing import Placing, blamed
 from smw.cache.records import Records
+from smw.cache.refresh import renewed
 from smw.cache.remarks import Remarks
-from smw.cache.stale import Resting, stale_of
+from smw.cache.stale import REST_S, Resting, stale_of
 from smw.cache.stats import CacheInfo, Stats
 from smw.cache.ttl import Lifetimes
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from smw._kernel.call import Call, Mode, Target
     from smw._kernel.chain import Proceed
     from smw.cache.engine import Engine, Look, Place
-    from smw.cache.forms import Finding, Policy
+    from smw.cache.forms import Policy
+    from smw.cache.memory import Entry
     from smw.cache.names import Names
     from smw.cache.options import Options
     from smw.cache.remote import Sight
@@ -54,6 +57,7 @@ class CachedFunction:
         lives = Lifetimes(options, jitter=engine.jitter, entropy=entropy, codec=codec, remarks=self._remarks)
         self._lives = lives
         self.policy = policy = policy._replace(life=lives.of)
+        self._errors = policy._replace(stale_s=0.0, ahead=None)
         self._placing = Placing(target, options, policy, names, self._remarks)
         self._members = Members(engine.memory)
         self._loading = Loading(target.name, engine.host, engine.watch)
@@ -87,6 +91,9 @@ class CachedFunction:
             return await proceed()  # arguments that do not fit: Python's own complaint is the best one
         entry = self._engine.fresh(place)
         if entry is not None:
+            if self._is_due(entry):
+                finding = await self._refreshed(call, place, self.loader(call, place, proceed), entry)
+                return finding.take()[1]
             self.stats.hits += 1
             return entry.copy()
         proceed = self.loader(call, place, proceed)
@@ -119,6 +126,9 @@ class CachedFunction:
             landed: How many loads had ended before.
         """
         if look is not None and look.found is not None:
+            entry = place.home.get(place.key) if look.found.level == "l1" else None
+            if entry is not None and self._is_due(entry):
+                return (await self._refreshed(call, place, proceed, entry)).take()[1]
             self._count(look.found, call, place)
             return look.found.take()[1]
         boarded = self._boarding(flight, look)
@@ -206,9 +216,7 @@ class CachedFunction:
         try:
             finding = await engine.obtain(place, policy, proceed, call.mode, look=look)
         except self.options.cache_exceptions as error:
-            life_s = self._lives.shortened(self.options.negative_ttl_s or 0.0)
-            kept = kept_exception(error, self.stats)
-            engine.put(place, policy, kept, ttl_s=life_s, stale_s=0.0, epoch=epoch, sight=sight)
+            self._keep_error(error, place, epoch, sight)
             raise
         except Exception as error:
             spare = await self._spare(flight, place, call.mode, error)
@@ -219,6 +227,60 @@ class CachedFunction:
             self._sights.pop(flight, None)
             self.adopt(call, place)
         self._landed += 1
+        if finding.refused is not None:
+            self._remarks.uncached(*finding.refused)
+        return finding
+
+    def _keep_error(self, error: Exception, place: Place, epoch: int, sight: Sight | None) -> None:
+        life_s, kept = self._lives.shortened(self.options.negative_ttl_s or 0.0), kept_exception(error, self.stats)
+        self._engine.put(place, self._errors, kept, ttl_s=life_s, epoch=epoch, sight=sight)
+
+    def _is_due(self, entry: Entry) -> bool:
+        """Tell whether the caller of this moment is to have a value loaded anew that still stands."""
+        host = self._engine.host
+        return entry.ahead is not None and entry.ahead.is_due(host.clock.now(), host.entropy.random)
+
+    async def _refreshed(self, call: Call, place: Place, proceed: Proceed, entry: Entry) -> Finding:
+        """Return what stands, having it loaded anew: behind the caller's back or, in mode sync, by the caller."""
+        flight = self.flight_of(place)
+        begun = self._flights.depart(flight, partial(self._renew, flight, call, place, proceed, entry), call.mode)
+        finding = Finding("l1", copy=entry.copy)
+        if begun is not None and call.mode == "sync":
+            try:
+                taken, value = (await begun).take()
+                finding = Finding("l1", copy=None, first=(value,)) if taken else finding
+            except self.options.cache_exceptions:
+                raise
+            except Exception as error:  # noqa: BLE001 - there is a value, which stood when the caller came
+                self._remarks.not_refreshed(error)
+        self._count(finding, call, place)
+        return finding
+
+    async def _renew(self, flight: Hashable, call: Call, place: Place, proceed: Proceed, entry: Entry) -> Finding:
+        """Load a value anew that still stands; where that fails, it stands on."""
+        engine, epoch, ends = self._engine, self._engine.fence.epoch, entry.expires
+        sights = partial(self._sights.__setitem__, flight)
+        try:
+            ends = entry.ahead.ends if entry.ahead is not None else ends
+            finding = await renewed(engine, place, self.policy, proceed, call.mode, ends=ends, note=sights)
+        except self.options.cache_exceptions as error:
+            self._keep_error(error, place, epoch, self._sights.get(flight))
+            raise
+        except Exception as error:
+            self.stats.refreshes["failed"] += 1
+            self._remarks.not_refreshed(error)
+            if entry.alive and entry.expires > engine.host.clock.now():
+                return Finding("l1", copy=entry.copy)
+            spare = await self._spare(flight, place, call.mode, error)
+            if spare is None:
+                raise
+            return spare
+        finally:
+            self._sights.pop(flight, None)
+            entry.postpone(engine.host.clock.now() + REST_S)
+            self.adopt(call, place)
+        self._landed += 1
+        self.stats.refreshes["ok"] += 1
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)
         return finding
@@ -249,6 +311,14 @@ class CachedFunction:
             others[name, "miss"] += 1
         if finding.level:
             others[finding.level, "stale" if finding.is_stale else "hit"] += 1
+
+    def close(self) -> None:
+        """Have loads cancelled that nobody waits for; idempotent."""
+        self._flights.close()
+
+    async def aclose(self) -> None:
+        """Cancel loads that nobody waits for, waiting for those of the running loop; idempotent."""
+        await self._flights.aclose()
 
     def key_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the full key of a call.

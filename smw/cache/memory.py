@@ -15,6 +15,8 @@ from smw._kernel.process import after_fork
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
+    from smw.cache.refresh import Ahead
+
 __all__ = ["Entry", "Memory"]
 
 ENTRY_BYTES = 400
@@ -34,15 +36,17 @@ class Entry:
         touched: 1 when it was handed out since eviction last looked.
         thaw: Makes the caller's own copy.
         expires: When its time to live ends; `deadline` never lies beyond it.
+        trusted: Until when nobody needs to be asked whether it still stands.
         stale_until: Until when it may stand in for a load that fails.
+        ahead: When it is to be loaded anew before it expires; None: not at all.
         scopes: Tags and the key text under which it can be dropped.
         ticket: What the remote levels said when it was stored, to ask them whether it still stands.
         asked: When the question was asked to which `ticket` is the newest answer; minus infinity without one.
     """
 
     __slots__ = (
-        "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "stale_until", "thaw",
-        "ticket", "touched", "value",
+        "ahead", "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "stale_until",
+        "thaw", "ticket", "touched", "trusted", "value",
     )  # fmt: skip
 
     def __init__(
@@ -57,10 +61,10 @@ class Entry:
         ticket: Any = None,
         stale_until: float = 0.0,
         asked: float = float("-inf"),
+        ahead: Ahead | None = None,
     ) -> None:
         self.value = value
         self.thaw = thaw
-        self.deadline = deadline
         self.expires = expires
         self.stale_until = stale_until
         self.touched = 0
@@ -68,10 +72,23 @@ class Entry:
         self.scopes = scopes
         self.ticket = ticket
         self.asked = asked
+        self.ahead = ahead
+        self.trust(deadline)
         self.home: Table = {}
         self.key: Hashable = None
         self.alive = False
         self.in_main = False
+
+    def trust(self, until: float) -> None:
+        """Let it be handed out until then, without looking further than whether it is to be loaded anew."""
+        self.trusted = until
+        self.deadline = until if self.ahead is None else min(until, self.ahead.at)
+
+    def postpone(self, at: float) -> None:
+        """Do not have it loaded anew before then."""
+        if self.ahead is not None:
+            self.ahead = self.ahead._replace(at=max(at, self.ahead.at))
+            self.trust(self.trusted)
 
     def copy(self) -> Any:
         """Return the value for one more caller."""

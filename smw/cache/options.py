@@ -74,6 +74,7 @@ class Options:
         condition: From a call's arguments to whether it uses the cache; None: every call does.
         unless: From a result to whether it is not kept; None: every result is.
         stale_s: How long after its life a result may stand in for a load that fails.
+        refresh_ahead: After which share of its life a result is loaded anew; 0 never; None: as chance will have it.
     """
 
     ttl_s: float | None
@@ -90,6 +91,7 @@ class Options:
     condition: Callable[..., object] | None
     unless: Callable[[Any], object] | None
     stale_s: float
+    refresh_ahead: float | None
 
     @property
     def longest_s(self) -> float:
@@ -113,6 +115,7 @@ def checked(
     condition: object = None,
     unless: object = None,
     stale_if_error: object = 0,
+    refresh_ahead: object = None,
 ) -> Options:
     """Return the options of `cached`; called by it directly, for warnings are shown at its caller.
 
@@ -148,6 +151,7 @@ def checked(
         condition=_checked_function("condition", condition, "lambda user_id: user_id > 0"),
         unless=_checked_function("unless", unless, "lambda result: not result"),
         stale_s=min(_checked_seconds("stale_if_error", stale_if_error), MOST_TTL_S),
+        refresh_ahead=_checked_share(refresh_ahead, levels),
     )
 
 
@@ -197,6 +201,19 @@ def _checked_function(name: str, given: object, example: str) -> Callable[..., o
         what = f"{name}= takes a function"
         raise DecorationError("SMW-C108", what, seen=repr(given), fix=f"{name}={example}")
     return given
+
+
+def _checked_share(given: object, levels: object) -> float | None:
+    if given is None:
+        return None
+    fix = "refresh_ahead=0.8; 0 never refreshes"
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 1:
+        what = "refresh_ahead= takes a share of the time to live, less than 1"
+        raise DecorationError("SMW-C152", what, seen=repr(given), fix=fix)
+    if given and "l1" not in _checked_levels(levels):
+        what = "refresh_ahead= needs memory: nothing else can be handed out without asking"
+        raise DecorationError("SMW-C152", what, seen=f"levels={levels}", fix='levels=("l1", "l2", "l3")')
+    return float(given)
 
 
 def _checked_exceptions(given: object, negative_ttl_s: float | None, levels: object) -> tuple[type[Exception], ...]:

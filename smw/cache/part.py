@@ -22,6 +22,7 @@ from smw.cache.level import run_blocking
 from smw.cache.listener import Listener, listener_of
 from smw.cache.memory import Memory
 from smw.cache.options import checked
+from smw.cache.refresh import XFETCH
 from smw.cache.region import Region
 from smw.cache.spread import watch_facts
 from smw.cache.stats import function_facts, memory_facts, server_facts
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Target
     from smw._kernel.facts import Fact
-    from smw.cache.options import Auto
+    from smw.cache.options import Auto, Options
     from smw.cache.readers import Scopes
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -105,6 +106,13 @@ class Cache(Tools):
         given, usual = self.settings.jitter, 0.0 if self.host.profile == "testing" else _JITTER
         return usual if given is None else given
 
+    def _ahead(self, told: Options, target: Target) -> float | None:
+        """Return when results are loaded anew; ADR 8 tells why by default not those of every function."""
+        if told.refresh_ahead is not None:
+            return told.refresh_ahead or None
+        only_values = told.key is None and not target.is_method
+        return XFETCH if only_values and self.host.profile != "testing" else None
+
     def _facts(self) -> Iterator[Fact]:
         for held in list(self._functions.values()):
             for _, function in held:
@@ -131,6 +139,7 @@ class Cache(Tools):
         condition: Callable[..., object] | None = None,
         unless: Callable[[Any], object] | None = None,
         stale_if_error: float | timedelta = 0,
+        refresh_ahead: float | None = None,
         copy: str = "auto",
     ) -> Callable[[F], F]:
         """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
@@ -146,6 +155,7 @@ class Cache(Tools):
             condition=condition,
             unless=unless,
             stale_if_error=stale_if_error,
+            refresh_ahead=refresh_ahead,
             copy=copy,
         )
         return advise(Cached(options, owner=self))
@@ -209,7 +219,8 @@ class Cache(Tools):
             codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
             in_memory = "l1" in told.levels and self.settings.l1_size > 0
             l1_ttl_s = told.l1_ttl_s or float("inf")
-            policy = Policy(told.longest_s, told.copy, in_memory, names, codec, l1_ttl_s=l1_ttl_s, stale_s=told.stale_s)
+            ttl_s, stale_s, ahead = told.longest_s, told.stale_s, self._ahead(told, target)
+            policy = Policy(ttl_s, told.copy, in_memory, names, codec, l1_ttl_s=l1_ttl_s, stale_s=stale_s, ahead=ahead)
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))
@@ -277,10 +288,15 @@ class Cache(Tools):
         if self._listener is not None:
             self._listener.close()
 
+    def _every(self) -> list[CachedFunction]:
+        return [function for held in list(self._functions.values()) for _, function in held]
+
     def close(self) -> None:
         """Write what waits, pay what servers are owed if they answer, and close all connections; idempotent."""
         if self._behind is not None:
             self._behind.close()
+        for function in self._every():
+            function.close()
         self._end()
         for level in self._engine.remote.servers:
             level.close()
@@ -289,6 +305,8 @@ class Cache(Tools):
         """Close as `close` does, waiting for the connections of the running event loop; idempotent."""
         if self._behind is not None:
             await self._behind.aclose()
+        for function in self._every():
+            await function.aclose()
         self._end()
         for level in self._engine.remote.servers:
             await level.aclose()

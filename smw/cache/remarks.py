@@ -46,7 +46,7 @@ class Remarks:
         self._stats = stats
         self._bus = host.bus
         self._now = host.clock.now
-        self._said_stale = float("-inf")
+        self._said_at: dict[str, float] = {}
         self._said: set[str] = set()
 
     def knows(self, reason: str) -> bool:
@@ -63,9 +63,17 @@ class Remarks:
         """Tell that an expired result stands in for a load that failed; logged once a minute."""
         kind = type(error).__name__
         self._bus.send(CacheStale(self._name, kind))
-        if self._now() - self._said_stale >= _SAY_EVERY_S:
-            self._said_stale = self._now()
-            _log.warning("%s failed (%s): its expired results are handed out; said once a minute", self._name, kind)
+        self._say("its expired results are handed out", kind)
+
+    def not_refreshed(self, error: Exception) -> None:
+        """Tell that a result could not be loaded anew before it expires; logged once a minute."""
+        self._say("its results were not refreshed ahead of their end", type(error).__name__)
+
+    def _say(self, what: str, kind: str) -> None:
+        now = self._now()
+        if now - self._said_at.get(what, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+            self._said_at[what] = now
+            _log.warning("%s failed (%s): %s; said once a minute", self._name, kind, what)
 
     def warn(self, reason: str, what: str) -> None:
         """Log `reason` if it is the first time."""

@@ -25,13 +25,15 @@ class Stats:
     Attributes:
         hits: Answers from memory; the compiled entry counts here. A tick lost between threads is accepted.
         others: (level, outcome) → count, of everything that is slower than a hit in memory.
+        refreshes: Outcome → count, of loads before the end of a value's life.
     """
 
-    __slots__ = ("hits", "others")
+    __slots__ = ("hits", "others", "refreshes")
 
     def __init__(self) -> None:
         self.hits = 0
         self.others: Counter[tuple[str, str]] = Counter()
+        self.refreshes: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ def function_facts(fn: str, stats: Stats) -> Iterator[Fact]:
     for (level, outcome), count in counts.items():
         labels = (("fn", fn), ("level", level), ("outcome", outcome))
         yield Fact("smw_cache_requests_total", "counter", _REQUESTS, labels, count)
+    for outcome, count in stats.refreshes.copy().items():
+        by = (("fn", fn), ("outcome", outcome))
+        yield Fact("smw_cache_refreshes_total", "counter", "Loads of values that had not expired yet.", by, count)
 
 
 def memory_facts(memory: Memory) -> Iterator[Fact]:
