@@ -187,6 +187,7 @@ class Writes(Advice):
             fix = "give the class a __cache_key__(self) method, define the function at module level, or pass key="
             raise ConfigError("SMW-C148", what, fix=fix)
         key, behind, part = changed.place.scopes[0], changed.part.behind, changed.part
+        assert self._value is not None  # noqa: S101 - for the type checker
         value = self._value(None, call.arguments)
         packed = behind.letters.arguments(call, key), behind.letters.value(changed.function, value, key)
         before = await look_before(part.engine, changed.place, changed.function.policy, call.mode)

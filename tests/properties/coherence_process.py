@@ -23,6 +23,8 @@ from smw.cache.names import fence_of
 from smw.cache.ports import StoreFailedError, Versions
 from smw.cache.remote import Remote, Tier
 from smw.testing import FakeClock
+from smw.cache.replacing import look_before, replace
+from smw.cache.wire import Wire
 from tests.properties.coherence_servers import Request, SteppedMemcached, SteppedRedis
 
 TRUST_S = 1.0
@@ -91,7 +93,7 @@ class Setup(NamedTuple):
 
     Attributes:
         levels: Levels behind memory.
-        by: ``tag`` or ``key``: how writers drop.
+        by: ``tag`` or ``key``: how writers drop; ``put``: they put the new value in place.
         readers: Readers of each process.
         writers: Writers of each process.
         naive: Compare nothing, as most caches do: what the search must catch.
@@ -167,6 +169,11 @@ class Process:
         except StopIteration as stop:
             del self.running[actor]
             return "ends", stop.value
+        if setup.filled:
+            ticket = Versions(1, (2, 3))
+            entry = Entry(1, None, expires=TTL_S, deadline=TRUST_S, size=1, scopes=self.place.scopes, ticket=ticket)
+            entry.asked = 0.0
+            self.memory.put(entry, self.table, "k", lambda: True)
 
     async def _reader(self, _start: Any) -> tuple[str, int]:
         async def load() -> Any:
@@ -195,6 +202,12 @@ class Process:
     @property
     def owes(self) -> bool:
         return any(level.debt for level in self.levels)
+        if self.setup.by == "put":
+            before = await look_before(self.engine, self.place, self.policy, "async")
+            written = await Request("source", version)
+            value = written if self.setup.storable else Unstorable(written)
+            await replace(self.engine, self.place, self.policy, value, before=before, mode="async")
+            return
 
     def state(self) -> Any:
         """Return everything that decides what it does next, as one value."""

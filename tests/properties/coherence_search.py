@@ -143,7 +143,9 @@ class Search:
             if actor.phase == IDLE and self._may_begin(world, index, process, name):
                 began = world.now, self._floor(world, process), world.settled
                 label, after, complaint = self._fed(world, index, None, began)
-                if name.startswith("writer"):  # nobody notices that it has begun before it changes the source
+                if name == "pulser":
+                    after = _spent(after, world.left.index(("pulse", process)))
+                if after.actors[index].what == ("source", None):  # nobody notices that it has begun before
                     label, after, complaint = next(self._carried_out(after, index, process, name))
                 yield label, after, complaint
             elif actor.phase == ANSWERED:
@@ -209,7 +211,8 @@ class Search:
             yield label, self._told(world, index, world.source), ""
         elif where == "source":
             version = world.source + 1
-            told = self._told(world._replace(source=version), index, None, (*actor.began, version))
+            reply = version if self.setup.by == "put" else None
+            told = self._told(world._replace(source=version), index, reply, (*actor.began, version))
             yield label, told, ""
         elif where in world.down:
             yield label + " DOWN", self._unanswered(world, index, process, where), ""
