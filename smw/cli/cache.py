@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smw.cli.output import as_json, as_table
-from smw.cli.target import cache_of, function, key_of, parted
+from smw.cli.target import cache_of, function, key_of, opened, parted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,8 +99,7 @@ def get(
     """
     from smw.cache.browsing import value_of
 
-    with cache_of(app, profile) as opened, _answering():
-        cache, key, codec = key_of(opened, what, arguments)
+    with cache_of(app, profile) as looking, key_of(looking, what, arguments) as (cache, key, codec), _answering():
         found = value_of(cache, key, codec)
     if found is None:
         typer.echo(f"{key}: no server holds a value", err=True)
@@ -120,8 +119,7 @@ def why(
     what: What, arguments: Arguments = None, app: AppOption = None, profile: ProfileOption = None, *, json: Json = False
 ) -> None:
     """Tell what each level holds under a key, which would answer a call now, and why the others would not."""
-    with cache_of(app, profile) as opened:
-        cache, key, _ = key_of(opened, what, arguments)
+    with cache_of(app, profile) as looking, key_of(looking, what, arguments) as (cache, key, _):
         story = cache.why_sync(key)
     if json:
         as_json({"schema": 1, **story.as_dict()})
@@ -143,11 +141,8 @@ def invalidate(
     json: Json = False,
 ) -> None:
     """Drop from every server, and so from every process. Exits 1 where a server has not confirmed it."""
-    with cache_of(app, profile) as opened:
-        cache, dropped = opened, list(key or ())
-        if fn is not None:
-            cache, own, _ = key_of(opened, fn, args)
-            dropped.append(own)
+    with cache_of(app, profile) as looking, _named(looking, fn, args) as (cache, own):
+        dropped = [*(key or ()), *own]
         named = [*(f"tag {name}" for name in tag or ()), *dropped, *(["everything"] if everything else [])]
         _droppable(cache, named)
         if not yes:
@@ -180,7 +175,7 @@ def warm(
     """Call a cached function for each line of a file, so that its results are there. Exits 1 where a call failed."""
     from smw.cache import warm_sync
 
-    with cache_of(app, profile):
+    with opened(app, profile):
         done = warm_sync(function(fn), _lines(calls), concurrency=concurrency)
     if json:
         as_json({"schema": 1, "loaded": done.loaded, "hit": done.hit, "failed": done.failed})
@@ -189,6 +184,16 @@ def warm(
         if done.error is not None:
             typer.echo(f"the first to fail raised {type(done.error).__name__}: {done.error}", err=True)
     raise typer.Exit(int(done.failed > 0))
+
+
+@contextmanager
+def _named(cache: Cache, fn: str | None, args: str | None) -> Iterator[tuple[Cache, list[str]]]:
+    """Open the cache of a function, with the key of one of its calls; without a function, the one that is open."""
+    if fn is None:
+        yield cache, []
+        return
+    with key_of(cache, fn, args) as (own, key, _):
+        yield own, [key]
 
 
 def _droppable(cache: Cache, named: list[str]) -> None:

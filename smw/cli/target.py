@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from smw.errors import ConfigError, nearest
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from smw.cache import Cache
     from smw.cache.codec import Codec
 
-__all__ = ["cache_of", "function", "key_of", "module", "parted"]
+__all__ = ["cache_of", "function", "key_of", "module", "opened", "parted"]
 
 _CODE = "SMW-K124"
+_PATIENCE_MS = 5_000
 
 
 def module(name: str, *, code: str = _CODE) -> Any:
@@ -63,8 +64,8 @@ def function(spec: str, *, code: str = _CODE) -> Any:
 
 
 @contextmanager
-def cache_of(app: str | None, profile: str | None) -> Iterator[Cache]:
-    """Open the cache that a command is about, for the block of the command.
+def opened(app: str | None, profile: str | None) -> Iterator[Cache]:
+    """Open the cache of an application, or of the environment, for the block of a command.
 
     Args:
         app: ``module``, whose application configures smw, or ``module:name`` of a cache or runtime; None takes the
@@ -91,6 +92,35 @@ def cache_of(app: str | None, profile: str | None) -> Iterator[Cache]:
         shutdown()
 
 
+@contextmanager
+def cache_of(app: str | None, profile: str | None) -> Iterator[Cache]:
+    """Open what looks at a cache: with more patience than a call has, and without taking over its journal.
+
+    Args:
+        app: As for `opened`.
+        profile: As for `opened`.
+
+    Raises:
+        ConfigError: `app` names nothing, or a setting is wrong.
+    """
+    with opened(app, profile) as cache, _beside(cache) as looking:
+        yield looking
+
+
+@contextmanager
+def _beside(cache: Cache) -> Iterator[Cache]:
+    from smw._kernel.host import Host
+    from smw.cache import Cache
+
+    patient = {"budget_ms": max(cache.settings.budget_ms, _PATIENCE_MS), "state_dir": None}
+    host = Host(cache.host.service, cache.host.profile, cache.host.clock, cache.host.entropy)
+    looking = Cache(cache.settings.model_copy(update=patient), host=host)
+    try:
+        yield looking
+    finally:
+        looking.close()
+
+
 def parted(text: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return positional and named arguments from JSON: a list, an object, or anything else as the only argument.
 
@@ -109,8 +139,9 @@ def parted(text: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(given), {}) if isinstance(given, list) else ((given,), {})
 
 
-def key_of(cache: Cache, what: str, arguments: str | None) -> tuple[Cache, str, Codec | None]:
-    """Return whose it is, the full key, and the codec of its function where that is known.
+@contextmanager
+def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cache, str, Codec | None]]:
+    """Open whose it is, for a block, with the full key, and the codec of its function where that is known.
 
     Args:
         cache: The cache that the command is about.
@@ -124,13 +155,14 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> tuple[Cache, str, 
     from smw.cache.readers import cached_in
 
     if what.startswith(cache.prefix) or ":" not in what:
-        return cache, Names.checked(what), None
+        yield cache, Names.checked(what), None
+        return
 
     fn = function(what)
     found = cached_in(fn)
     if found is None:
         raise ConfigError("SMW-C112", f"{what} is not decorated with @cached", seen=what, fix="name a cached function")
     args, kwargs = parted(arguments)
-    owner = found[0].owner or cache
-    key = owner.function(found[1], found[0]).key_for(args, kwargs)
-    return owner, key, getattr(key, "codec", None)
+    with nullcontext(cache) if found[0].owner is None else _beside(found[0].owner) as owner:
+        key = owner.function(found[1], found[0]).key_for(args, kwargs)
+        yield owner, key, getattr(key, "codec", None)

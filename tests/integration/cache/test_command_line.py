@@ -72,7 +72,7 @@ def shop(redis_server, memcached_server, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     env = {
         "SMW_PROFILE": "testing", "SMW_SERVICE": name, "CACHE_L2_URL": redis_server.url,
-        "CACHE_L3_SERVERS": memcached_server.address, "COLUMNS": "200",
+        "CACHE_L3_SERVERS": memcached_server.address, "CACHE_BUDGET_MS": "5000", "COLUMNS": "200",
     }  # fmt: skip
     for variable in [variable for variable in os.environ if variable.startswith(("SMW_", "CACHE_"))]:
         monkeypatch.delenv(variable)

@@ -23,7 +23,7 @@ async def price(sku: str) -> int:
 @pytest.fixture
 async def runtime(redis_server):
     runs.clear()
-    levels = {"l2_url": redis_server.url, "namespace": uuid.uuid4().hex, "l1_trust_ms": 200}
+    levels = {"l2_url": redis_server.url, "namespace": uuid.uuid4().hex, "l1_trust_ms": 200, "budget_ms": 500}
     with isolated(cache=levels) as opened:
         yield opened
 
@@ -47,4 +47,4 @@ async def test_a_real_server_that_hangs_costs_its_time(runtime):
     with faults.hang("l2"):
         began = time.monotonic()
         assert await price("a") == 1
-        assert 0.05 < time.monotonic() - began < 2.0
+        assert 0.4 < time.monotonic() - began < 5.0

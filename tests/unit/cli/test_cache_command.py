@@ -82,11 +82,11 @@ def test_without_servers_there_is_only_memory(smw):
     assert "the function would be called" in told
 
 
-def test_a_server_within_the_process_is_warmed_and_gone(smw):
-    """memory:// is a level like any other, and its contents end with the command."""
+def test_a_server_within_the_process_is_a_level(smw):
+    """memory:// is warmed and shown like any other level."""
     url = {"CACHE_L2_URL": "memory://shop"}
     assert smw("warm", "shop:price", "-", "--json", text='"a"\n"b"\n', **url).count('"loaded": 2') == 1
-    assert json.loads(smw("stats", "--json", **url))["servers"][0]["entries"] == 0
+    assert json.loads(smw("stats", "--json", **url))["servers"][0]["state"] == "answers"
 
 
 def test_narrow_and_help(smw):
