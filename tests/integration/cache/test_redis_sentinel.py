@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 import uuid
@@ -203,6 +204,27 @@ async def test_sentinel_and_master_over_tls(redis_tls, pytestconfig, mode):
         await called(bad(1))
     assert [cache.backends()["redis"] for cache in caches] == [True, False]
     for cache in caches:
+        await cache.aclose()
+    sentinel.close()
+
+
+async def test_sentinels_have_a_password_of_their_own(redis_sentinel, pytestconfig, mode, caplog):
+    """The Sentinels' login is given to them and not to the master; a wrong one is a permanent failure."""
+    port = free_port()
+    spec = sentinel_spec(redis_sentinel.master.port, None, {port: "2" * 40})
+    sentinel = Server(dataclasses.replace(spec, greeting=b"-NOAUTH"), found_here(pytestconfig), "--requirepass", "s3")
+    sentinel.port = port
+    sentinel.start()
+    source, url = Source(), f"redis+sentinel://127.0.0.1:{port}/{MASTER}?sentinel_password="
+    good, bad = (cache_at(url + password) for password in ("s3", "no"))
+    for _ in range(3):
+        await called(loader(good, source, mode, levels=("l2",))(1))
+    assert source.reads <= 2
+    with caplog.at_level(logging.ERROR, "smw"):
+        await called(loader(bad, source, mode, levels=("l2",))(1))
+    assert (good.backends(), bad.backends()) == ({"redis": True}, {"redis": False})
+    assert "auth: correct user and password in CACHE_L2_URL" in caplog.text
+    for cache in (good, bad):
         await cache.aclose()
     sentinel.close()
 

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from smw.cache import Cache
+from smw.errors import ConfigError
 from tests.integration.cache.test_servers import Source, called, loader
 from tests.services.places import free_port
 from tests.services.topologies import ask
@@ -114,3 +115,23 @@ def test_a_changed_certificate_is_taken_without_a_restart(service_factory, redis
     reads = source.reads
     load(2)
     assert source.reads == reads
+
+
+def test_a_changed_authority_is_taken_without_a_restart(redis_tls, cache_at, tmp_path):
+    """The file of the authority is read again for the next connection once it has changed."""
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(redis_tls.wrong.ca.read_bytes())
+    cache = cache_at(f"{redis_tls.url()}?ssl_ca_certs={trusted}")
+    loader(cache, Source(), "sync", levels=("l2",))(1)
+    assert cache.backends() == {"redis": False}
+    trusted.write_bytes(redis_tls.right.ca.read_bytes())
+    assert cache._engine.remote.servers[0].breaker.probe_now()
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_that_holds_no_certificate_is_refused_at_once(redis_tls, tmp_path, option):
+    """What cannot be read as a certificate or key is a mistake in the settings, named when the cache is made."""
+    broken = tmp_path / "broken.pem"
+    broken.write_text("nothing")
+    with pytest.raises(ConfigError, match=option):
+        Cache(l2_url=f"{redis_tls.url()}?{option}={broken}", namespace="t")
