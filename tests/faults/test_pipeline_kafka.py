@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import socket
 import time
-import warnings
 
 import httpx
 import pytest
@@ -18,24 +16,20 @@ import smw
 from smw import create_pipeline_middleware, pipeline, stream_process
 from smw.errors import BackpressureError
 from tests.integration.web.serving import served
+from tests.services import kafka
 from tests.services.server import free_port
 
 
 @pytest.fixture(params=["refused", "hung"])
 def broker(request, caplog):
-    """An address at which nothing listens, or something that never answers.
-
-    kafka-python leaves sockets of refused connections to the collector, which gets them here.
-    """
+    """An address at which nothing listens, or something that never answers."""
     caplog.set_level(logging.CRITICAL, "kafka")
     if request.param == "refused":
         yield f"127.0.0.1:{free_port()}"
     else:
         with socket.create_server(("127.0.0.1", 0)) as server:
             yield f"127.0.0.1:{server.getsockname()[1]}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    kafka.collected()
 
 
 @pytest.mark.timed

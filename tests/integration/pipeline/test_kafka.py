@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import logging
 import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -45,6 +43,7 @@ async def make(kafka_server):
     yield pipelines
     for own in made:
         await own.aclose()
+    kafka.collected()
 
 
 def make_topic(url, name, partitions):
@@ -100,15 +99,10 @@ def workers(kafka_server, stream, tmp_path):
 
 @pytest.fixture
 def refused(caplog):
-    """Allow for refused connections: kafka-python leaves their sockets open, and log records that are kept hold them.
-
-    The collector closes them, here and not in a test that has nothing to do with them.
-    """
+    """Allow for refused connections: log records that are kept would hold their sockets."""
     caplog.set_level(logging.CRITICAL, "kafka")
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    kafka.collected()
 
 
 async def until(condition, seconds=30):

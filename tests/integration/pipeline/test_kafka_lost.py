@@ -16,6 +16,7 @@ from smw import pipeline
 from smw._kernel.signals import RecordsLost
 from smw.errors import RecordError
 from smw.testing import Recorded
+from tests.services import kafka
 
 pytestmark = pytest.mark.service("kafka")
 WORKER = Path(__file__).with_name("kafka_worker.py")
@@ -41,6 +42,7 @@ async def make(kafka_server):
     yield pipelines
     for own in made:
         await own.aclose()
+    kafka.collected()
 
 
 def deleted_before(url, topic, offset):
