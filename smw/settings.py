@@ -185,7 +185,11 @@ class CacheSettings(PartSettings):
     l1_size: int = _setting(1000, "CACHE_L1_SIZE", "entries kept in memory", ge=0)
     l1_bytes: int = _setting(64 * 2**20, "CACHE_L1_BYTES", "estimated bytes kept in memory", ge=0)
     l2_host: StoreUrl | None = _setting(
-        None, "CACHE_L2_URL", "URL of a Redis, Sentinels, a cluster or a plug-in; unset: no L2", secret=True, alias="l2_url"
+        None,
+        "CACHE_L2_URL",
+        "URL of a Redis, Sentinels, a cluster or a plug-in; unset: no L2",
+        secret=True,
+        alias="l2_url",
     )
     l3_servers: Stores = _setting((), "CACHE_L3_SERVERS", "memcached servers, host:port, or URLs of a plug-in")
     compression: bool = _setting(default=True, env="CACHE_COMPRESSION", about="compress stored values from 1 KB on")
