@@ -137,7 +137,8 @@ class Level:
                 level.breaker.failed(error.remedy or error.kind, permanent=error.permanent)
         elif self._now() - self._said.get(error.kind, -_SAY_EVERY_S) >= _SAY_EVERY_S:
             self._said[error.kind] = self._now()
-            _log.warning("%s refused a request (%s); said once a minute", self.store.name, error.kind)
+            told = {"cache_level": self.name}
+            _log.warning("%s refused a request (%s); said once a minute", self.store.name, error.kind, extra=told)
 
     async def drop(self, owed: Owed, *, budget: Budget, mode: Mode) -> None:
         """Drop what is owed; what is not acknowledged in time is paid in the background."""

@@ -6,11 +6,13 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from smw._kernel.call import Call
     from smw.cache.engine import Place
     from smw.cache.forms import Finding
 
-__all__ = ["COMPONENT", "Records", "log"]
+__all__ = ["COMPONENT", "Records", "dropped", "log"]
 
 COMPONENT = "cache_middleware"
 _LONGEST = 200
@@ -26,6 +28,13 @@ class _Component(logging.Filter):
 
 log = logging.getLogger("smw.cache")
 log.addFilter(_Component())
+
+
+def dropped(scopes: Sequence[str]) -> None:
+    """Log at level DEBUG what was dropped: keys, and counters of tags, all of them digests."""
+    if log.isEnabledFor(logging.DEBUG):
+        told = {"cache_level": "all", "key": ", ".join(scopes)[:_LONGEST], "ttl": 0.0}
+        log.debug("cache drop", extra=told)
 
 
 class Records:

@@ -187,6 +187,15 @@ def test_records_of_production_hold_digests(caplog, clock):
     assert "secret-sku" not in json.dumps([miss, hit])
 
 
+def test_a_drop_is_a_record(caplog, runtime):
+    """What is dropped is logged by the digests of its keys and tags."""
+    with caplog.at_level("DEBUG", "smw.cache"):
+        cache.drop_sync(tags=["price"], keys=[cache.key_for(price, "a")])
+    record = caplog.records[-1]
+    assert (record.getMessage(), record.cache_level) == ("cache drop", "all")
+    assert record.key.count("smw:shop:") == 2
+
+
 def test_every_record_of_the_cache_names_the_component(caplog, runtime):
     """Warnings of any module of the cache carry the component too."""
     with caplog.at_level("WARNING", "smw.cache"):
