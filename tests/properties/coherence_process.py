@@ -22,9 +22,8 @@ from smw.cache.memory import Memory
 from smw.cache.names import fence_of
 from smw.cache.ports import StoreFailedError, Versions
 from smw.cache.remote import Remote, Tier
-from smw.testing import FakeClock
 from smw.cache.replacing import look_before, replace
-from smw.cache.wire import Wire
+from smw.testing import FakeClock
 from tests.properties.coherence_servers import Request, SteppedMemcached, SteppedRedis
 
 TRUST_S = 1.0
@@ -169,11 +168,6 @@ class Process:
         except StopIteration as stop:
             del self.running[actor]
             return "ends", stop.value
-        if setup.filled:
-            ticket = Versions(1, (2, 3))
-            entry = Entry(1, None, expires=TTL_S, deadline=TRUST_S, size=1, scopes=self.place.scopes, ticket=ticket)
-            entry.asked = 0.0
-            self.memory.put(entry, self.table, "k", lambda: True)
 
     async def _reader(self, _start: Any) -> tuple[str, int]:
         async def load() -> Any:
@@ -185,6 +179,12 @@ class Process:
         return finding.level, value if self.setup.storable else value.version
 
     async def _writer(self, version: int) -> None:
+        if self.setup.by == "put":
+            before = await look_before(self.engine, self.place, self.policy, "async")
+            written = await Request("source", version)
+            value = written if self.setup.storable else Unstorable(written)
+            await replace(self.engine, self.place, self.policy, value, before=before, mode="async")
+            return
         await Request("source", version)
         by_tag = self.setup.by == "tag"
         await self.engine.drop([TAG] if by_tag else [], [] if by_tag else [KEY], "async")
@@ -202,12 +202,6 @@ class Process:
     @property
     def owes(self) -> bool:
         return any(level.debt for level in self.levels)
-        if self.setup.by == "put":
-            before = await look_before(self.engine, self.place, self.policy, "async")
-            written = await Request("source", version)
-            value = written if self.setup.storable else Unstorable(written)
-            await replace(self.engine, self.place, self.policy, value, before=before, mode="async")
-            return
 
     def state(self) -> Any:
         """Return everything that decides what it does next, as one value."""

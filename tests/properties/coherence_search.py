@@ -143,8 +143,6 @@ class Search:
             if actor.phase == IDLE and self._may_begin(world, index, process, name):
                 began = world.now, self._floor(world, process), world.settled
                 label, after, complaint = self._fed(world, index, None, began)
-                if name == "pulser":
-                    after = _spent(after, world.left.index(("pulse", process)))
                 if after.actors[index].what == ("source", None):  # nobody notices that it has begun before
                     label, after, complaint = next(self._carried_out(after, index, process, name))
                 yield label, after, complaint

@@ -42,7 +42,6 @@ class SteppedRedis(RedisStore):
             redis_scripts.WRITE: "write",
             redis_scripts.DROP: "drop",
             redis_scripts.REPLACE: "replace",
-            redis_scripts.PULSE: "pulse",
         }
         return await Request("l2", scripts[source], tuple(keys), *args)
 
@@ -97,7 +96,7 @@ def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Serve
     if command == "MGET":
         return server, tuple(data[key][0] if key in data else None for key in args)
     keys, *args = args
-    scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace, "pulse": _pulse}
+    scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace}
     return scripts[command](server, data, now, keys, args)
 
 
@@ -136,6 +135,22 @@ def _drop(server, data, now, keys, args):
     return server.kept(data, number), 1
 
 
+def _replace(server, data, now, keys, args):
+    blob, life, counter_life, count, _channel, _text, *expected = args
+    counters, number = keys[1 : 1 + count], server.number
+    shown = [data[counter][0] if counter in data else None for counter in counters]
+    stands = shown == [b"%d" % wanted if wanted is not None else b"-" for wanted in expected]
+    if counters[0] in data:
+        number += 1
+        data[counters[0]] = b"%d" % number, None, max(data[counters[0]][2], now + counter_life / 1000)
+    reply = int(data[counters[0]][0]) if stands else 0
+    if stands:
+        data[keys[0]] = blob, None, now + life / 1000
+    else:
+        data.pop(keys[0], None)
+    return server.kept(data, number), reply
+
+
 def memcached_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Server, Any]:
     """Return memcached after one command, and its reply.
 
@@ -153,43 +168,3 @@ def memcached_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[S
         return server, False
     data[key] = blob, server.number + 1, now + life
     return server.kept(data, server.number + 1), True
-def _replace(server, data, now, keys, args):
-    blob, life, counter_life, count, channel, _text, *expected = args
-    counters, number = keys[1 : 1 + count], server.number
-    shown = [data[counter][0] if counter in data else None for counter in counters]
-    stands = shown == [b"%d" % wanted if wanted is not None else b"-" for wanted in expected]
-    if counters[0] in data:
-        number += 1
-        data[counters[0]] = b"%d" % number, None, max(data[counters[0]][2], now + counter_life / 1000)
-    reply = int(data[counters[0]][0]) if stands else 0
-    if stands:
-        data[keys[0]] = blob, None, now + life / 1000
-    else:
-        data.pop(keys[0], None)
-    if channel:
-        number = _tell(data, keys[-1], number, now)
-    return server.kept(data, number), reply
-
-
-def _tell(data, key, number, now):
-    following = int(data[key][0]) + 1 if key in data else number + 1
-    data[key] = b"%d" % following, None, now + 1e9
-    return max(number, following)
-
-
-def _pulse(server, data, now, keys, args):
-    counted, guard, everything = keys
-    number, reign = server.number, b"%d" % server.reign
-    before = data.get(guard)
-    if before is None or before[0] != reign:
-        data[guard] = reign, None, now + 1e9
-        if before is not None and everything in data:
-            number += 1
-            data[everything] = b"%d" % number, None, max(data[everything][2], now + args[0] / 1000)
-            number = _tell(data, counted, number, now)
-    if counted not in data:
-        number += 1
-        data[counted] = b"%d" % number, None, now + 1e9
-    return server.kept(data, number), (data[counted][0], reign, 1)
-
-
