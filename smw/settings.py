@@ -72,7 +72,7 @@ def _store_url(value: object) -> object:
     scheme = urlsplit(value).scheme if isinstance(value, str) and "://" in value else ""
     if not scheme or scheme in _REDIS_SCHEMES:
         return _redis_url(value)
-    installed = plugins.names(plugins.STORES)
+    installed = [name for name in plugins.names(plugins.STORES) if name not in _REDIS_SCHEMES]
     if scheme != _LOCAL_SCHEME and scheme not in installed:
         ours = (*_REDIS_SCHEMES, _LOCAL_SCHEME)
         known = ", ".join(f"{name}://" for name in ours)

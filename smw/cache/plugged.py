@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from smw import plugins
 from smw.errors import ConfigError
-from smw.settings import masked
+from smw.settings import is_redis, masked
 
 if TYPE_CHECKING:
     from smw._kernel.host import Host
@@ -49,7 +49,7 @@ def store_at(url: str, host: Host, *, timeout_s: float) -> Store | None:
         from smw.cache.local import LocalStore
 
         return LocalStore(url, clock=host.clock)
-    make = plugins.load(plugins.STORES, scheme) if scheme else None
+    make = plugins.load(plugins.STORES, scheme) if scheme and not is_redis(url) else None
     if make is None:
         return None
     store: Store = make(url, timeout_s=timeout_s)

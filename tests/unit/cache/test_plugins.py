@@ -5,6 +5,7 @@ from __future__ import annotations
 import fractions
 import importlib
 import logging
+import sys
 import textwrap
 
 import pytest
@@ -50,6 +51,7 @@ class OddCodec:
 POINTS = """
 [smw.cache.stores]
 toy = plugin_of_tests:store
+redis = plugin_of_tests:store
 void = plugin_of_tests:nothing
 gone = no_such_plugin_of_tests:store
 [smw.cache.codecs]
@@ -83,6 +85,7 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.setattr(plugged, "_loaded", {})
     yield importlib.import_module("plugin_of_tests")
     monkeypatch.undo()
+    sys.modules.pop("plugin_of_tests")
     plugged.installed_codecs.cache_clear()
 
 
@@ -96,6 +99,14 @@ def test_a_store_is_made_by_the_scheme_of_its_url(installed):
     assert installed.made[0] == ("toy://shop", 0.08)
     first.close()
     second.close()
+
+
+def test_a_plugin_takes_no_scheme_of_ours(installed):
+    """Who installs a package does not have Redis replaced by it, and no plug-in is looked for."""
+    cache = Cache(l2_url="redis://127.0.0.1:1", namespace="n")
+    assert cache.engine.remote.servers[0].store.name == "redis"
+    assert installed.made == []
+    cache.close()
 
 
 def test_several_servers_of_a_plugin_share_l3(installed):
@@ -128,7 +139,7 @@ def test_a_broken_plugin_is_named(installed, url, code):
 
 def test_no_plugin_is_imported_before_it_is_needed(installed):
     """Listing what is installed imports nothing."""
-    assert plugins.names(plugins.STORES) == ("gone", "toy", "void")
+    assert plugins.names(plugins.STORES) == ("gone", "redis", "toy", "void")
     assert plugins.load(plugins.STORES, "absent") is None
 
 
