@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from smw.errors import SmwError
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
 
-__all__ = ["Flights", "RecursiveLoadError"]
+__all__ = ["Flights", "RecursiveLoadError", "flying", "led"]
 
 Load = Callable[[], Awaitable[Any]]
 Meanwhile = Sequence[tuple[float, Callable[[], Awaitable[tuple[Any] | None]]]]
@@ -25,6 +25,21 @@ _leading: ContextVar[tuple[_Flight, ...]] = ContextVar("smw_leading", default=()
 _waits = ForkLock()
 _LOOK_S = 0.25
 _now = SystemClock.now
+
+
+def led() -> tuple[object, ...]:
+    """Return the flights whose loads run here."""
+    return _leading.get()
+
+
+@contextlib.contextmanager
+def flying(flights: Iterable[Any]) -> Iterator[None]:
+    """Run the loads of `flights` in this block: what it calls for any of them calls itself."""
+    token = _leading.set(tuple(flights))
+    try:
+        yield
+    finally:
+        _leading.reset(token)
 
 
 class RecursiveLoadError(SmwError, RecursionError):

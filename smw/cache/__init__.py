@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from smw.cache.region import Region
     from smw.cache.stats import CacheInfo
     from smw.cache.story import LevelStory, Story
+    from smw.cache.together import get_many, get_many_sync
     from smw.cache.warming import Warmed, warm, warm_sync
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "clear_sync",
     "drop",
     "drop_sync",
+    "get_many",
+    "get_many_sync",
     "info",
     "invalidate",
     "key_for",
@@ -62,6 +65,8 @@ if not TYPE_CHECKING:
         "clear_sync": "asking",
         "drop": "api",
         "drop_sync": "api",
+        "get_many": "together",
+        "get_many_sync": "together",
         "info": "api",
         "invalidate": "api",
         "key_for": "api",

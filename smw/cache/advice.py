@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from smw._kernel import current
 from smw._kernel.call import Kind
 from smw._kernel.chain import Advice, Bound
+from smw.cache.many import check_many
 from smw.errors import DecorationError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Cached(Advice):
             raise DecorationError("SMW-C109", what, fix="collect in the function and return a list")
         for template in self.options.tags:
             template.check(target.parameters, target.qualname)
+        if self.options.many is not None:
+            check_many(self.options.many, target)
 
     def function(self, target: Target) -> CachedFunction:
         """Return the function as its cache knows it."""

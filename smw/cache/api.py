@@ -41,6 +41,7 @@ def cached(
     condition: Callable[..., object] | None = None,
     unless: Callable[[Any], object] | None = None,
     stale_if_error: float | timedelta = 0,
+    many: Callable[..., Any] | None = None,
     refresh_ahead: float | None = None,
     copy: str = "auto",
 ) -> Callable[[F], F]:
@@ -62,6 +63,9 @@ def cached(
         condition: Function of the same arguments; a call for which it returns something false goes past the cache.
         unless: Function of the result; one for which it returns something true is not kept.
         stale_if_error: How long after its time a result is handed out where the function raises instead of another one.
+        many: Loads several results at once in place of the function: takes a list of arguments (of tuples, where there
+            are several parameters) and returns a mapping from them, or a list in their order. What a mapping leaves out
+            is None; an exception in place of a result is raised for that call.
         refresh_ahead: After which share of its time a result is loaded anew while everybody gets the present one; 0
             never. None: as chance will have it, the sooner the longer a load takes, where all arguments are values.
         copy: ``auto`` copies what could be changed, ``share`` hands out one object, ``deep`` copies deeply, ``decode``
@@ -83,6 +87,7 @@ def cached(
         condition=condition,
         unless=unless,
         stale_if_error=stale_if_error,
+        many=many,
         refresh_ahead=refresh_ahead,
         copy=copy,
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from smw.cache.copies import Held
     from smw.cache.fence import Fence
     from smw.cache.memory import Memory, Table
-    from smw.cache.remote import Remote, Sight
+    from smw.cache.remote import Ahead, Remote, Sight
 
 __all__ = ["OF_INSTANCE", "Engine", "Look", "Place"]
 
@@ -137,12 +137,19 @@ class Engine:
             entry.trust(until)
         return True
 
-    async def look(self, place: Place, policy: Policy, mode: Mode) -> Look:
-        """Look for a value in the levels behind memory, filling those before the one that has it."""
-        epoch, budget = self.fence.epoch, self.budget()
+    async def look(self, place: Place, policy: Policy, mode: Mode, *, ahead: Ahead | None = None) -> Look:
+        """Look for a value in the levels behind memory, filling those before the one that has it.
+
+        Args:
+            place: Where it belongs.
+            policy: How it is kept.
+            mode: The caller's mode.
+            ahead: What the first server was just asked of it together with others; None asks.
+        """
+        epoch, budget = (self.fence.epoch, self.budget()) if ahead is None else (ahead.epoch, ahead.budget)
         self.backplane.want(self._now())
         text = place.text or ""
-        sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode)
+        sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, ahead=ahead)
         found = self.confirmed(place, sight)
         if found is None and sight.letter is not None:
             found = await self.unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)

@@ -11,6 +11,7 @@ from smw._kernel.flight import Flights, RecursiveLoadError
 from smw.cache.forms import Finding
 from smw.cache.keys import UnkeyableError
 from smw.cache.loading import Loading
+from smw.cache.many import Many
 from smw.cache.members import Members
 from smw.cache.negative import kept_exception
 from smw.cache.placing import Placing, blamed
@@ -63,6 +64,7 @@ class CachedFunction:
         self._loading = Loading(target.name, engine.host, engine.watch)
         self._records = Records(target.name, policy.ttl_s, clear=engine.host.profile == "development")
         self._flights = Flights()
+        self.many = None if options.many is None else Many(options.many, target)
         self._resting = Resting(engine)
         self._looking: set[Hashable] = set()
         self._sights: dict[Hashable, Sight] = {}
@@ -71,7 +73,7 @@ class CachedFunction:
     def bound(self) -> Bound | None:
         """Return what the chain runs; None where nothing is ever kept."""
         if self.policy.ttl_s <= 0 or not (self.policy.in_memory or self.policy.names):
-            return None
+            return None if self.many is None else Bound(self._past)
         placing = self._placing
         if placing.gear_key is None:
             return Bound(self.around)
@@ -79,16 +81,11 @@ class CachedFunction:
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
         """Answer from the levels, or call the function and keep its result."""
-        if self.options.condition is not None and not self._is_wanted(self.options.condition, call):
+        if self.many is not None:
+            proceed = self.many.loading(call)
+        place = self.placed(call)
+        if place is None:
             return await proceed()
-        try:
-            place = self.place(call)
-        except UnkeyableError as error:
-            known = self._remarks.knows(error.reason)
-            self._remarks.uncached(error.reason, error.what if known else blamed(call, error))
-            return await proceed()
-        except TypeError:
-            return await proceed()  # arguments that do not fit: Python's own complaint is the best one
         entry = self._engine.fresh(place)
         if entry is not None:
             if self._is_due(entry):
@@ -100,22 +97,46 @@ class CachedFunction:
         flight, look, landed = self.flight_of(place), None, self._landed
         if self.is_shared(place) and (flight in self._sights or flight not in self._looking):
             look = await self._look(flight, place, call.mode)
-        return await self.answer(call, place, proceed, flight=flight, look=look, landed=landed)
+        finding = await self.find(call, place, proceed, flight=flight, look=look, landed=landed)
+        taken, value = finding.take()
+        return value if taken else await proceed()
 
-    def loader(self, call: Call, place: Place, proceed: Proceed) -> Proceed:
+    async def _past(self, call: Call, proceed: Proceed) -> Any:
+        """Answer from `many=` where nothing is ever kept."""
+        return await (proceed if self.many is None else self.many.loading(call))()
+
+    def placed(self, call: Call) -> Place | None:
+        """Return where the result of a call belongs, or None where the call goes past the cache, which is counted."""
+        if self.options.condition is not None and not self._is_wanted(self.options.condition, call):
+            return None
+        try:
+            return self.place(call)
+        except UnkeyableError as error:
+            known = self._remarks.knows(error.reason)
+            self._remarks.uncached(error.reason, error.what if known else blamed(call, error))
+        except TypeError:
+            pass  # arguments that do not fit: Python's own complaint is the best one
+        return None
+
+    def loader(self, call: Call, place: Place, proceed: Proceed, *, is_timed: bool = True) -> Proceed:
         """Return what loads the result of a call that no level can answer."""
-        proceed = self._loading.around(proceed)
+        if is_timed:
+            proceed = self.timed(proceed)
         behind = self._engine.behind
         return proceed if behind is None else behind.or_load(self, place, call, proceed)
+
+    def timed(self, proceed: Proceed) -> Proceed:
+        """Return `proceed` as a load that is timed and seen."""
+        return self._loading.around(proceed)
 
     def flight_of(self, place: Place) -> Hashable:
         """Return what is common to the loads of `place` until it is dropped."""
         return place.home is self._placing.table, place.key, self._engine.fence.stamp(place.scopes)
 
-    async def answer(
+    async def find(
         self, call: Call, place: Place, proceed: Proceed, *, flight: Hashable, look: Look | None, landed: int
-    ) -> Any:
-        """Answer with what a look has found, or load, or wait for who loads already.
+    ) -> Finding:
+        """Return what a look has found, or load, or wait for who loads already.
 
         Args:
             call: The call.
@@ -128,15 +149,19 @@ class CachedFunction:
         if look is not None and look.found is not None:
             entry = place.home.get(place.key) if look.found.level == "l1" else None
             if entry is not None and self._is_due(entry):
-                return (await self._refreshed(call, place, proceed, entry)).take()[1]
+                return await self._refreshed(call, place, proceed, entry)
             self._count(look.found, call, place)
-            return look.found.take()[1]
+            return look.found
         boarded = self._boarding(flight, look)
         load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
         finding: Finding = await self._flights.fly(boarded, load, call.mode)
         self._count(finding, call, place)
-        taken, value = finding.take()
-        return value if taken else await proceed()
+        return finding
+
+    @property
+    def engine(self) -> Engine:
+        """The levels."""
+        return self._engine
 
     @property
     def landed(self) -> int:

@@ -73,6 +73,12 @@ class LocalStore:
         blob, ends = self._contents.values.get(key, (None, 0.0))
         return Found(blob if ends > self._clock.now() else None, tuple([known.get(name) for name in counters]))
 
+    async def read_many(
+        self, reads: Sequence[tuple[str, Sequence[str]]], *, mode: Mode, timeout_s: float
+    ) -> list[Found]:
+        """Return value and counters of each."""
+        return [await LocalStore.read(self, key, counters, mode=mode, timeout_s=timeout_s) for key, counters in reads]
+
     async def open(
         self,
         counters: Sequence[str],

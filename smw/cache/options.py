@@ -74,6 +74,7 @@ class Options:
         condition: From a call's arguments to whether it uses the cache; None: every call does.
         unless: From a result to whether it is not kept; None: every result is.
         stale_s: How long after its life a result may stand in for a load that fails.
+        many: Loads several results at once, or None.
         refresh_ahead: After which share of its life a result is loaded anew; 0 never; None: as chance will have it.
     """
 
@@ -91,6 +92,7 @@ class Options:
     condition: Callable[..., object] | None
     unless: Callable[[Any], object] | None
     stale_s: float
+    many: Callable[..., object] | None
     refresh_ahead: float | None
 
     @property
@@ -116,6 +118,7 @@ def checked(
     unless: object = None,
     stale_if_error: object = 0,
     refresh_ahead: object = None,
+    many: object = None,
 ) -> Options:
     """Return the options of `cached`; called by it directly, for warnings are shown at its caller.
 
@@ -151,6 +154,7 @@ def checked(
         condition=_checked_function("condition", condition, "lambda user_id: user_id > 0"),
         unless=_checked_function("unless", unless, "lambda result: not result"),
         stale_s=min(_checked_seconds("stale_if_error", stale_if_error), MOST_TTL_S),
+        many=_checked_loader(many),
         refresh_ahead=_checked_share(refresh_ahead, levels),
     )
 
@@ -214,6 +218,14 @@ def _checked_share(given: object, levels: object) -> float | None:
         what = "refresh_ahead= needs memory: nothing else can be handed out without asking"
         raise DecorationError("SMW-C152", what, seen=f"levels={levels}", fix='levels=("l1", "l2", "l3")')
     return float(given)
+
+
+def _checked_loader(given: object) -> Callable[..., object] | None:
+    load = given.__func__ if isinstance(given, staticmethod) else given
+    if load is not None and not callable(load):
+        fix = "many=load_users, where load_users(user_ids) returns {user_id: result}"
+        raise DecorationError("SMW-C170", "many= takes a function", seen=repr(given), fix=fix)
+    return load
 
 
 def _checked_exceptions(given: object, negative_ttl_s: float | None, levels: object) -> tuple[type[Exception], ...]:

@@ -139,6 +139,7 @@ class Cache(Tools):
         condition: Callable[..., object] | None = None,
         unless: Callable[[Any], object] | None = None,
         stale_if_error: float | timedelta = 0,
+        many: Callable[..., Any] | None = None,
         refresh_ahead: float | None = None,
         copy: str = "auto",
     ) -> Callable[[F], F]:
@@ -155,6 +156,7 @@ class Cache(Tools):
             condition=condition,
             unless=unless,
             stale_if_error=stale_if_error,
+            many=many,
             refresh_ahead=refresh_ahead,
             copy=copy,
         )

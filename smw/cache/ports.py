@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from smw.cache.wire import Wire
 
 __all__ = [
+    "Batcher",
     "Counters",
     "Ear",
     "Found",
@@ -178,6 +179,17 @@ class Measurer(Protocol):
         Raises:
             StoreFailedError: The server does not answer.
         """
+        ...
+
+
+@runtime_checkable
+class Batcher(Protocol):
+    """What a store may offer besides: reading many keys in one round trip."""
+
+    async def read_many(
+        self, reads: Sequence[tuple[str, Sequence[str]]], *, mode: Mode, timeout_s: float
+    ) -> Sequence[Found]:
+        """Return value and counters for each (key, counters), as `Store.read` does for one."""
         ...
 
 

@@ -35,6 +35,10 @@ COUNTER_S = 86_400
 """How long a counter lives at least after its last use; a forgotten one costs a miss and never returns."""
 
 
+def _number(raw: Any) -> int | None:
+    return None if raw is None else int(raw)
+
+
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
@@ -138,6 +142,22 @@ class RedisStore:
         except (TypeError, ValueError) as error:
             _log.debug("an answer of another shape: %s", error)
         # Not the answer to this question: whatever else is on its way there cannot be trusted either.
+        await self._discard(lines)
+        raise StoreFailedError("protocol")
+
+    async def read_many(
+        self, reads: Sequence[tuple[str, Sequence[str]]], *, mode: Mode, timeout_s: float
+    ) -> list[Found]:
+        """Return value and counters of each key with one MGET."""
+        names = tuple(dict.fromkeys(name for key, counters in reads for name in (key, *counters)))
+        reply, lines = await self._mget(mode, timeout_s, names)
+        try:
+            shown = dict(zip(names, reply, strict=True))
+            numbers = {name: _number(shown[name]) for _, counters in reads for name in counters}
+            if all(isinstance(shown[key], bytes | None) for key, _ in reads):
+                return [Found(shown[key], tuple([numbers[name] for name in counters])) for key, counters in reads]
+        except (TypeError, ValueError) as error:
+            _log.debug("an answer of another shape: %s", error)
         await self._discard(lines)
         raise StoreFailedError("protocol")
 

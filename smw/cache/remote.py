@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from smw.cache.level import Level
     from smw.cache.ports import Counters
 
-__all__ = ["Remote", "Sight", "Tier"]
+__all__ = ["Ahead", "Remote", "Sight", "Tier"]
 
 ORPHAN_S = 30.0
 """How old a value of L3 may be while L2, which knows what was invalidated, does not answer."""
@@ -42,6 +42,22 @@ class Tier(NamedTuple):
     name: str
     servers: tuple[Level, ...]
     of: Callable[[str], Level]
+
+
+class Ahead(NamedTuple):
+    """What the server that keeps the counters has shown of one key among many.
+
+    Attributes:
+        found: Its answer; None where it did not answer.
+        asked: When it was asked.
+        epoch: The fence's epoch before.
+        budget: What may still be spent.
+    """
+
+    found: Found | None
+    asked: float
+    epoch: int
+    budget: Budget
 
 
 class Sight:
@@ -109,6 +125,7 @@ class Remote:
         budget: Budget,
         mode: Mode,
         blind: bool = False,
+        ahead: Ahead | None = None,
     ) -> Sight:
         """Look for `key`, faster levels first.
 
@@ -119,8 +136,9 @@ class Remote:
             budget: What may be spent.
             mode: The caller's mode.
             blind: Take no value, only note what it takes to replace it.
+            ahead: What the first server was just asked of it together with others; None asks.
         """
-        sight = Sight(self._clock.now())
+        sight = Sight(self._clock.now() if ahead is None else ahead.asked)
         scopes = (key, *tags)
         if self.owes(scopes, key):
             return sight  # some server may still hold what was invalidated here
@@ -130,7 +148,10 @@ class Remote:
                 continue
             level = tier.of(key)
             counters = (fence_of(key), *tags) if is_authority else ()
-            found = await level.ask(level.store.read, key, counters, budget=budget, mode=mode)
+            if is_authority and ahead is not None:
+                found = ahead.found
+            else:
+                found = await level.ask(level.store.read, key, counters, budget=budget, mode=mode)
             if found is None:
                 continue
             if is_authority:

@@ -20,7 +20,7 @@ from smw.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-__all__ = ["Warmed", "warm", "warm_sync"]
+__all__ = ["Warmed", "parted", "warm", "warm_sync"]
 
 _log = logging.getLogger("smw.cache")
 
@@ -89,7 +89,7 @@ async def warm(fn: Callable[..., Any], calls: Iterable[Any] | AsyncIterable[Any]
         while True:
             async with turn:
                 try:
-                    args, kwargs = _parted(await anext(source))
+                    args, kwargs = parted(await anext(source))
                 except StopAsyncIteration:
                     return
             loads: list[str] = []
@@ -131,7 +131,7 @@ def warm_sync(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int 
         try:
             while not broken:
                 with turn:
-                    args, kwargs = _parted(next(source))
+                    args, kwargs = parted(next(source))
                 loads: list[str] = []
                 LOADS.set(loads)
                 try:
@@ -181,7 +181,7 @@ async def _from(calls: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any
             yield call
 
 
-def _parted(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def parted(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the positional and the named arguments of a call."""
     if isinstance(call, Mapping):
         return (), dict(call)

@@ -24,6 +24,10 @@ class LocalStore(Plain):
         self._enter("read")
         return await super().read(*args, **how)
 
+    async def read_many(self, *args, **how):
+        self._enter("read_many")
+        return await super().read_many(*args, **how)
+
     async def open(self, *args, **how):
         self._enter("open")
         return await super().open(*args, **how)

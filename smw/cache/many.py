@@ -1,0 +1,229 @@
+"""Loads several results of one function with one call of its `many=`; knows no level and no key."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.call import Call, Kind, kind_of
+from smw._kernel.flight import flying, led
+from smw._kernel.process import after_fork
+from smw.errors import ConfigError, DecorationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from smw._kernel.call import Target
+    from smw._kernel.chain import Proceed
+
+__all__ = ["MOST_AT_ONCE", "Many", "Outcome", "check_many"]
+
+MOST_AT_ONCE = 500
+"""How many results one call of `many=` is asked for."""
+_FORM = "many=load_users, where load_users(user_ids) returns {user_id: result}"
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Outcome:
+    """What loading has come to for one call.
+
+    Attributes:
+        value: The result.
+        error: What is raised in its place, or None.
+    """
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any, error: BaseException | None = None) -> None:
+        self.value = value
+        self.error = error
+
+    def take(self) -> Any:
+        """Return the result, or raise what stands in its place."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def _owners(target: Target) -> int:
+    """Return 1 where the first parameter is the instance or the class, else 0."""
+    owner = target.qualname.rpartition(".")[0]
+    in_class = bool(owner) and not owner.endswith("<locals>")
+    return int(target.is_method or (in_class and target.parameters[:1] == ("cls",)))
+
+
+def _takes(load: Callable[..., object], positional: int) -> bool:
+    try:
+        inspect.signature(load).bind(*range(positional))
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # Python cannot tell; the call will
+    return True
+
+
+def check_many(load: Any, target: Target) -> None:
+    """Refuse a `many=` that cannot load the results of `target`.
+
+    Raises:
+        DecorationError: It cannot.
+    """
+    parameters = target.signature.parameters.values() if target.signature else ()
+    own = list(parameters)[_owners(target) :]
+    if not own or any(parameter.kind in _VARIADIC for parameter in own):
+        what = f"many= on {target.qualname}, whose parameters do not tell which results to load"
+        raise DecorationError("SMW-C170", what, fix="give it named parameters: def user(user_id)")
+    kind = kind_of(load)
+    if kind is not target.kind:
+        what = f"many= of {target.qualname} is a {kind.value}, and {target.qualname} is a {target.kind.value}"
+        raise DecorationError("SMW-C170", what, fix="make both of them async, or neither")
+    if not any(_takes(load, positional) for positional in {1, 1 + _owners(target)}):
+        what = f"many= of {target.qualname} does not take one sequence"
+        raise DecorationError("SMW-C170", what, seen=str(inspect.signature(load)), fix=_FORM)
+
+
+class _Batch:
+    """Loads of one tick of an event loop."""
+
+    __slots__ = ("calls", "led", "task", "waiting")
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.waiting: list[asyncio.Future[Outcome]] = []
+        self.led: dict[Any, None] = {}
+        self.task: asyncio.Task[None] | None = None
+
+    def left(self, future: asyncio.Future[Outcome]) -> None:
+        """Stop loading where everybody who waits has been cancelled."""
+        if future.cancelled() and self.task is not None and all(each.cancelled() for each in self.waiting):
+            self.task.cancel()
+
+
+class Many:
+    """The `many=` of one cached function.
+
+    In an event loop the loads of one tick are gathered into one call, which runs in the context of the first of them.
+    Blocking code asks for one result at a time, except through `load_now`.
+
+    Args:
+        load: The user's function, which has passed `check_many`.
+        target: The cached function.
+    """
+
+    def __init__(self, load: Callable[..., Any], target: Target) -> None:
+        self._load = load
+        self._target = target
+        self._owners = _owners(target)
+        self._hands_owner = bool(self._owners) and _takes(load, 2)
+        self._keyed = target.parameters[self._owners :]
+        self._open: dict[Hashable, _Batch] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._open, self._tasks = {}, set()
+
+    def loading(self, call: Call) -> Proceed:
+        """Return what loads the result of `call`."""
+        if self._target.kind is Kind.ASYNC:
+            return lambda: self._gathered(call)
+        return lambda: self._alone(call)
+
+    async def _alone(self, call: Call) -> Any:
+        return self.load_now([call])[0].take()
+
+    async def _gathered(self, call: Call) -> Any:
+        loop = asyncio.get_running_loop()
+        at = (loop, *map(id, self._owner(call)))
+        batch = self._open.get(at)
+        if batch is None or len(batch.calls) >= MOST_AT_ONCE:
+            self._open = {other: held for other, held in self._open.items() if not other[0].is_closed()}  # type: ignore[index]
+            batch = self._open[at] = _Batch()
+            loop.call_soon(self._go, at, batch)
+        future: asyncio.Future[Outcome] = loop.create_future()
+        batch.calls.append(call)
+        batch.waiting.append(future)
+        batch.led.update(dict.fromkeys(led()))
+        future.add_done_callback(batch.left)
+        return (await future).take()
+
+    def _go(self, at: Hashable, batch: _Batch) -> None:
+        if self._open.get(at) is batch:
+            del self._open[at]
+        batch.task = asyncio.get_running_loop().create_task(self._run(batch))
+        self._tasks.add(batch.task)
+        batch.task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: _Batch) -> None:
+        pairs = [pair for pair in zip(batch.calls, batch.waiting, strict=True) if not pair[1].done()]
+        if not pairs:
+            return
+        calls = [call for call, _ in pairs]
+        try:
+            with flying(batch.led):
+                outcomes = self._told(calls, await self._load(*self._arguments(calls)))
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            outcomes = [Outcome(None, error)] * len(calls)
+        except BaseException:
+            for _, future in pairs:
+                future.cancel()
+            raise
+        for (_, future), outcome in zip(pairs, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)
+
+    def load_now(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Load several results from blocking code; what the user's function raises is the outcome of each."""
+        outcomes: list[Outcome] = [Outcome(None)] * len(calls)
+        by_owner: dict[tuple[int, ...], list[int]] = {}
+        for number, call in enumerate(calls):
+            try:
+                by_owner.setdefault(tuple(map(id, self._owner(call))), []).append(number)
+            except TypeError as error:  # arguments that do not fit
+                outcomes[number] = Outcome(None, error)
+        for numbers in by_owner.values():
+            for start in range(0, len(numbers), MOST_AT_ONCE):
+                some = numbers[start : start + MOST_AT_ONCE]
+                asked = [calls[number] for number in some]
+                try:
+                    found = self._told(asked, self._load(*self._arguments(asked)))
+                except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+                    found = [Outcome(None, error)] * len(asked)
+                for number, outcome in zip(some, found, strict=True):
+                    outcomes[number] = outcome
+        return outcomes
+
+    def _owner(self, call: Call) -> list[object]:
+        """Return the instance or class whose method is called, in a list; an empty one for a function."""
+        return list(call.arguments.values())[: self._owners]
+
+    def _arguments(self, calls: Sequence[Call]) -> list[Any]:
+        asked = [self._one(call) for call in calls]
+        return [*(self._owner(calls[0]) if self._hands_owner else ()), asked]
+
+    def _one(self, call: Call) -> Any:
+        """Return what stands for one call: its argument, or all of them in a tuple."""
+        values = tuple([call.arguments[name] for name in self._keyed])
+        return values[0] if len(values) == 1 else values
+
+    def _told(self, calls: Sequence[Call], given: Any) -> list[Outcome]:
+        """Return the outcome of each call; one that a mapping leaves out is None."""
+        if isinstance(given, Mapping):
+            try:
+                found = [given.get(self._one(call)) for call in calls]
+            except TypeError:
+                raise self._unfit(calls, "a mapping, of arguments that cannot be its keys") from None
+        elif isinstance(given, list | tuple):
+            found = list(given)
+            if len(found) != len(calls):
+                raise self._unfit(calls, f"{len(found)} results")
+        else:
+            raise self._unfit(calls, type(given).__name__)
+        return [Outcome(None, each) if isinstance(each, Exception) else Outcome(each) for each in found]
+
+    def _unfit(self, calls: Sequence[Call], seen: str) -> ConfigError:
+        what = f"many= of {self._target.qualname} was asked for {len(calls)} results and returned something else"
+        fix = "return {argument: result}, or a list of results in the order of the arguments"
+        return ConfigError("SMW-C171", what, seen=seen, fix=fix)

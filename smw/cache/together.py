@@ -1,0 +1,296 @@
+"""Answers many calls of one cached function at once: from memory, from one look at the servers, from one load."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import types
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.bridge import in_thread, on_asyncio
+from smw._kernel.call import Call
+from smw._kernel.chain import stack_of
+from smw._kernel.drive import fuse
+from smw.cache.ahead import look_many
+from smw.cache.level import run_blocking
+from smw.cache.many import Outcome
+from smw.cache.readers import cached_in
+from smw.cache.warming import parted
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+
+    from smw._kernel.chain import Proceed
+    from smw.cache.engine import Look, Place
+    from smw.cache.function import CachedFunction
+
+__all__ = ["get_many", "get_many_sync"]
+
+_ASKED = object()
+
+
+async def get_many(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int = 8) -> list[Any]:
+    """Return the results of many calls of a cached function, in their order.
+
+    Memory is asked first, then the servers with one question for all that it does not have. What nobody has is loaded
+    with one call of `many=`, or else by `concurrency` calls of the function at a time. What is being loaded already is
+    waited for. A blocking function runs in a thread.
+
+    Args:
+        fn: A function decorated with `cached`.
+        calls: The arguments of each call: a tuple or list of positional ones, a mapping of named ones, or anything else
+            as the only one.
+        concurrency: How many calls of a function without `many=` run at once.
+
+    Raises:
+        ConfigError: `fn` is not cached, or `concurrency` is less than 1.
+        Exception: What the first call that failed has raised, once all have ended; results of the others are kept.
+    """
+    given = list(calls)
+    if not inspect.iscoroutinefunction(fn):
+        return await in_thread(get_many_sync, fn, given)
+    limit = asyncio.Semaphore(_checked(concurrency))
+    together = _together(fn, given)
+    if together is None:
+        return _taken(await _limited([partial(fn, *args, **kwargs) for args, kwargs in map(parted, given)], limit))
+    return _taken(await together.awaited(limit))
+
+
+def _checked(concurrency: object) -> int:
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigError("SMW-C172", "concurrency= takes a number from 1 on", seen=concurrency, fix="concurrency=8")
+    return concurrency
+
+
+def get_many_sync(fn: Callable[..., Any], calls: Iterable[Any]) -> list[Any]:
+    """Return what `get_many` does, from blocking code; an async function runs in an event loop of its own.
+
+    Raises:
+        ConfigError: `fn` is not cached, or is async where an event loop runs in this thread.
+        Exception: What the first call that failed has raised, once all have ended; results of the others are kept.
+    """
+    given = list(calls)
+    if inspect.iscoroutinefunction(fn):
+        if on_asyncio():
+            raise ConfigError("SMW-C172", "get_many_sync would block a running event loop", fix="await get_many(...)")
+        return asyncio.run(get_many(fn, given))
+    together = _together(fn, given)
+    if together is not None:
+        # Of its own, for the loads of several calls are under way in it at once.
+        return _taken(contextvars.copy_context().run(together.blocking))
+    outcomes = []
+    for args, kwargs in map(parted, given):
+        try:
+            outcomes.append(Outcome(fn(*args, **kwargs)))
+        except Exception as error:  # noqa: BLE001 - raised once all have ended
+            outcomes.append(Outcome(None, error))
+    return _taken(outcomes)
+
+
+def _taken(outcomes: Sequence[Outcome]) -> list[Any]:
+    return [outcome.take() for outcome in outcomes]
+
+
+async def _outcome(job: Callable[[], Awaitable[Any]]) -> Outcome:
+    try:
+        return Outcome(await job())
+    except Exception as error:  # noqa: BLE001 - raised once all have ended
+        return Outcome(None, error)
+
+
+async def _limited(jobs: Sequence[Callable[[], Awaitable[Any]]], limit: asyncio.Semaphore) -> list[Outcome]:
+    async def run(job: Callable[[], Awaitable[Any]]) -> Outcome:
+        async with limit:
+            return await _outcome(job)
+
+    return list(await asyncio.gather(*map(run, jobs)))
+
+
+def _together(fn: Callable[..., Any], given: Sequence[Any]) -> _Together | None:
+    """Return all calls as one, or None where decorators above `cached` have something to do with each of them."""
+    found, stack = cached_in(fn), stack_of(fn)
+    if found is None or stack is None:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
+    advice, target = found
+    bound = stack.bound
+    while bound is None:
+        stack.bind()
+        bound = stack.bound
+    at = stack.advices.index(advice)
+    if any(step is not None for step in bound[:at]) or bound[at] is None:
+        return None
+    below = fuse(tuple(step.around for step in bound[at + 1 :] if step is not None), target.kind)
+    first = (fn.__self__,) if isinstance(fn, types.MethodType) else ()
+    calls = [Call(target, (*first, *args), kwargs) for args, kwargs in map(parted, given)]
+    return _Together(advice.function(target), calls, lambda call: lambda: below(call))
+
+
+class _Wanted:
+    """One result that is wanted.
+
+    Attributes:
+        call: The first call that wants it.
+        place: Where it belongs; None for a call that goes past the cache.
+        numbers: All calls that want it.
+        look: What the servers show.
+    """
+
+    __slots__ = ("call", "look", "numbers", "place")
+
+    def __init__(self, call: Call, place: Place | None, number: int) -> None:
+        self.call = call
+        self.place = place
+        self.numbers = [number]
+        self.look: Look | None = None
+
+
+class _Together:
+    """Calls that are answered at once.
+
+    Args:
+        function: The cached function.
+        calls: All of them.
+        below: Calls what stands below `cached`.
+    """
+
+    def __init__(self, function: CachedFunction, calls: Sequence[Call], below: Callable[[Call], Proceed]) -> None:
+        self._function = function
+        self._calls = calls
+        self._below = function.many.loading if function.many is not None else below
+        self._outcomes: dict[int, Outcome] = {}
+        self._landed = function.landed
+
+    async def awaited(self, limit: asyncio.Semaphore) -> list[Outcome]:
+        """Answer within the running event loop."""
+        wanted = await self._looked("async")
+        jobs = [partial(self._answer, each, self._loader(each)) for each in wanted]
+        if self._function.many is None:
+            ended = await _limited(jobs, limit)
+        else:
+            ended = list(await asyncio.gather(*map(_outcome, jobs)))
+        return self._all(wanted, ended)
+
+    def blocking(self) -> list[Outcome]:
+        """Answer in blocking code."""
+        wanted = run_blocking(self._looked("sync"))
+        if self._function.many is None:
+            ended = [run_blocking(_outcome(partial(self._answer, each, self._loader(each)))) for each in wanted]
+        else:
+            jobs = [self._answer(each, self._loader(each, asks=True)) for each in wanted]
+            ended = _stepped(jobs, lambda numbers: self._load([wanted[number].call for number in numbers]))
+        return self._all(wanted, ended)
+
+    async def _looked(self, mode: Any) -> list[_Wanted]:
+        """Answer what memory has, and return what it has not, with what the servers show of it."""
+        function, engine = self._function, self._function.engine
+        wanted: dict[Any, _Wanted] = {}
+        for number, call in enumerate(self._calls):
+            place = function.placed(call)
+            same = number if place is None else (id(place.home), place.key)
+            if same in wanted:
+                wanted[same].numbers.append(number)
+                continue
+            entry = None if place is None else engine.fresh(place)
+            if entry is None:
+                wanted[same] = _Wanted(call, place, number)
+            else:
+                function.stats.hits += 1
+                self._outcomes[number] = await _outcome(partial(_copied, entry.copy))
+        shared = [each for each in wanted.values() if each.place is not None and function.is_shared(each.place)]
+        looks = await look_many(engine, [each.place for each in shared if each.place], function.policy, mode)
+        for each, look in zip(shared, looks, strict=True):
+            each.look = look
+        return list(wanted.values())
+
+    def _loader(self, wanted: _Wanted, *, asks: bool = False) -> Proceed:
+        proceed = _ask if asks else self._below(wanted.call)
+        return (
+            proceed
+            if wanted.place is None
+            else self._function.loader(wanted.call, wanted.place, proceed, is_timed=not asks)
+        )
+
+    async def _answer(self, wanted: _Wanted, proceed: Proceed) -> list[Any]:
+        """Return a result for each call that wants it."""
+        function, place, look = self._function, wanted.place, wanted.look
+        if place is None:
+            return [await proceed()]
+        look = None if look is None else look._replace(budget=function.engine.budget())  # waiting costs it nothing
+        flight = function.flight_of(place)
+        finding = await function.find(wanted.call, place, proceed, flight=flight, look=look, landed=self._landed)
+        results = []
+        for _ in wanted.numbers:
+            taken, value = finding.take()
+            results.append(value if taken else await proceed())
+        return results
+
+    def _load(self, calls: list[Call]) -> list[Outcome]:
+        many = self._function.many
+        assert many is not None  # noqa: S101 - for the type checker
+
+        async def load() -> list[Outcome]:
+            return many.load_now(calls)
+
+        loading = self._function.timed(load)
+        return run_blocking(_awaited(loading))  # type: ignore[no-any-return]
+
+    def _all(self, wanted: Sequence[_Wanted], ended: Sequence[Outcome]) -> list[Outcome]:
+        for each, outcome in zip(wanted, ended, strict=True):
+            results = outcome.value or [None] * len(each.numbers)
+            for number, value in zip(each.numbers, results, strict=True):
+                self._outcomes[number] = Outcome(value, outcome.error)
+        return [self._outcomes[number] for number in range(len(self._calls))]
+
+
+async def _awaited(job: Callable[[], Awaitable[Any]]) -> Any:
+    return await job()
+
+
+async def _copied(copy: Callable[[], Any]) -> Any:
+    return copy()
+
+
+@types.coroutine
+def _ask() -> Generator[Any, Any, Any]:
+    """Suspend a blocking call until what it wants to load is loaded."""
+    return (yield _ASKED)
+
+
+def _stepped(jobs: Sequence[Coroutine[Any, Any, Any]], load: Callable[[list[int]], list[Outcome]]) -> list[Outcome]:
+    """Run blocking calls until each has ended or asks for a load, then load for all of them at once.
+
+    They share one context, and go on in reverse order, so that what they have set there is taken back in order.
+
+    Args:
+        jobs: The calls.
+        load: From the numbers of those that ask to what their loads have come to.
+    """
+    ended: dict[int, Outcome] = {}
+
+    def step(number: int, outcome: Outcome) -> bool:
+        try:
+            if outcome.error is None:
+                jobs[number].send(outcome.value)
+            else:
+                jobs[number].throw(outcome.error)
+        except StopIteration as stop:
+            ended[number] = Outcome(stop.value)
+        except Exception as error:  # noqa: BLE001 - raised once all have ended
+            ended[number] = Outcome(None, error)
+        else:
+            return True
+        return False
+
+    try:
+        asking = [number for number in range(len(jobs)) if step(number, Outcome(None))]
+        while asking:
+            outcomes = dict(zip(asking, load(asking), strict=True))
+            asking = sorted(number for number in reversed(asking) if step(number, outcomes[number]))
+    finally:
+        for job in reversed(jobs):
+            job.close()
+    return [ended[number] for number in range(len(jobs))]
