@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+OWN = ("benchmarks", "examples", "smw", "tests")
+
+
+def without(error: ImportError) -> str:
+    """Say what an import that failed means: a package or server that is not here, or a fault of our own."""
+    is_ours = (error.name or "").partition(".")[0] in OWN
+    return f"failed: {error}" if is_ours else f"not measured: {error}"
 
 
 def found() -> dict[str, ModuleType | str]:
@@ -34,7 +41,7 @@ def found() -> dict[str, ModuleType | str]:
         try:
             module = importlib.import_module(f"benchmarks.{path.stem}")
         except ImportError as error:
-            modules[path.stem] = f"not measured: {error}"
+            modules[path.stem] = without(error)
             continue
         if hasattr(module, "NAME") and hasattr(module, "run"):
             modules[module.NAME] = module
@@ -52,7 +59,7 @@ def measure(name: str, module: ModuleType, *, quick: bool) -> list[Row] | str:
         rows = list(module.run(quick))
     except ImportError as error:
         print(" not measured", flush=True)
-        return f"not measured: {error}"
+        return without(error)
     except Exception as error:  # noqa: BLE001 - one sick benchmark must not hide the figures of the others
         print(" failed", flush=True)
         traceback.print_exc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.__main__ import without
 from benchmarks._chart import draw
 from benchmarks._table import Row, absent, compared, in_turns, meets, render
 
@@ -62,3 +63,11 @@ def test_there_is_no_chart_of_nobody_beside_us(tmp_path):
     """Our own figure alone is not drawn."""
     assert "nothing" in draw([OURS, absent("hit", "cachebox")], tmp_path / "chart.png")
     assert not (tmp_path / "chart.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("smw._kernel.flight", "failed"), ("cachebox", "not measured"), (None, "not measured")]
+)
+def test_an_import_that_fails_within_smw_is_a_failure(name, says):
+    """A peer or server that is not here leaves a gap; a module of ours that cannot be imported fails the run."""
+    assert without(ImportError("cannot import it", name=name)).startswith(says)
