@@ -44,6 +44,7 @@ def cached(
     many: Callable[..., Any] | None = None,
     refresh_ahead: float | None = None,
     copy: str = "auto",
+    flight: Literal["process", "fleet", "off"] = "fleet",
 ) -> Callable[[F], F]:
     """Keep the results of a function, sync or async, in memory and on the configured servers.
 
@@ -70,6 +71,9 @@ def cached(
             never. None: as chance will have it, the sooner the longer a load takes, where all arguments are values.
         copy: ``auto`` copies what could be changed, ``share`` hands out one object, ``deep`` copies deeply, ``decode``
             keeps bytes.
+        flight: Which concurrent calls with the same arguments share one run of the function: those of the ``fleet``, as
+            far as its processes hear each other over Redis, those of a ``process``, or none (``off``). With `many=` no
+            process waits for another.
 
     Raises:
         DecorationError: An argument is of the wrong kind, or the function has no result to keep.
@@ -90,6 +94,7 @@ def cached(
         many=many,
         refresh_ahead=refresh_ahead,
         copy=copy,
+        flight=flight,
     )
     return advise(Cached(options, owner=None))
 

@@ -11,6 +11,7 @@ from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
 from smw.cache.memory import Entry
 from smw.cache.ports import Versions
+from smw.cache.records import dropped
 from smw.cache.refresh import ahead_of
 from smw.cache.spread import Watch
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from smw.cache.behind import WriteBehind
     from smw.cache.copies import Held
     from smw.cache.fence import Fence
+    from smw.cache.fleet import Fleet
     from smw.cache.memory import Memory, Table
     from smw.cache.remote import Ahead, Remote, Sight
 
@@ -109,6 +111,7 @@ class Engine:
         self._trust_s = trust_s
         self._l1_ttl_s = l1_ttl_s
         self.backplane = Backplane(self.heard, self.missed)
+        self.fleet: Fleet | None = None
 
     def budget(self) -> Budget:
         """Return what one call may spend on servers from now on."""
@@ -176,9 +179,12 @@ class Engine:
             return Finding("l1", copy=entry.copy)
         if place.text is None or not self.remote.tiers:
             return await self.load_here(place, policy, load)
-        found, sight, budget, epoch = look or await self.look(place, policy, mode)
+        look = look or await self.look(place, policy, mode)
+        found, sight, budget, epoch = look
         if found is not None:
             return found
+        if policy.is_of_fleet and self.fleet is not None:
+            return await self.fleet.load(place, policy, load, mode, look=look)
         return await self.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
 
     async def load_here(self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]]) -> Finding:
@@ -362,6 +368,7 @@ class Engine:
         with self.memory.lock:
             self.fence.lift(scopes)
             self.memory.drop(scopes)
+        dropped(scopes)
 
     def heard(self, scopes: Sequence[str]) -> None:
         """Invalidate here what another process has invalidated; cannot fail."""

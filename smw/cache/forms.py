@@ -31,6 +31,7 @@ class Policy(NamedTuple):
         l1_ttl_s: The longest that memory keeps one.
         stale_s: How long after that one may stand in for a load that fails.
         ahead: After which share of its life one is loaded anew; 0.0: as chance will have it; None: when it has expired.
+        is_of_fleet: Whether one process loads for all.
     """
 
     ttl_s: float
@@ -42,6 +43,7 @@ class Policy(NamedTuple):
     l1_ttl_s: float = float("inf")
     stale_s: float = 0.0
     ahead: float | None = None
+    is_of_fleet: bool = False
 
     def lasts(self, key: Hashable, value: Any) -> float:
         """Return the seconds that `value` lives; 0 if it is not kept."""

@@ -13,10 +13,10 @@ from smw._kernel.guard import Budget
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.level import run_blocking
 from smw.cache.ports import Speaker
-from smw.cache.wire import Wire
+from smw.cache.wire import LEASE_END, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
@@ -36,6 +36,9 @@ _AGAIN_S = 0.1
 _REFUSED_AGAIN_S = 10.0
 _END_S = 0.5
 _GREET_S = 2.0
+LOOK, ALONE = "f", "r"
+"""What those who wait for the load of another process are told."""
+_MAIL = (b"f ", b"r ")
 
 
 class Listener:
@@ -52,11 +55,13 @@ class Listener:
     def __init__(self, backplane: Backplane, level: Level, wire: Wire, host: Host, *, trust_s: float) -> None:
         self.backplane = backplane
         self.is_connected = False
-        self._level = level
+        self.level = level
         self._wire = wire
         self._host = host
         self._linger_s = trust_s + _LINGER_S
         self._starting = ForkLock()
+        self._news: Callable[[str, str | None], None] = _nobody_waits
+        self._renew: Callable[..., Awaitable[bool]] | None = None
         self._forked()
         after_fork(self._forked)
         backplane.attended(self.start, self.ask)
@@ -64,7 +69,7 @@ class Listener:
 
     @property
     def _speaker(self) -> Speaker:
-        return cast("Speaker", self._level.store)  # that of the moment: tests put another in its place
+        return cast("Speaker", self.level.store)  # that of the moment: tests put another in its place
 
     def _forked(self) -> None:
         self._stop = threading.Event()
@@ -91,19 +96,21 @@ class Listener:
 
     def connect(self) -> Ear | None:
         """Return a new connection, or None where it is of no use to try now."""
-        if self._level.breaker.is_open:
+        if self.level.breaker.is_open:
             return None
         ear = self._speaker.listen()
         self._ear = ear
         if self._stop.is_set():  # closed meanwhile, which has not seen this one
             ear.interrupt()
         self.is_connected = True
+        self._news(LOOK, None)  # what was told before this connection stood is lost
         return ear
 
     def lost(self, ear: Ear | None) -> None:
         """Take leave of a connection."""
         self.is_connected = False
         self._ear = None
+        self._news(ALONE, None)
         if ear is not None:
             ear.close()
 
@@ -114,7 +121,7 @@ class Listener:
 
     async def ask(self, *, budget: Budget, mode: Mode) -> Pulse | None:
         """Return the server's pulse, or None when it does not answer."""
-        pulse: Pulse | None = await self._level.ask(self._speaker.pulse, budget=budget, mode=mode)
+        pulse: Pulse | None = await self.level.ask(self._speaker.pulse, budget=budget, mode=mode)
         return pulse
 
     def beat(self) -> bool:
@@ -129,8 +136,22 @@ class Listener:
         """Have a server that is back drop everything if it may have forgotten drops; blocks."""
         run_blocking(self._speaker.pulse(mode="sync", timeout_s=_GREET_S))
 
+    def carry(self, news: Callable[[str, str | None], None], renew: Callable[..., Awaitable[bool]]) -> None:
+        """Have `news` told what is sent to this process alone, and `renew` called with every heartbeat."""
+        self._news, self._renew = news, renew
+
+    def renew(self) -> None:
+        """Prolong what this process holds."""
+        if self._renew is not None:
+            budget = Budget(self._host.clock, HEARTBEAT_S)
+            run_blocking(self.level.ask(self._renew, budget=budget, mode="sync"))
+
     def take(self, message: bytes) -> None:
         """Take in one message."""
+        if message[:2] in _MAIL:
+            how, lease = message.decode().split(" ")
+            self._news(how, lease.removesuffix(LEASE_END))
+            return
         number, sender, *scopes = message.decode().split(" ")
         own = sender == self._wire.sender
         self.backplane.heard(int(number), () if own else scopes, now=self._host.clock.now())
@@ -160,6 +181,10 @@ class Listener:
             thread.join(_END_S)
 
 
+def _nobody_waits(_how: str, _key: str | None) -> None:
+    """Take no notice."""
+
+
 def listener_of(engine: Engine, everything: str, *, trust_s: float) -> Listener | None:
     """Return what keeps an engine's backplane, or None where no server tells of drops.
 
@@ -168,9 +193,10 @@ def listener_of(engine: Engine, everything: str, *, trust_s: float) -> Listener 
         everything: The tag that every value carries.
         trust_s: How long what is known to be current may be used.
     """
-    if not engine.remote.tiers or len(engine.remote.tiers[0].servers) > 1:
+    servers = engine.remote.tiers[0].servers if engine.remote.tiers else ()
+    if len(servers) != 1:
         return None  # several that share the keys number their messages each for itself
-    level = engine.remote.tiers[0].servers[0]
+    level = servers[0]
     speaker = level.store
     if not isinstance(speaker, Speaker):
         return None
@@ -222,6 +248,7 @@ def _attend(ref: weakref.ref[Listener], ear: Ear, stop: threading.Event) -> None
         if due is None or now >= due:
             if listener.is_wanted and not listener.beat():
                 return
+            listener.renew()
             due = now + HEARTBEAT_S
         wait_s = min(HEARTBEAT_S, max(0.0, due - now))
         del listener

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LEVELS", "MOST_TTL_S", "Auto", "Options", "checked", "seconds_of"]
 
 LEVELS = ("l1", "l2", "l3")
+FLIGHTS = ("process", "fleet", "off")
 COPIES = ("auto", "share", "deep", "decode")
 MOST_TTL_S = 10 * 365 * 86_400.0
 _DAY_S = 86_400.0
@@ -67,6 +68,7 @@ class Options:
         key: The user's key function, or None.
         version: Part of every key.
         levels: Levels that may keep results, in the order in which they are asked.
+        flight: Who waits for whose load of the same key: the callers of ``process``, of the whole ``fleet``, or nobody.
         copy: How hits are kept apart from each other.
         l1_ttl_s: The longest that memory keeps a result; None: as long as it lives.
         negative_ttl_s: How long None and kept exceptions live; None: as any result, and none is kept.
@@ -85,6 +87,7 @@ class Options:
     key: Callable[..., object] | None
     version: str
     levels: tuple[str, ...]
+    flight: str
     copy: str
     l1_ttl_s: float | None
     negative_ttl_s: float | None
@@ -110,6 +113,7 @@ def checked(
     key: object = None,
     version: str = "1",
     levels: Sequence[str] = LEVELS,
+    flight: object = "fleet",
     copy: str = "auto",
     l1_ttl: object = None,
     negative_ttl: object = None,
@@ -147,6 +151,7 @@ def checked(
         key=_checked_function("key", key, "lambda user_id: user_id"),
         version=str(version),
         levels=_checked_levels(levels),
+        flight=_checked_flight(flight),
         copy=_checked_copy(copy),
         l1_ttl_s=l1_ttl_s,
         negative_ttl_s=negative_ttl_s,
@@ -157,6 +162,13 @@ def checked(
         many=_checked_loader(many),
         refresh_ahead=_checked_share(refresh_ahead, levels),
     )
+
+
+def _checked_flight(given: object) -> str:
+    if not isinstance(given, str) or given not in FLIGHTS:
+        what = f'flight= is one of "process", "fleet" and "off".{nearest(str(given), FLIGHTS)}'
+        raise DecorationError("SMW-C180", what, seen=repr(given), fix='flight="fleet"')
+    return given
 
 
 def _refuse_decorated(ttl: Callable[..., object]) -> None:

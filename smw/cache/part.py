@@ -15,6 +15,7 @@ from smw.cache.commit import EVERYWHERE, Commits
 from smw.cache.dropping import drop, drop_soon
 from smw.cache.engine import Engine
 from smw.cache.fence import Fence
+from smw.cache.fleet import fleet_of
 from smw.cache.forms import Policy
 from smw.cache.function import CachedFunction
 from smw.cache.invalidation import Invalidate
@@ -98,6 +99,7 @@ class Cache(Tools):
         self._forget_facts = self.host.facts.add(self._facts)
         after_fork(self._forked)
         self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
+        self._engine.fleet = fleet_of(self._engine, self._listener)
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
@@ -121,6 +123,8 @@ class Cache(Tools):
         yield from server_facts(self._engine.remote.servers, self._engine.remote.corrupt)
         if self._listener is not None:
             yield from self._listener.facts()
+        if self._engine.fleet is not None:
+            yield from self._engine.fleet.facts()
         if self._behind is not None:
             yield from self._behind.facts()
         yield from watch_facts(self._engine.watch, self._engine.remote.servers)
@@ -142,6 +146,7 @@ class Cache(Tools):
         many: Callable[..., Any] | None = None,
         refresh_ahead: float | None = None,
         copy: str = "auto",
+        flight: Literal["process", "fleet", "off"] = "fleet",
     ) -> Callable[[F], F]:
         """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
         options = checked(
@@ -159,6 +164,7 @@ class Cache(Tools):
             many=many,
             refresh_ahead=refresh_ahead,
             copy=copy,
+            flight=flight,
         )
         return advise(Cached(options, owner=self))
 
@@ -223,6 +229,8 @@ class Cache(Tools):
             l1_ttl_s = told.l1_ttl_s or float("inf")
             ttl_s, stale_s, ahead = told.longest_s, told.stale_s, self._ahead(told, target)
             policy = Policy(ttl_s, told.copy, in_memory, names, codec, l1_ttl_s=l1_ttl_s, stale_s=stale_s, ahead=ahead)
+            is_of_fleet = told.flight == "fleet" and told.many is None and "l2" in names
+            policy = policy._replace(is_of_fleet=is_of_fleet)
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))

@@ -15,6 +15,8 @@ __all__ = [
     "Counters",
     "Ear",
     "Found",
+    "Leased",
+    "Lessor",
     "Lister",
     "Measurer",
     "Pulse",
@@ -190,6 +192,54 @@ class Batcher(Protocol):
         self, reads: Sequence[tuple[str, Sequence[str]]], *, mode: Mode, timeout_s: float
     ) -> Sequence[Found]:
         """Return value and counters for each (key, counters), as `Store.read` does for one."""
+        ...
+
+
+class Leased(NamedTuple):
+    """What came of asking for the lease of a key.
+
+    Attributes:
+        counters: What its counters show, new ones among them.
+        leads: Whether the asker has it now.
+        is_filled: Whether there was no lease to be had because there is a value by now.
+        left_s: Where another has it, until when at least if it is not renewed.
+    """
+
+    counters: tuple[int, ...]
+    leads: bool
+    is_filled: bool
+    left_s: float
+
+
+@runtime_checkable
+class Lessor(Protocol):
+    """What a server offers beside `Speaker` so that one of several processes loads a key."""
+
+    async def lease(
+        self, key: str, counters: Sequence[str], ttl_s: float, *, is_absent: bool, mode: Mode, timeout_s: float
+    ) -> Leased:
+        """Open counters as `Store.open` does, and take the lease of `key` or be told when its holder has done.
+
+        Args:
+            key: Full key.
+            counters: Their names, that of the key first.
+            ttl_s: They must live at least this long.
+            is_absent: There was no value when it was looked for; if there is one now, no lease is taken.
+            mode: The caller's mode.
+            timeout_s: How long this may take.
+        """
+        ...
+
+    def forget(self, key: str) -> bool:
+        """Renew the lease of `key` no more; returns whether this process still had it."""
+        ...
+
+    async def release(self, key: str, *, mode: Mode, timeout_s: float) -> bool:
+        """Give a lease back, and have those who wait told that there will be no value."""
+        ...
+
+    async def renew(self, *, mode: Mode, timeout_s: float) -> bool:
+        """Prolong every lease that this process has."""
         ...
 
 

@@ -11,10 +11,11 @@ from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
 from smw.cache.level import run_blocking
 from smw.cache.names import is_fence
-from smw.cache.ports import Found, Pulse, StoreFailedError
+from smw.cache.ports import Found, Leased, Pulse, StoreFailedError
 from smw.cache.redis_ear import RedisEar
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
-from smw.cache.redis_scripts import DROP, OPEN, PULSE, REPLACE, WRITE
+from smw.cache.redis_scripts import DROP, LEASE, OPEN, PULSE, RELEASE, RENEW, REPLACE, WRITE
+from smw.cache.wire import LEASE_END
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -31,12 +32,18 @@ _log = logging.getLogger("smw.cache")
 
 _CONNECTIONS = 64
 _EAR_S = 1.0
+LEASE_S = 1.0
+"""How long a lease outlives a holder that has died."""
 COUNTER_S = 86_400
 """How long a counter lives at least after its last use; a forgotten one costs a miss and never returns."""
 
 
 def _number(raw: Any) -> int | None:
     return None if raw is None else int(raw)
+
+
+def _lease_of(key: str) -> str:
+    return key + LEASE_END
 
 
 def _milliseconds(seconds: float) -> int:
@@ -67,6 +74,7 @@ class RedisStore:
         self._hashes: dict[str, str] = {}
         self._wire: Wire | None = None
         self._channel = ""
+        self._leases: set[str] = set()
         try:
             self._client()
         except MissingExtra:
@@ -75,6 +83,7 @@ class RedisStore:
 
     def _forked(self) -> None:
         self._opening = threading.Lock()
+        self._leases = set()
         self._blocking = None
 
     def _client(self) -> BlockingLines:
@@ -181,7 +190,15 @@ class RedisStore:
         if None in found.counters:
             return False  # nothing could tell later whether it still stands
         lives = _milliseconds(ttl_s), _milliseconds(max(ttl_s, COUNTER_S))
-        return bool(await self._script(mode, timeout_s, WRITE, [key, *counters], blob, *lives, *found.counters))
+        named = [key, *counters]
+        words: list[Any] = [blob, *lives, *found.counters]
+        wire, leased = self._wire, key in self._leases
+        if leased and wire is not None:
+            named.append(_lease_of(key))
+            words += [wire.sender, wire.mail]
+        stored = bool(await self._script(mode, timeout_s, WRITE, named, *words))
+        self._leases.discard(key)
+        return stored
 
     async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
         """Raise counters, delete keys and tell other processes, in one script."""
@@ -224,7 +241,7 @@ class RedisStore:
         """Return a connection over which drops are told from now on."""
         assert self._wire is not None  # noqa: S101 - for the type checker
         try:
-            return RedisEar(self._client_of_one(), [self._channel])
+            return RedisEar(self._client_of_one(), [self._channel, self._wire.mail + self._wire.sender])
         except Exception as error:
             raise _failure(error) from error
 
@@ -238,6 +255,38 @@ class RedisStore:
         keys = [wire.number, wire.guard, wire.everything]
         reply = await self._script(mode, timeout_s, PULSE, keys, COUNTER_S * 1000, self._channel)
         return Pulse(int(reply[0]), reply[1].decode(), bool(int(reply[2])))
+
+    async def lease(
+        self, key: str, counters: Sequence[str], ttl_s: float, *, is_absent: bool, mode: Mode, timeout_s: float
+    ) -> Leased:
+        """Open counters and take the lease of `key`, or learn who has it, with one script."""
+        wire = self._wire
+        assert wire is not None  # noqa: S101 - for the type checker
+        words = [_milliseconds(max(ttl_s, COUNTER_S)), wire.sender, _milliseconds(LEASE_S), int(is_absent)]
+        *shown, left_ms = await self._script(mode, timeout_s, LEASE, [_lease_of(key), key, *counters], *words)
+        leads = left_ms == 0
+        if leads:
+            self._leases.add(key)
+        return Leased(tuple(map(int, shown)), leads, left_ms < 0, left_ms / 1000)
+
+    def forget(self, key: str) -> bool:
+        """Renew the lease of `key` no more; returns whether this process still had it."""
+        held = key in self._leases
+        self._leases.discard(key)
+        return held
+
+    async def release(self, key: str, *, mode: Mode, timeout_s: float) -> bool:
+        """Give a lease back and tell who waits, with one script."""
+        wire = self._wire
+        assert wire is not None  # noqa: S101 - for the type checker
+        return bool(await self._script(mode, timeout_s, RELEASE, [_lease_of(key)], wire.sender, wire.mail))
+
+    async def renew(self, *, mode: Mode, timeout_s: float) -> bool:
+        """Prolong every lease that this process has, with one script."""
+        leases, wire = [_lease_of(key) for key in tuple(self._leases)], self._wire
+        if not leases or wire is None:
+            return True
+        return bool(await self._script(mode, timeout_s, RENEW, leases, wire.sender, _milliseconds(LEASE_S)))
 
     def named(self, name: str) -> str:
         """Return what a key or counter is called on the server."""

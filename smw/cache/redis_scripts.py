@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DROP", "OPEN", "PULSE", "REPLACE", "WRITE"]
+__all__ = ["DROP", "LEASE", "OPEN", "PULSE", "RELEASE", "RENEW", "REPLACE", "WRITE"]
 
 # Microseconds of the server; one more than what was there, should the clock have stepped back.
 _STAMP = """
@@ -25,34 +25,84 @@ local function tell(number, life, channel, text)
 end
 """
 )
-OPEN = (
+_OPENED = (
     _STAMP
     + """
-local out = {}
-for i, key in ipairs(KEYS) do
-  local now = redis.call('GET', key)
-  if not now then
-    now = stamp(0)
-    redis.call('SET', key, now, 'PX', ARGV[1])
-  elseif redis.call('PTTL', key) < tonumber(ARGV[1]) then
-    redis.call('PEXPIRE', key, ARGV[1])
+local function opened(first, last)
+  local out = {}
+  for i = first, last do
+    local now = redis.call('GET', KEYS[i])
+    if not now then
+      now = stamp(0)
+      redis.call('SET', KEYS[i], now, 'PX', ARGV[1])
+    elseif redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then
+      redis.call('PEXPIRE', KEYS[i], ARGV[1])
+    end
+    out[#out + 1] = now
   end
-  out[i] = now
+  return out
+end
+"""
+)
+OPEN = _OPENED + "return opened(1, #KEYS)"
+# KEYS: lease, value, counters. ARGV: life of counters, who asks, life of the lease, whether no value was there.
+# A lease whose counters show something else belongs to a load that began before a drop: nobody waits for that one.
+LEASE = (
+    _OPENED
+    + """
+local out, lease, me = opened(3, #KEYS), KEYS[1], ARGV[2]
+local held, now = redis.call('HMGET', lease, 'by', 'at'), table.concat(out, ' ')
+out[#out + 1] = 0
+if ARGV[4] == '1' and redis.call('EXISTS', KEYS[2]) == 1 then
+  out[#out] = -1
+elseif held[1] and held[1] ~= me and held[2] == now then
+  redis.call('HSET', lease, 'w' .. me, '')
+  out[#out] = math.max(1, redis.call('PTTL', lease))
+else
+  redis.call('HSET', lease, 'by', me, 'at', now)
+  redis.call('PEXPIRE', lease, ARGV[3])
 end
 return out
 """
 )
-# KEYS: value, counters. ARGV: blob, life, life of counters, then what each counter must show.
-WRITE = """
-for i = 2, #KEYS do
+_LAND = """
+local function land(lease, me, mail, how)
+  if redis.call('HGET', lease, 'by') ~= me then return 0 end
+  for _, field in ipairs(redis.call('HKEYS', lease)) do
+    if string.sub(field, 1, 1) == 'w' then redis.pcall('PUBLISH', mail .. string.sub(field, 2), how .. ' ' .. lease) end
+  end
+  return redis.call('DEL', lease)
+end
+"""
+# KEYS: lease. ARGV: who holds it, where waiters get their mail.
+RELEASE = _LAND + "return land(KEYS[1], ARGV[1], ARGV[2], 'r')"
+# KEYS: leases. ARGV: who holds them, their life.
+RENEW = """
+for _, lease in ipairs(KEYS) do
+  if redis.call('HGET', lease, 'by') == ARGV[1] then redis.call('PEXPIRE', lease, ARGV[2]) end
+end
+return 1
+"""
+# KEYS: value, counters, then the lease where there is one. ARGV: blob, life, life of counters, what each counter must
+# show, then who holds the lease, and where waiters get their mail.
+WRITE = (
+    _LAND
+    + """
+local last = #KEYS
+if #ARGV - #KEYS > 2 then
+  last = last - 1
+  land(KEYS[#KEYS], ARGV[#ARGV - 1], ARGV[#ARGV], 'f')
+end
+for i = 2, last do
   if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
 end
-for i = 2, #KEYS do
+for i = 2, last do
   if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
+)
 # KEYS: counters, then dropped keys, then the number of messages where they are told. ARGV: number of counters, their
 # life, channel, text. A missing counter needs no new number: values that carry an old one equal nothing, and a value
 # loaded before would be stored only if it still showed that.

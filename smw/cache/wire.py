@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from smw._kernel.clock import Entropy
 
-__all__ = ["NOBODY", "Wire"]
+__all__ = ["LEASE_END", "Wire"]
 
-NOBODY = "-"
-"""Speaks for the server itself, so that every process takes it in."""
+LEASE_END = ":l"
+"""What the lease of a key is called after the key."""
 _MOST_NAMED = 1000
 
 
@@ -48,6 +48,11 @@ class Wire:
     def channel(self, database: int | str) -> str:
         """Return the channel of drops; channels are common to a server's databases, which number for themselves."""
         return f"{self._channel}:{database}"
+
+    @property
+    def mail(self) -> str:
+        """What the channel of one process begins with; its name follows."""
+        return self._channel + ":m:"
 
     def text(self, scopes: Sequence[str]) -> str:
         """Return who drops what; beyond a thousand names it is everything, which costs others memory and no value."""
