@@ -14,6 +14,7 @@ __all__ = [
     "ConfigError",
     "DecorationError",
     "Denied",
+    "LoadTimeout",
     "MissingExtra",
     "RecordError",
     "SmwError",
@@ -114,6 +115,10 @@ class Denied(SmwError, PermissionError):
 
 class AuditUnavailable(SmwError, RuntimeError):
     """The audit log could not record a call that must not run unrecorded."""
+
+
+class LoadTimeout(SmwError, TimeoutError):
+    """A caller of a cached function has waited for as long as it was told to; the function goes on."""
 
 
 class BackpressureError(SmwError, RuntimeError):

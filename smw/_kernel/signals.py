@@ -38,7 +38,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class CacheStale(Signal):
-    """An expired result stood in for a load that failed; `reason` is the type of the error."""
+    """An expired result stood in for a load; `reason` is the type of its error, or ``timeout`` if it was slow."""
 
     fn: str
     reason: str

@@ -41,8 +41,10 @@ def cached(
     condition: Callable[..., object] | None = None,
     unless: Callable[[Any], object] | None = None,
     stale_if_error: float | timedelta = 0,
-    many: Callable[..., Any] | None = None,
     refresh_ahead: float | None = None,
+    soft_timeout: float | timedelta | None = None,
+    hard_timeout: float | timedelta | None = None,
+    many: Callable[..., Any] | None = None,
     copy: str = "auto",
     flight: Literal["process", "fleet", "off"] = "fleet",
 ) -> Callable[[F], F]:
@@ -64,11 +66,14 @@ def cached(
         condition: Function of the same arguments; a call for which it returns something false goes past the cache.
         unless: Function of the result; one for which it returns something true is not kept.
         stale_if_error: How long after its time a result is handed out where the function raises instead of another one.
+        refresh_ahead: After which share of its time a result is loaded anew while everybody gets the present one; 0
+            never. None: as chance will have it, the sooner the longer a load takes, where all arguments are values.
+        soft_timeout: After how long a caller gets an expired result, if `stale_if_error` has kept one, while the
+            function goes on.
+        hard_timeout: After how long a caller gets `LoadTimeout` (or an expired result) while the function goes on.
         many: Loads several results at once in place of the function: takes a list of arguments (of tuples, where there
             are several parameters) and returns a mapping from them, or a list in their order. What a mapping leaves out
             is None; an exception in place of a result is raised for that call.
-        refresh_ahead: After which share of its time a result is loaded anew while everybody gets the present one; 0
-            never. None: as chance will have it, the sooner the longer a load takes, where all arguments are values.
         copy: ``auto`` copies what could be changed, ``share`` hands out one object, ``deep`` copies deeply, ``decode``
             keeps bytes.
         flight: Which concurrent calls with the same arguments share one run of the function: those of the ``fleet``, as
@@ -91,8 +96,10 @@ def cached(
         condition=condition,
         unless=unless,
         stale_if_error=stale_if_error,
-        many=many,
         refresh_ahead=refresh_ahead,
+        soft_timeout=soft_timeout,
+        hard_timeout=hard_timeout,
+        many=many,
         copy=copy,
         flight=flight,
     )

@@ -76,8 +76,10 @@ class Options:
         condition: From a call's arguments to whether it uses the cache; None: every call does.
         unless: From a result to whether it is not kept; None: every result is.
         stale_s: How long after its life a result may stand in for a load that fails.
-        many: Loads several results at once, or None.
         refresh_ahead: After which share of its life a result is loaded anew; 0 never; None: as chance will have it.
+        soft_timeout_s: After how long a caller gets an expired result instead of waiting on; None: not.
+        hard_timeout_s: After how long a caller waits no longer; None: it does.
+        many: Loads several results at once, or None.
     """
 
     ttl_s: float | None
@@ -95,8 +97,10 @@ class Options:
     condition: Callable[..., object] | None
     unless: Callable[[Any], object] | None
     stale_s: float
-    many: Callable[..., object] | None
     refresh_ahead: float | None
+    soft_timeout_s: float | None
+    hard_timeout_s: float | None
+    many: Callable[..., object] | None
 
     @property
     def longest_s(self) -> float:
@@ -122,6 +126,8 @@ def checked(
     unless: object = None,
     stale_if_error: object = 0,
     refresh_ahead: object = None,
+    soft_timeout: object = None,
+    hard_timeout: object = None,
     many: object = None,
 ) -> Options:
     """Return the options of `cached`; called by it directly, for warnings are shown at its caller.
@@ -142,6 +148,8 @@ def checked(
     if l1_ttl_s == 0:
         fix = 'levels=("l2", "l3") keeps nothing in memory'
         raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=fix)
+    stale_s = min(_checked_seconds("stale_if_error", stale_if_error), MOST_TTL_S)
+    soft_s, hard_s = _checked_waits(soft_timeout, hard_timeout, stale_s)
     negative_ttl_s = None if negative_ttl is None else _checked_seconds("negative_ttl", negative_ttl)
     return Options(
         ttl_s=None if callable(ttl) or auto is not None else _checked_ttl(ttl),
@@ -158,9 +166,11 @@ def checked(
         cache_exceptions=_checked_exceptions(cache_exceptions, negative_ttl_s, levels),
         condition=_checked_function("condition", condition, "lambda user_id: user_id > 0"),
         unless=_checked_function("unless", unless, "lambda result: not result"),
-        stale_s=min(_checked_seconds("stale_if_error", stale_if_error), MOST_TTL_S),
-        many=_checked_loader(many),
+        stale_s=stale_s,
         refresh_ahead=_checked_share(refresh_ahead, levels),
+        soft_timeout_s=soft_s,
+        hard_timeout_s=hard_s,
+        many=_checked_loader(many),
     )
 
 
@@ -219,6 +229,14 @@ def _checked_function(name: str, given: object, example: str) -> Callable[..., o
     return given
 
 
+def _checked_loader(given: object) -> Callable[..., object] | None:
+    load = given.__func__ if isinstance(given, staticmethod) else given
+    if load is not None and not callable(load):
+        fix = "many=load_users, where load_users(user_ids) returns {user_id: result}"
+        raise DecorationError("SMW-C170", "many= takes a function", seen=repr(given), fix=fix)
+    return load
+
+
 def _checked_share(given: object, levels: object) -> float | None:
     if given is None:
         return None
@@ -232,12 +250,17 @@ def _checked_share(given: object, levels: object) -> float | None:
     return float(given)
 
 
-def _checked_loader(given: object) -> Callable[..., object] | None:
-    load = given.__func__ if isinstance(given, staticmethod) else given
-    if load is not None and not callable(load):
-        fix = "many=load_users, where load_users(user_ids) returns {user_id: result}"
-        raise DecorationError("SMW-C170", "many= takes a function", seen=repr(given), fix=fix)
-    return load
+def _checked_waits(soft: object, hard: object, stale_s: float) -> tuple[float | None, float | None]:
+    soft_s = None if soft is None else _checked_seconds("soft_timeout", soft)
+    hard_s = None if hard is None else _checked_seconds("hard_timeout", hard)
+    fix = "soft_timeout=0.1, hard_timeout=2, stale_if_error=3600"
+    if 0.0 in (soft_s, hard_s) or (soft_s is not None and hard_s is not None and soft_s >= hard_s):
+        what = "soft_timeout= and hard_timeout= take times, the shorter one first"
+        raise ConfigError("SMW-C154", what, seen=(soft, hard), fix=fix)
+    if soft_s is not None and stale_s <= 0:
+        what = "soft_timeout= hands out an expired result, which stale_if_error= has kept: it is not set"
+        raise ConfigError("SMW-C154", what, fix=fix)
+    return soft_s, hard_s
 
 
 def _checked_exceptions(given: object, negative_ttl_s: float | None, levels: object) -> tuple[type[Exception], ...]:

@@ -143,8 +143,10 @@ class Cache(Tools):
         condition: Callable[..., object] | None = None,
         unless: Callable[[Any], object] | None = None,
         stale_if_error: float | timedelta = 0,
-        many: Callable[..., Any] | None = None,
         refresh_ahead: float | None = None,
+        soft_timeout: float | timedelta | None = None,
+        hard_timeout: float | timedelta | None = None,
+        many: Callable[..., Any] | None = None,
         copy: str = "auto",
         flight: Literal["process", "fleet", "off"] = "fleet",
     ) -> Callable[[F], F]:
@@ -161,8 +163,10 @@ class Cache(Tools):
             condition=condition,
             unless=unless,
             stale_if_error=stale_if_error,
-            many=many,
             refresh_ahead=refresh_ahead,
+            soft_timeout=soft_timeout,
+            hard_timeout=hard_timeout,
+            many=many,
             copy=copy,
             flight=flight,
         )

@@ -59,21 +59,20 @@ class Remarks:
         self._bus.send(CacheUncached(self._name, reason))
         self.warn(reason, what)
 
-    def stale(self, error: Exception) -> None:
-        """Tell that an expired result stands in for a load that failed; logged once a minute."""
-        kind = type(error).__name__
-        self._bus.send(CacheStale(self._name, kind))
-        self._say("its expired results are handed out", kind)
+    def stale(self, reason: str) -> None:
+        """Tell that an expired result stands in for a load that failed or is too slow; logged once a minute."""
+        self._bus.send(CacheStale(self._name, reason))
+        self._say("its expired results are handed out", reason)
 
     def not_refreshed(self, error: Exception) -> None:
         """Tell that a result could not be loaded anew before it expires; logged once a minute."""
         self._say("its results were not refreshed ahead of their end", type(error).__name__)
 
-    def _say(self, what: str, kind: str) -> None:
+    def _say(self, what: str, reason: str) -> None:
         now = self._now()
         if now - self._said_at.get(what, -_SAY_EVERY_S) >= _SAY_EVERY_S:
             self._said_at[what] = now
-            _log.warning("%s failed (%s): %s; said once a minute", self._name, kind, what)
+            _log.warning("%s failed (%s): %s; said once a minute", self._name, reason, what)
 
     def warn(self, reason: str, what: str) -> None:
         """Log `reason` if it is the first time."""

@@ -26,14 +26,16 @@ class Stats:
         hits: Answers from memory; the compiled entry counts here. A tick lost between threads is accepted.
         others: (level, outcome) → count, of everything that is slower than a hit in memory.
         refreshes: Outcome → count, of loads before the end of a value's life.
+        ended_waits: ``soft`` or ``hard`` → count, of callers who did not wait for the end of a load.
     """
 
-    __slots__ = ("hits", "others", "refreshes")
+    __slots__ = ("ended_waits", "hits", "others", "refreshes")
 
     def __init__(self) -> None:
         self.hits = 0
         self.others: Counter[tuple[str, str]] = Counter()
         self.refreshes: Counter[str] = Counter()
+        self.ended_waits: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ def function_facts(fn: str, stats: Stats) -> Iterator[Fact]:
     for outcome, count in stats.refreshes.copy().items():
         by = (("fn", fn), ("outcome", outcome))
         yield Fact("smw_cache_refreshes_total", "counter", "Loads of values that had not expired yet.", by, count)
+    for kind, count in stats.ended_waits.copy().items():
+        by, about = (("fn", fn), ("kind", kind)), "Callers who did not wait for the end of a load."
+        yield Fact("smw_cache_load_timeouts_total", "counter", about, by, count)
 
 
 def memory_facts(memory: Memory) -> Iterator[Fact]:
