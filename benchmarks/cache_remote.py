@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from benchmarks._peers import TTL_S, Mode, Place, peers_on, serving
+from benchmarks._peers import TTL_S, Mode, NoServerError, Place, peers_on, serving
 from benchmarks._table import Row, absent
 from benchmarks.cache_l1 import NESTED
 from smw.cache import Cache
@@ -159,7 +159,7 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
                 with serving(kind) as place:
                     for mode in MODES:
                         rows += asyncio.run(_measure(place, mode, rounds, count))
-            except ImportError as error:
+            except NoServerError as error:
                 rows += [absent(_task(kind, mode), "everybody", str(error)) for mode in MODES]
     finally:
         gc.enable()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import _kafka, _redis_drain
 from benchmarks._events import STREAM, Clocked, Event, event, key
-from benchmarks._peers import serving
+from benchmarks._peers import NoServerError, serving
 from benchmarks._table import Row, absent, compared, in_turns
 from smw import pipeline
 from smw.pipeline.ports import Entry
@@ -157,11 +157,11 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
         with serving("redis") as place:
             rows += _redis_drain.rows(place.url, count=count, rounds=rounds)
             rows += latency(place.url, count // 20, min(rounds, 3))
-    except ImportError as error:
+    except NoServerError as error:
         rows.append(absent(_redis_drain.TASK, "everybody", str(error)))
     try:
         with serving("kafka") as place:
             rows += _kafka.rows(place.url, count=2 * count, rounds=min(rounds, 3))
-    except ImportError as error:
+    except NoServerError as error:
         rows.append(absent(_kafka.TASK, "everybody", str(error)))
     return rows
