@@ -25,7 +25,7 @@ from smw.cache.rounds import Rounds
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from smw._kernel.call import Call, Mode
@@ -57,6 +57,7 @@ class WriteBehind:
         drain_s: How long closing waits for them.
         allow_pickle: As for cached values.
         writers: The functions that are known in this process, by name.
+        names: Returns their names.
     """
 
     def __init__(
@@ -67,15 +68,16 @@ class WriteBehind:
         folder: Path | None,
         drain_s: float,
         allow_pickle: bool,
-        writers: Any,
+        writers: Mapping[str, Writes],
+        names: Callable[[], tuple[str, ...]],
     ) -> None:
         self.letters = Letters(envelope, engine.host.clock, allow_pickle=allow_pickle)
         self._engine = engine
         self._host = engine.host
         self._folder = folder
         self._drain_s = drain_s
-        self._writers = writers
-        self._rounds = Rounds(engine.host, self.letters, writers, self._dropped)
+        self._names = names
+        self._rounds = Rounds(engine.host, self.letters, writers, names=names, buried=self._dropped)
         self._lock = ForkLock()
         self._numbers = itertools.count(1)
         self._loops: PerLoop[int] = PerLoop(self._number, self._loop_ends)
@@ -247,7 +249,7 @@ class WriteBehind:
         for owner in journal.others():
             if journal.is_alive(owner):
                 continue
-            keys = journal.submit(adopt(owner, journal.token, tuple(self._writers))).result()
+            keys = journal.submit(adopt(owner, journal.token, self._names())).result()
             if keys:
                 # They may not have reached the levels: whoever asks for them now finds them here.
                 self._dropped(*keys)
@@ -286,7 +288,7 @@ class WriteBehind:
             return
         until = self._host.clock.now() + self._drain_s
         try:
-            if thread is not None:
+            if thread is not None and thread is not threading.current_thread():
                 thread.join(self._drain_s)
             self._finish(journal, until)
             self._tell(journal)

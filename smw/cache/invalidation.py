@@ -123,7 +123,15 @@ class Invalidate(Advice):
         if not said:
             said.append(call.target.name)
             _log.error(_UNKNOWN, call.target.name, self._shown())
-        await part.drop_everything(call.mode)
+        for home in dict.fromkeys((part, self._home(part))):
+            await home.drop_everything(call.mode)
+
+    def _home(self, part: Cache) -> Cache:
+        """Return the cache that has the results of the function that is read."""
+        if self.reader is None:
+            return part
+        home: Cache = self.reader.advice.owner or current.part("cache")
+        return home
 
     def _old(self, part: Cache, call: Call) -> list[_Old] | None:
         """Return what a call makes old, or None where its arguments do not tell.
@@ -141,7 +149,7 @@ class Invalidate(Advice):
             read = self.reader.scopes(call)
         except TypeError:
             return None
-        home: Cache = self.reader.advice.owner or current.part("cache")
+        home = self._home(part)
         return [_Old(part, scopes.joined(read))] if home is part else [_Old(part, scopes), _Old(home, read)]
 
     def _tags(self, call: Call) -> list[str] | None:

@@ -30,7 +30,7 @@ from smw.cache.stats import function_facts, memory_facts, server_facts
 from smw.cache.tools import Tools
 from smw.cache.typed import Classes, declared_classes
 from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
-from smw.cache.writing import WRITERS, Writes
+from smw.cache.writing import WRITERS, Writes, known_writers
 from smw.errors import ConfigError
 from smw.settings import CacheSettings, build
 
@@ -214,6 +214,7 @@ class Cache(Tools):
                     drain_s=settings.drain_s,
                     allow_pickle=settings.allow_pickle,
                     writers=WRITERS,
+                    names=known_writers,
                 )
                 self._engine.behind = self._behind
             return self._behind

@@ -108,6 +108,8 @@ class Reader:
         try:
             given = self._mapping(*call.args, **call.kwargs)
         except Exception as error:
+            if isinstance(error, TypeError):
+                _ = call.arguments  # those that do not fit the function either are Python's to refuse
             what = f"{self._option}= of @{self._decorator} on {call.target.qualname} failed: {type(error).__name__}"
             fix = "mend the function; the call was refused, as nobody could tell what it would have made old"
             raise ConfigError("SMW-C142", what, fix=fix) from error

@@ -27,6 +27,7 @@ POISON, OUTAGE = 10, 100
 """Attempts after which a write is dead: while others of its function succeed, and while none does."""
 _AGAIN_FIRST_S, _AGAIN_MOST_S = 0.2, 60.0
 _TOGETHER = 10
+_REMEMBERED = 40_000
 
 
 class Rounds:
@@ -36,11 +37,18 @@ class Rounds:
         host: Clock, jitter and bus.
         letters: Opens the arguments.
         writers: The functions that are known here, by name.
+        names: Returns their names.
         buried: Called with the key of a write that is dead.
     """
 
     def __init__(
-        self, host: Host, letters: Letters, writers: Mapping[str, Writes], buried: Callable[[str], None]
+        self,
+        host: Host,
+        letters: Letters,
+        writers: Mapping[str, Writes],
+        *,
+        names: Callable[[], tuple[str, ...]],
+        buried: Callable[[str], None],
     ) -> None:
         self.written: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
@@ -48,6 +56,7 @@ class Rounds:
         self._host = host
         self._letters = letters
         self._writers = writers
+        self._names = names
         self._buried = buried
         self._again: dict[int, float] = {}
         self._first: dict[int, int] = {}
@@ -59,10 +68,11 @@ class Rounds:
 
     def _claim(self, journal: Journal, loops: Collection[int], tried: set[int] | None) -> Any:
         now = self._host.clock.now()
-        if len(self._again) > 2 * len(self._first) + 1000:
+        if len(self._first) > _REMEMBERED:  # mostly of writes that newer ones have replaced
+            self._first = dict(list(self._first.items())[_REMEMBERED // 2 :])
             self._again = {seq: at for seq, at in self._again.items() if at > now}
         waiting = {seq for seq, at in self._again.items() if at > now} if tried is None else tried
-        return journal.submit(claim(journal.token, loops, tuple(self._writers), waiting))
+        return journal.submit(claim(journal.token, loops, self._names(), waiting))
 
     def run(self, journal: Journal, loops: Collection[int], *, tried: set[int] | None = None) -> bool:
         """Do a round of writes of blocking functions; returns whether there was one.

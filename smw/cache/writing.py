@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from smw.cache.function import CachedFunction
     from smw.cache.part import Cache
 
-__all__ = ["STRATEGIES", "WRITERS", "Writes"]
+__all__ = ["STRATEGIES", "WRITERS", "Writes", "known_writers"]
 
 _log = logging.getLogger("smw.cache")
 STRATEGIES = ("write_through", "write_around", "write_back")
@@ -33,6 +33,11 @@ _UNKNOWN = (
 )
 WRITERS: WeakValueDictionary[str, Writes] = WeakValueDictionary()
 """The functions of this process whose writes may be done later, by name; of one name the last."""
+
+
+def known_writers() -> tuple[str, ...]:
+    """Return their names; safe while others are being decorated."""
+    return tuple(ref.key for ref in WRITERS.valuerefs() if ref() is not None)
 
 
 class _Changed(NamedTuple):

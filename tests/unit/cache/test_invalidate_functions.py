@@ -282,6 +282,46 @@ def test_a_key_that_cannot_be_told_refuses_the_call(cache):
     assert runs == []
 
 
+def test_arguments_that_do_not_fit_are_pythons_to_refuse(cache):
+    """A call with wrong arguments raises as Python does, also where a mapping would have been asked first."""
+    source = Names(cache)
+
+    @cache.invalidate(fn=source.name_of, key=lambda user_id, name: (user_id,))
+    def rename(user_id: int, name: str) -> None: ...
+
+    with pytest.raises(TypeError, match="name"):
+        rename(1)
+
+
+def test_results_of_another_cache(bench):
+    """The function may be kept by another cache than the tags are dropped from: both drop, come what may."""
+    one, other = bench.cache(), bench.cache()
+    source, tagged = Names(one), Names(other, tags=["a"])
+
+    @other.invalidate(tags=["a"], fn=source.name_of, key=lambda user_id: (user_id,))
+    def touch(user_id: int) -> None: ...
+
+    def injecting(fn):
+        def call(*args):
+            return fn("session", *args)
+
+        call.__wrapped__ = fn
+        return call
+
+    @other.invalidate(tags=["b:{user_id}"], fn=source.name_of)
+    @injecting
+    def untold(session: str, user_id: int, lang: str) -> None: ...
+
+    for count, write in enumerate((lambda: touch(1), lambda: untold(1, "en")), 1):
+        source.name_of(1)
+        tagged.name_of(1)
+        write()
+        assert (len(source.reads), len(tagged.reads)) == (count, count)
+    source.name_of(1)
+    tagged.name_of(1)
+    assert (len(source.reads), len(tagged.reads)) == (3, 3)
+
+
 def plain(user_id: int, name: str) -> None: ...
 
 

@@ -17,6 +17,7 @@ from smw._kernel.signals import CacheWriteDead
 from smw.cache import behind as behind_module
 from smw.cache import rounds as rounds_module
 from smw.errors import ConfigError, Unavailable
+from smw.testing import isolated
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 KEY = b"k" * 32
@@ -624,6 +625,54 @@ async def test_a_cancelled_call_leaves_no_old_value(bench, where):
                 blob,
             )
             assert await users.get(1) == expected
+
+
+scores: dict[str, int] = {}
+
+
+@cache_module.cached(60)
+def score(player: str) -> int:
+    return scores.get(player, 0)
+
+
+@cache_module.writes(score, strategy="write_back", value=lambda _result, arguments: arguments["points"])
+def set_score(player: str, points: int) -> None:
+    if points < 0:
+        raise ValueError(points)
+    scores[player] = points
+
+
+def test_the_runtime_writes_when_it_closes(tmp_path):
+    """The module's decorators use the current runtime's journal, which is written at its end or by the next runtime."""
+    scores.clear()
+    with isolated(cache={"state_dir": tmp_path, "drain_s": 0.2}):
+        set_score("ada", 10)
+        set_score("bob", -1)
+        assert (score("ada"), score("bob"), scores) == (10, -1, {})
+    assert scores == {"ada": 10}
+    with isolated(cache={"state_dir": tmp_path, "drain_s": 0.2}):
+        assert score("bob") == -1
+        set_score("bob", 2)
+    assert scores == {"ada": 10, "bob": 2}
+
+
+def test_a_writer_may_close_the_cache(bench, where):
+    """A source function that closes its own cache does not wait for itself."""
+    cache = bench.cache(**where, drain_s=0.1)
+    done = threading.Event()
+
+    @cache.cached(60)
+    def get(number: int) -> int:
+        return 0
+
+    @cache.writes(get, strategy="write_back", value=lambda _result, arguments: 1)
+    def put(number: int) -> None:
+        cache.close()
+        done.set()
+
+    put(1)
+    cache.behind._wake.set()
+    assert done.wait(10)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
