@@ -72,3 +72,53 @@ def test_processes_that_share_a_folder(tmp_path):
     time.sleep(1.5)
     writes += acknowledged(other, "line")
     check(tmp_path, writes)
+
+
+FULL = r"""
+import os, resource, signal, sys
+from pathlib import Path
+from smw.cache import Cache
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes beyond the limit fail, as they do on a full disk
+cache, source, down = Cache(state_dir=Path(sys.argv[1]), namespace="full"), {}, [True]
+
+
+@cache.cached(60)
+def get(key: int) -> bytes:
+    return b""
+
+
+@cache.writes(get, strategy="write_back", value=lambda result, arguments: arguments["data"])
+def put(key: int, data: bytes) -> None:
+    if down[0]:
+        raise ConnectionError
+    source[key] = data
+
+
+def ends(key: int) -> str:
+    data = os.urandom(20_000)
+    try:
+        put(key, data)
+    except ConnectionError:
+        return "refused"
+    return "written" if source.get(key) == data else "acknowledged"
+
+
+put(0, b"")
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, -1))
+ended = {key: ends(key) for key in range(1, 30)}
+down[0] = False
+ended |= {key: ends(key) for key in range(30, 40)}
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+cache.close()
+assert set(ended.values()) == {"acknowledged", "refused", "written"}, ended
+assert sorted(source) == [0, *(key for key, end in ended.items() if end != "refused")], ended
+"""
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
+    """What the journal cannot take goes to the source, whose error reaches the caller; what it took comes later."""
+    command = [sys.executable, "-W", "error", "-c", FULL, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the journal does not take writes of __main__:put" in done.stderr

@@ -21,6 +21,7 @@ from smw.testing import isolated
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 KEY = b"k" * 32
+SYNCED = {"journal_mode": "wal", "synchronous": 2}
 
 
 async def called(result):
@@ -471,6 +472,26 @@ def test_two_functions_of_one_name(bench, where):
     with pytest.raises(ConfigError, match="two functions are called"):
         first.put(1, "Eve")
     second.put(1, "Eve")
+
+
+async def test_an_acknowledgement_is_on_disk(bench, tmp_path):
+    """Each transaction is synced before anybody is told of it, and calls that meet share one."""
+    journal = Users(bench.cache(state_dir=tmp_path)).cache.behind.open()
+    settings = [journal.submit(lambda c, name=name: c.execute(f"PRAGMA {name}").fetchone()[0]) for name in SYNCED]
+    assert [each.result() for each in settings] == list(SYNCED.values())
+    begun, commits = threading.Event(), []
+
+    def slow(connection):
+        begun.set()
+        connection.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+        return threading.Event().wait(0.2)
+
+    first = journal.submit(slow)
+    begun.wait(10)
+    rest = [journal.submit(lambda c: c.execute("SELECT 1").fetchone()) for _ in range(50)]
+    assert [each.result() for each in rest] == [(1,)] * 50
+    assert first.result() is False
+    assert len(commits) == 2
 
 
 async def test_a_restart_replays(bench, tmp_path, caplog):
