@@ -53,7 +53,8 @@ def replaced(consumer: Any, shelf: Shelf, error: Any) -> bool:
     """
     errors = library().errors
     if isinstance(error, errors.NoOffsetForPartitionError):
-        consumer.seek_to_beginning(*(error.args[0] & consumer.assignment()))
+        for partition in error.args[0] & consumer.assignment():
+            consumer.seek_to_beginning(partition)
     elif isinstance(error, errors.OffsetOutOfRangeError):
         for partition, offset in error.args[0].items():
             _out_of_range(consumer, shelf, partition, offset)

@@ -233,7 +233,7 @@ class KafkaReader:
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             _log.debug("stream %s: last commit failed: %s", self.options.topic, type(error).__name__)
         closed(consumer.close, autocommit=False, timeout_ms=1_000)
-        self.shelf.leave(self.shelf.partitions)
+        self.shelf.leave([*self.shelf.partitions, *self.shelf.gaps])
         self.shelf.left()
         self._is_leaving = False
 

@@ -62,7 +62,7 @@ class Shelf:
         self._trouble: SmwError | None = None
         self._asked = self._answered = 0
         self._is_calm = False
-        self._gaps: deque[tuple[int, int, Gap]] = deque()
+        self._gaps: deque[tuple[int, int | None, Gap]] = deque()
         self._told: tuple[int, int] | None = None
         self._passed: dict[int, int] = {}
         self.taken = 0
@@ -83,7 +83,8 @@ class Shelf:
                 self._told = None
             if self._gaps:
                 partition, start, gap = self._gaps.popleft()
-                self._told = partition, start
+                if start is not None:
+                    self._told = partition, start
                 raise gap
             while self._ready and len(taken) < count:
                 taken += self._part(count - len(taken))
@@ -191,6 +192,13 @@ class Shelf:
         """The partitions that were begun."""
         return list(self._mine)
 
+    @property
+    def gaps(self) -> list[int]:
+        """The partitions with gaps that are not committed."""
+        with self._changed:
+            told = () if self._told is None else (self._told[0],)
+            return [*self._passed, *told, *(partition for partition, _, _ in self._gaps)]
+
     def put(self, pages: Sequence[Page]) -> None:
         """Make records ready; there is no trouble any more."""
         with self._changed:
@@ -230,7 +238,7 @@ class Shelf:
             self._is_calm = False
             gone = {}
             for partition in partitions:
-                self._passed.pop(partition, None)
+                self._forget_gap(partition)
                 if partition in self._mine:
                     gone[partition] = self._mine.pop(partition)
             kept = [page for page in self._ready if page.partition not in gone]
@@ -243,6 +251,13 @@ class Shelf:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._ask_to_drop, held)
         return bool(gone)
+
+    def _forget_gap(self, partition: int) -> None:
+        """Leave it to who has the partition next to go on behind its gap; that there is one is told all the same."""
+        self._passed.pop(partition, None)
+        if self._told is not None and self._told[0] == partition:
+            self._told = None
+        self._gaps = deque((one, None if one == partition else start, gap) for one, start, gap in self._gaps)
 
     def _ask_to_drop(self, held: frozenset[str]) -> None:
         dropped = self.lost(held)
