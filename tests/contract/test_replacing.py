@@ -6,22 +6,34 @@ import uuid
 
 import pytest
 
-from smw._kernel.clock import SystemClock
+from smw._kernel.clock import SystemClock, SystemEntropy
 from smw.cache.level import run_blocking
 from smw.cache.local import LocalStore
 from smw.cache.ports import Replacer
 from smw.cache.redis import RedisStore
+from smw.cache.redis_cluster import Cluster
+from smw.cache.wire import Wire
 
 HOW = {"mode": "sync", "timeout_s": 2.0}
 
 
-@pytest.fixture(params=["local", pytest.param("redis", marks=pytest.mark.service("redis"))])
+def local(_request):
+    return LocalStore(clock=SystemClock())
+
+
+def redis(request):
+    return RedisStore(request.getfixturevalue("redis_server").url, timeout_s=2.0)
+
+
+def shard(request):
+    url = request.getfixturevalue("redis_cluster").url
+    return Cluster(url, Wire("smw:replacing:t:*", SystemEntropy()), timeout_s=2.0).shards[3]
+
+
+@pytest.fixture(params=[local, *(pytest.param(made, marks=pytest.mark.service("redis")) for made in (redis, shard))])
 def store(request):
     """One of them."""
-    if request.param == "local":
-        yield LocalStore(clock=SystemClock())
-        return
-    made = RedisStore(request.getfixturevalue("redis_server").url, timeout_s=2.0)
+    made = request.param(request)
     yield made
     made.close()
 
