@@ -67,6 +67,7 @@ class Level:
         self.errors: Counter[str] = Counter()
         self.timings = timings()
         self.debt = Debt(everything)
+        self._everything = everything
         self.breaker = Breaker(store.name, host, self._probe, on_up=self._back)
         self._spans = host.spans
         self._system = store.name.partition(" ")[0]
@@ -176,6 +177,11 @@ class Level:
             if error.counts:
                 raise
             self.wake()
+
+    def distrust(self) -> None:
+        """Take nothing from the server until it has dropped everything: what it had acknowledged may be lost."""
+        self.debt.add([self._everything], [])
+        self.wake()
 
     def wake(self) -> None:
         """Have what is owed paid in the background; nothing owed is paid soon."""

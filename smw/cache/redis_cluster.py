@@ -125,14 +125,16 @@ class Cluster:
         others = [place for place in known if place != self._lost] or known
         return self.node_at(others[self._turn % len(others)])
 
-    def found(self, tag: str, place: Place) -> None:
-        """Note who has a shard, and close the nodes that have none any more."""
+    def found(self, tag: str, place: Place) -> bool:
+        """Note who has a shard, and close the nodes that have none any more; returns whether another one had it."""
         with self._lock:
+            before = self._last.get(tag)
             self.at[tag] = self._last[tag] = place
             kept = {*self._last.values(), *self._address.hosts}
             gone = [self._nodes.pop(other) for other in set(self._nodes) - kept]
         for node in gone:
             node.close()
+        return before not in (None, place)
 
     def lost(self, place: Place) -> None:
         """Ask another node next time where the shards of this one are."""
@@ -162,7 +164,8 @@ class Shard(RedisStore):
 
     A node may be restarted, or give way to its replica, without a word. So the first request of each second, and each
     one to a node that has just been found, asks whether the same server still reigns over the part; where it does not,
-    the server drops everything in it, once for all processes, for it may have lost drops that were acknowledged.
+    the server drops everything in it, once for all processes, for it may have lost drops that were acknowledged. A
+    process that has used the old one until now tells of it by `on_moved`: its own drops may have gone there.
 
     Args:
         cluster: Knows the nodes.
@@ -171,12 +174,17 @@ class Shard(RedisStore):
         number: Which part.
         tag: What its names begin with.
         timeout_s: Most that one operation of a blocking caller may take.
+
+    Attributes:
+        tag: As given.
+        on_moved: Called when another node has the shard than the one that was asked before.
     """
 
     def __init__(self, cluster: Cluster, url: str, wire: Wire, number: int, tag: str, *, timeout_s: float) -> None:
         super().__init__(url, timeout_s=timeout_s)
         self.name = f"redis shard {number}"
         self.tag = tag
+        self.on_moved: Callable[[], None] = lambda: None
         self._cluster = cluster
         self._names = [wire.number, wire.guard, wire.everything]
         self._due = 0.0
@@ -248,7 +256,8 @@ class Shard(RedisStore):
         return (place, None) if isinstance(cause, known.MovedError) else (None, place)  # the one is the other as well
 
     def _found(self, place: Place) -> None:
-        self._cluster.found(self.tag, place)
+        if self._cluster.found(self.tag, place):
+            self.on_moved()
         self._due = 0.0
 
     async def _check(self, mode: Mode, until: float) -> None:

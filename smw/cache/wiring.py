@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from smw._redis.whereabouts import whereabouts
 from smw.cache.envelope import Envelope
 from smw.cache.level import Level
 from smw.cache.names import Names
@@ -121,6 +122,8 @@ def remote_of(settings: CacheSettings, host: Host, *, fence: Fence, envelope: En
         store = store_at(url, host, timeout_s=timeout_s) or _redis(url, timeout_s)
         level = Level("l2", store, host, timeout_s=timeout_s, everything=everything)
         level.first = getattr(store, "caution", None)
+        if urlsplit(url).scheme in ("redis+sentinel", "rediss+sentinel"):
+            whereabouts(url).listen(level.distrust)  # this process's own drops may have gone to the old master
         tiers.append(Tier("l2", (level,), lambda _key: level))
     if settings.l3_servers:
         tiers.append(_memcached(settings, host, timeout_s, everything))
@@ -146,6 +149,7 @@ def _cluster(url: str, host: Host, timeout_s: float, everything: str) -> Tier:
 
     for level, shard in zip(levels, cluster.shards, strict=True):
         level.together = partial(together, shard)
+        shard.on_moved = level.distrust
     levels[0].first = cluster.shards[0].caution  # the nodes of a cluster are set alike
     return Tier("l2", levels, lambda key: levels[zlib.crc32(key.encode()) % len(levels)])
 

@@ -83,11 +83,11 @@ class Worker:
 
     def note(self) -> None:
         """Note whether everything is paid, and whether the authority has just not answered."""
-        now, redis = time.monotonic(), self.servers[0]
+        now, authority = time.monotonic(), [level for level in self.servers if level.name == self.servers[0].name]
         if not any(level.debt for level in self.servers):
             self.even.append(now)
-        failures = sum(redis.errors.values())
-        if redis.breaker.is_open or failures != self.failures:
+        failures = sum(sum(level.errors.values()) for level in authority)
+        if failures != self.failures or any(level.breaker.is_open for level in authority):
             self.failures = failures
             self.deaf.append(now)
 

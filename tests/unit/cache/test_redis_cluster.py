@@ -53,6 +53,15 @@ def test_shards_of_one_node_fail_together():
     assert cluster.neighbours(cluster.shards[1]) == (0, 1, 2)
 
 
+def test_another_node_in_the_place_of_one_is_told_of():
+    """A shard that is somewhere for the first time, or is where it was, is nothing to tell."""
+    shard, told = cluster_of("a:1").shards[0], []
+    shard.on_moved = lambda: told.append(1)
+    for place, count in ((("a", 1), 0), (("a", 1), 0), (("b", 2), 1), (("b", 2), 1), (("a", 1), 2)):
+        shard._found(place)
+        assert len(told) == count
+
+
 def test_a_node_without_shards_is_let_go():
     """Nodes that come and go leave nothing behind; those that the setting names stay."""
     cluster = cluster_of("a:1")
