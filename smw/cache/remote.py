@@ -337,6 +337,8 @@ class Remote:
         self, key: str, letter: Letter, names: Sequence[str], *, budget: Budget, mode: Mode
     ) -> None:
         """Store `letter` behind the level that keeps the counters, where its old value has just been dropped."""
+        if len(self.tiers) == 1:
+            return
         blob, ttl_s = self._envelope.close(letter, key.encode()), letter.usable_s(self._clock.wall())
         for tier in self.tiers[1:]:
             level = tier.of(key)
