@@ -21,6 +21,7 @@ from smw.cache.remarks import Remarks
 from smw.cache.stale import REST_S, Resting, stale_of
 from smw.cache.stats import CacheInfo, Stats
 from smw.cache.ttl import Lifetimes
+from smw.cache.waiting import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -66,6 +67,7 @@ class CachedFunction:
         self._flights = Flights()
         self.many = None if options.many is None else Many(options.many, target)
         self._resting = Resting(engine)
+        self._patience = Patience(target.name, options, self.stats, self._slow)
         self._looking: set[Hashable] = set()
         self._sights: dict[Hashable, Sight] = {}
         self._landed = 0
@@ -155,7 +157,9 @@ class CachedFunction:
         boarded = self._boarding(flight, look)
         load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
         alone = self.options.flight == "off"
-        finding: Finding = await (load() if alone else self._flights.fly(boarded, load, call.mode))
+        meanwhile = self._patience.of(place, call.mode)
+        flown = load() if alone else self._flights.fly(boarded, load, call.mode, meanwhile=meanwhile)
+        finding: Finding = await flown
         self._count(finding, call, place)
         return finding
 
@@ -313,17 +317,25 @@ class CachedFunction:
 
     async def _spare(self, flight: Hashable, place: Place, mode: Mode, error: Exception) -> Finding | None:
         """Return what is handed out although the function has raised, asking the servers once more what stands."""
-        engine = self._engine
-        if self.policy.stale_s <= 0 or isinstance(error, RecursiveLoadError):
-            return None
-        look = await engine.look(place, self.policy, mode) if self.is_shared(place) else None
-        if look is not None and look.found is not None:
-            return look.found
-        spare = stale_of(engine, place, self.policy, look)
-        if spare is not None:
+        spare = None if isinstance(error, RecursiveLoadError) else await self._instead(place, mode)
+        if spare is not None and spare.is_stale:
             self._resting.failed(flight)
-            self._remarks.stale(error)
+            self._remarks.stale(type(error).__name__)
         return spare
+
+    async def _slow(self, place: Place, mode: Mode) -> Finding | None:
+        """Return what is handed out to a caller who has waited long enough."""
+        spare = await self._instead(place, mode)
+        if spare is not None and spare.is_stale:
+            self._remarks.stale("timeout")
+        return spare
+
+    async def _instead(self, place: Place, mode: Mode) -> Finding | None:
+        """Return what a server has got meanwhile, or else what has expired and is not dropped."""
+        if self.policy.stale_s <= 0:
+            return None
+        look = await self._engine.look(place, self.policy, mode) if self.is_shared(place) else None
+        return look.found if look is not None and look.found else stale_of(self._engine, place, self.policy, look)
 
     def _count(self, finding: Finding, call: Call, place: Place) -> None:
         self._records.answered(finding, call, place)
