@@ -9,6 +9,7 @@ import pytest
 
 from smw import cache as cache_module
 from smw.cache import Cache
+from smw.errors import LoadTimeout
 from tests.unit.cache.shapes import SHAPES, Shaped
 
 pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
@@ -98,3 +99,54 @@ async def test_exceptions_never_reach_a_server(make, levels):
             await loads[0]()
     assert loads[0].runs == 1
     assert await loads[1]() == {"number": 1}
+
+
+@each_shape
+@each_level
+async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_stored(make, shape, levels):
+    """A result is loaded anew before its end, and the newer one is on every level."""
+    loads = [Shaped(make(*levels), shape, Origin(), 2.2, refresh_ahead=0.1) for _ in "ab"]
+    for load in loads:
+        await load()
+    await asyncio.sleep(0.3)
+    for load in loads:
+        for _ in range(5):
+            assert await load() == {"number": 1}
+            await asyncio.sleep(0.02)
+    assert [load.runs for load in loads] == [2, 0]
+    fresh = Shaped(make(*levels), shape, Origin(), 2.2)
+    assert await fresh() == {"number": 1}
+    assert fresh.runs == 0
+    for load in (*loads, fresh):
+        await load.cache.aclose()
+
+
+@each_level
+async def test_the_load_goes_on_when_everybody_has_left_and_fills_the_levels(make, levels):
+    """After `soft_timeout` the expired result of a server, after `hard_timeout` an error; then the new result."""
+    gate = asyncio.Event()
+
+    async def act(number: int) -> int:
+        await gate.wait()
+        return load.runs
+
+    async def at_once(number: int) -> int:
+        return 0
+
+    options = {"soft_timeout": 0.02, "hard_timeout": 0.2, "stale_if_error": 100}
+    first = Shaped(make(*levels), ("function", "async"), at_once, 0.1, **options)
+    await first(1)
+    await asyncio.sleep(0.15)
+    load = Shaped(make(*levels), ("function", "async"), act, 100, **options)
+    assert await load(1) == 0
+    with pytest.raises(LoadTimeout):
+        await load(2)
+    gate.set()
+    await asyncio.sleep(0.05)
+    assert await asyncio.gather(load(1), load(2)) == [2, 2]
+    assert load.runs == 2
+    other = Shaped(make(*levels), ("function", "async"), act, 100, **options)
+    await other(1), await other(2)
+    assert other.runs == 0
+    for each in (first, load, other):
+        await each.cache.aclose()
