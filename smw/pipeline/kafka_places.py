@@ -21,18 +21,15 @@ _log = logging.getLogger("smw.pipeline")
 ANSWER_MS = 2_000
 
 
-def begun(consumer: Any, partition: Any, first: int | None) -> Offsets | None:
+def begun(consumer: Any, partition: Any) -> Offsets | None:
     """Return what the group remembers of a partition; None where it remembers nothing.
 
     Args:
         consumer: A member of the group.
         partition: Which one.
-        first: The first offset that was read; a place behind it is one in a log that is no more.
     """
     before = consumer.committed(partition, metadata=True, timeout_ms=ANSWER_MS)
-    if before is None or (first is not None and before.offset > first):
-        return None
-    return Offsets(before.offset, before.metadata or "")
+    return None if before is None else Offsets(before.offset, before.metadata or "")
 
 
 def position(consumer: Any, partition: Any) -> int:
@@ -71,22 +68,25 @@ def _out_of_range(consumer: Any, shelf: Shelf, partition: Any, offset: int) -> N
     if offset > start:
         _cut(consumer, shelf, partition, start)
         return
-    offsets = shelf.offsets(partition.partition) or begun(consumer, partition, None)
+    offsets = shelf.offsets(partition.partition) or begun(consumer, partition)
     done = 0 if offsets is None else offsets.known_before(start)
     consumer.seek(partition, start)
     shelf.gap(partition.partition, start, start - offset - done)
 
 
 def _cut(consumer: Any, shelf: Shelf, partition: Any, start: int | None) -> None:
-    """Read on from `start`, or from the oldest record, in a log that ends before the place that was reached."""
+    """Read on from `start`, or from the oldest record, in a log that ends before the place that was reached.
+
+    That is committed at once: the place that the group remembers would pass for one that a reader before has reached.
+    """
+    if start is None:
+        start = consumer.beginning_offsets([partition], timeout_ms=ANSWER_MS)[partition]
     _log.error(
         "stream %s: partition %d is shorter than it was: its topic was made anew, or a broker has lost records; "
-        "reading on from offset %s, records may come twice",
-        partition.topic, partition.partition, "0" if start is None else start,
+        "reading on from offset %d, records may come twice",
+        partition.topic, partition.partition, start,
     )  # fmt: skip
     shelf.leave([partition.partition])
     shelf.left()
-    if start is None:
-        consumer.seek_to_beginning(partition)
-    else:
-        consumer.seek(partition, start)
+    consumer.commit({partition: library().OffsetAndMetadata(start, "", -1)}, timeout_ms=ANSWER_MS)
+    consumer.seek(partition, start)

@@ -187,7 +187,7 @@ class KafkaReader:
     def _begin(self, consumer: Any, partition: Any, raw: Sequence[Any]) -> None:
         """Learn what the reader before left, and say what is about to be handed out before it is."""
         first = raw[0].offset
-        offsets = begun(consumer, partition, first) or Offsets(first)
+        offsets = begun(consumer, partition) or Offsets(first)
         if offsets.expect(raw[-1].offset + 1):
             # A record that kills its worker at once must not look untried to the next one.
             consumer.commit({partition: library().OffsetAndMetadata(*offsets.commit(), -1)}, timeout_ms=ANSWER_MS)

@@ -33,6 +33,14 @@ class Page(NamedTuple):
     offsets: list[int]
 
 
+class _Missing(NamedTuple):
+    """Records of a partition that are gone, in their place among those that are ready."""
+
+    partition: int
+    start: int | None
+    gap: Gap
+
+
 def _nobody(_positions: Collection[str]) -> Collection[str]:
     return ()
 
@@ -52,7 +60,7 @@ class Shelf:
         self._room = room
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
-        self._ready: deque[Page] = deque()
+        self._ready: deque[Page | _Missing] = deque()
         self._count = 0
         self._mine: dict[int, Offsets] = {}
         self._leaving: dict[int, Offsets] = {}
@@ -62,7 +70,6 @@ class Shelf:
         self._trouble: SmwError | None = None
         self._asked = self._answered = 0
         self._is_calm = False
-        self._gaps: deque[tuple[int, int | None, Gap]] = deque()
         self._told: tuple[int, int] | None = None
         self._passed: dict[int, int] = {}
         self.taken = 0
@@ -81,13 +88,16 @@ class Shelf:
             if self._told is not None:  # whoever asks again after a gap goes on behind it
                 self._pass(*self._told)
                 self._told = None
-            if self._gaps:
-                partition, start, gap = self._gaps.popleft()
-                if start is not None:
-                    self._told = partition, start
-                raise gap
             while self._ready and len(taken) < count:
-                taken += self._part(count - len(taken))
+                first = self._ready[0]
+                if isinstance(first, Page):
+                    taken += self._part(first, count - len(taken))
+                elif taken:
+                    break
+                else:
+                    self._ready.popleft()
+                    self._told = None if first.start is None else (first.partition, first.start)
+                    raise first.gap
             if not taken and self._trouble is not None:
                 raise self._trouble
             self.taken += len(taken)
@@ -101,8 +111,8 @@ class Shelf:
         else:
             offsets.pass_to(start)
 
-    def _part(self, count: int) -> list[Record]:
-        page = self._ready.popleft()
+    def _part(self, page: Page, count: int) -> list[Record]:
+        self._ready.popleft()
         if len(page.records) > count:
             self._ready.appendleft(Page(page.partition, page.records[count:], page.offsets[count:]))
             page = Page(page.partition, page.records[:count], page.offsets[:count])
@@ -123,7 +133,7 @@ class Shelf:
         until = now() + wait_s
         while True:
             with self._changed:
-                if self._ready or self._gaps or self._trouble is not None:
+                if self._ready or self._trouble is not None:
                     return True
                 is_calm = self._answered >= asked
                 waiter = self._waiter = self._loop.create_future()
@@ -184,7 +194,7 @@ class Shelf:
     def gap(self, partition: int, start: int, count: int) -> None:
         """Say that records of a partition are gone, which goes on at `start`."""
         with self._changed:
-            self._gaps.append((partition, start, Gap(count, f"partition {partition}")))
+            self._ready.append(_Missing(partition, start, Gap(count, f"partition {partition}")))
         self._wake()
 
     @property
@@ -197,7 +207,7 @@ class Shelf:
         """The partitions with gaps that are not committed."""
         with self._changed:
             told = () if self._told is None else (self._told[0],)
-            return [*self._passed, *told, *(partition for partition, _, _ in self._gaps)]
+            return [*self._passed, *told, *(one.partition for one in self._ready if isinstance(one, _Missing))]
 
     def put(self, pages: Sequence[Page]) -> None:
         """Make records ready; there is no trouble any more."""
@@ -241,9 +251,9 @@ class Shelf:
                 self._forget_gap(partition)
                 if partition in self._mine:
                     gone[partition] = self._mine.pop(partition)
-            kept = [page for page in self._ready if page.partition not in gone]
+            kept = [one for one in self._ready if isinstance(one, _Missing) or one.partition not in gone]
             self._ready = deque(kept)
-            self._count = sum(len(page.records) for page in kept)
+            self._count = sum(len(one.records) for one in kept if isinstance(one, Page))
             self._leaving = gone
             self._awaited = {f"{p}-{offset}" for p, offsets in gone.items() for offset in offsets.outstanding()}
             held = frozenset(self._awaited)
@@ -257,7 +267,10 @@ class Shelf:
         self._passed.pop(partition, None)
         if self._told is not None and self._told[0] == partition:
             self._told = None
-        self._gaps = deque((one, None if one == partition else start, gap) for one, start, gap in self._gaps)
+        self._ready = deque(
+            one._replace(start=None) if isinstance(one, _Missing) and one.partition == partition else one
+            for one in self._ready
+        )
 
     def _ask_to_drop(self, held: frozenset[str]) -> None:
         dropped = self.lost(held)

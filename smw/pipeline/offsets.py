@@ -83,7 +83,7 @@ class Offsets:
         Returns:
             For each the number of its next attempt, 0 where it is done already; None: 1 for all of them.
         """
-        self._end = offsets[-1] + 1
+        self._end = max(self._end, offsets[-1] + 1)
         self._seen = max(self._seen, self._end)
         self.version += 1
         if not self._known and not self._tries and offsets[0] >= self._past:
@@ -91,7 +91,9 @@ class Offsets:
             return None
         attempts = []
         for offset in offsets:
-            if offset in self._known:
+            if offset < self.next:
+                attempts.append(0)  # the reader before has settled it since this one looked for its place
+            elif offset in self._known:
                 self._known.discard(offset)
                 self._out.append(offset)
                 self._done.add(offset)

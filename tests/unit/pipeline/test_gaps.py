@@ -117,6 +117,16 @@ async def test_a_handler_that_fails_at_a_record_without_a_value():
     assert stream.buried == ["2"]
 
 
+def test_what_was_settled_meanwhile_is_not_handed_out_again():
+    """The last commit of the reader before may come after this one has looked for its place."""
+    offsets = Offsets(3)
+    assert offsets.hand_out([1, 2, 3, 4]) == [0, 0, 1, 1]
+    offsets.settle(3)
+    assert offsets.commit()[0] == 4
+    offsets.settle(4)
+    assert offsets.commit()[0] == 5
+
+
 def test_what_was_done_out_of_order_is_not_lost():
     """Of the offsets that are gone, those that the reader before had done do not count."""
     before = Offsets(10)

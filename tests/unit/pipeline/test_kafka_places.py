@@ -21,6 +21,7 @@ class Consumer:
     def __init__(self, before=None):
         self.before = before
         self.sought = []
+        self.commits = []
 
     def assignment(self):
         return {HERE}
@@ -30,6 +31,9 @@ class Consumer:
 
     def seek(self, partition, offset):
         self.sought.append((offset, partition))
+
+    def commit(self, offsets, timeout_ms):
+        self.commits += [(partition, place.offset) for partition, place in offsets.items()]
 
     def beginning_offsets(self, partitions, timeout_ms):
         return dict.fromkeys(partitions, 10)
@@ -72,6 +76,23 @@ async def test_a_gap_is_committed_only_once_its_reader_has_gone_on(shelf):
     assert shelf.due() == ({}, {})
 
 
+async def test_what_is_ready_comes_before_the_gap_behind_it(shelf):
+    """Records that were fetched before their log was deleted are handed out, and nothing is committed past them."""
+    shelf.begin(0, Offsets(0))
+    shelf.put([Page(0, [Record("0-0", b""), Record("0-1", b"")], [0, 1])])
+    assert replaced(Consumer(), shelf, errors.OffsetOutOfRangeError({HERE: 2}))
+    shelf.put([Page(0, [Record("0-10", b"")], [10])])
+    assert [record.position for record in shelf.take(1)] == ["0-0"]
+    assert [record.position for record in shelf.take(5)] == ["0-1"]
+    with pytest.raises(Gap):
+        shelf.take(5)
+    assert [record.position for record in shelf.take(5)] == ["0-10"]
+    shelf.settle(["0-10", "0-1"])
+    assert shelf.due()[0][0][0] == 0
+    shelf.settle(["0-0"])
+    assert shelf.due()[0] == {0: (11, "")}
+
+
 @pytest.mark.parametrize("asked", [0, 1, 2])
 async def test_a_gap_of_a_partition_that_has_left_is_told_and_not_committed(shelf, asked):
     """Its new reader commits it, however far this one had come with it."""
@@ -104,14 +125,15 @@ async def test_a_gap_never_commits_past_records_in_work(shelf):
     assert shelf.due()[0] == {0: (10, "")}
 
 
-@pytest.mark.parametrize(("end", "sought"), [(OffsetAndMetadata(3, "", 1), (3, HERE)), (None, ("beginning", HERE))])
-async def test_a_log_that_was_cut_is_begun_anew(shelf, caplog, end, sought):
-    """What was known of its records is forgotten, the log tells, and nothing counts as lost."""
+@pytest.mark.parametrize(("end", "start"), [(OffsetAndMetadata(13, "", 1), 13), (None, 10)])
+async def test_a_log_that_was_cut_is_begun_anew(shelf, caplog, end, start):
+    """What was known of its records is forgotten, in the group too; the log tells, and nothing counts as lost."""
     shelf.begin(0, Offsets(5))
     consumer = Consumer()
     with caplog.at_level(logging.ERROR, "smw.pipeline"):
         assert replaced(consumer, shelf, errors.LogTruncationError({HERE: end}))
-    assert consumer.sought == [sought]
+    assert consumer.sought == [(start, HERE)]
+    assert consumer.commits == [(HERE, start)]
     assert shelf.partitions == []
     assert "is shorter than it was" in caplog.text
     assert shelf.take(1) == []
