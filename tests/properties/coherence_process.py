@@ -12,19 +12,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from smw._kernel.host import Host
+from smw.cache.backplane import Backplane
 from smw.cache.codec import Codec
 from smw.cache.engine import Engine, Place
 from smw.cache.envelope import Envelope
 from smw.cache.fence import Fence
 from smw.cache.forms import Policy
 from smw.cache.level import Level
-from smw.cache.memory import Memory
+from smw.cache.memory import Entry, Memory
 from smw.cache.names import fence_of
-from smw.cache.ports import StoreFailedError, Versions
+from smw.cache.ports import Pulse, StoreFailedError, Versions
 from smw.cache.remote import Remote, Tier
 from smw.cache.replacing import look_before, replace
+from smw.cache.wire import Wire
 from smw.testing import FakeClock
-from tests.properties.coherence_servers import Request, SteppedMemcached, SteppedRedis
+from tests.properties.coherence_servers import BEGAN, GUARD, NUMBER, Request, SteppedMemcached, SteppedRedis
 
 TRUST_S = 1.0
 TTL_S = 20_000.0
@@ -72,6 +74,10 @@ class SteppedLevel(Level):
     def wake(self) -> None:
         return
 
+    def _failed(self, error: StoreFailedError, *, late_s: float) -> None:
+        assert error.kind == "timeout", "a failure that the search has not made: it would look at nothing"
+        super()._failed(error, late_s=late_s)
+
     async def drop(self, *args: Any, **more: Any) -> None:
         if self.threads:
             await Request("pause")  # here a thread may be held up, a coroutine is not
@@ -101,6 +107,9 @@ class Setup(NamedTuple):
         storable: Whether values have a form as bytes.
         warm: Begin with counters that exist, as they do on a server that has been used.
         threads: Hold up writers also where coroutines are not.
+        hears: Processes that are told what others drop.
+        filled: Begin with a value in the memory of every process.
+        deaf: Take memory for current whatever was missed: what the search must catch.
     """
 
     levels: tuple[str, ...] = ("l2",)
@@ -113,6 +122,9 @@ class Setup(NamedTuple):
     storable: bool = True
     warm: bool = True
     threads: bool = False
+    hears: tuple[int, ...] = ()
+    filled: bool = False
+    deaf: bool = False
 
 
 class Unstorable:
@@ -130,7 +142,8 @@ class Process:
         self.clock = FakeClock(wall=0.0, now=0.0)
         self.host = Host("m", "testing", self.clock, Numbers(number))
         self.fence = Fence(self.clock)
-        made = {"l2": SteppedRedis, "l3": lambda: SteppedMemcached(self.clock, self.host.entropy)}
+        self.wire = Wire(EVERYTHING, self.host.entropy) if setup.hears else None
+        made = {"l2": lambda: SteppedRedis(self.wire), "l3": lambda: SteppedMemcached(self.clock, self.host.entropy)}
         self.levels = [
             SteppedLevel(name, made[name](), self.host, threads=setup.threads, timeout_s=1e9, everything=EVERYTHING)
             for name in setup.levels
@@ -149,16 +162,30 @@ class Process:
             trust_s=setup.trust_s,
             l1_ttl_s=float("inf"),
         )
+        self.backplane = self.engine.backplane
+        if number in setup.hears:  # it has listened for a while
+            self.backplane.pulsed(Pulse(int(BEGAN[NUMBER]), BEGAN[GUARD].decode(), is_master=True), asked=0.0, told=0.0)
+        if setup.deaf:
+            self.backplane.pulsed = self._believed
         self.table: dict[Any, Any] = {}
         tags = (EVERYTHING, TAG)
         self.place = Place(self.table, "k", KEY, tags, (KEY, *tags))
         names = setup.levels if setup.names is None else setup.names
         self.policy = Policy(TTL_S, "share", True, names, Codec())
         self.running: dict[str, Any] = {}
+        if setup.filled:
+            ticket = Versions(1, (2, 3))
+            entry = Entry(1, None, expires=TTL_S, deadline=TRUST_S, size=1, scopes=self.place.scopes, ticket=ticket)
+            entry.asked = 0.0
+            self.memory.put(entry, self.table, "k", lambda: True)
 
     def feed(self, actor: str, reply: Any, now: float) -> tuple[str, Any]:
         """Advance one coroutine; returns ``("asks", request)`` or ``("ends", result)``."""
         self.clock._now = self.clock._wall = now
+        if actor == "ear":
+            number, sender, *scopes = reply
+            self.backplane.heard(number, () if sender == self.wire.sender else scopes, now=now)
+            return "ends", None
         coroutine = self.running.get(actor)
         if coroutine is None:
             coroutine = self.running[actor] = getattr(self, f"_{actor.rstrip('0123456789')}")(reply)
@@ -199,6 +226,17 @@ class Process:
                     return
                 level.debt.settle(owed)
 
+    def _believed(self, _pulse: Any, *, asked: float, told: float) -> None:
+        self.backplane.standing = self.backplane.standing[0], asked
+
+    async def _pulser(self, _start: Any) -> None:
+        asked = self.clock.now()
+        try:
+            pulse = await self.levels[0].store.pulse(mode="async", timeout_s=1.0)
+        except StoreFailedError:
+            return
+        self.backplane.pulsed(pulse, asked=asked, told=self.clock.now())
+
     @property
     def owes(self) -> bool:
         return any(level.debt for level in self.levels)
@@ -208,7 +246,8 @@ class Process:
         entry = self.table.get("k")
         return (
             tuple(sorted((actor, frozen(coroutine)) for actor, coroutine in self.running.items())),
-            entry and (frozen(entry.value), entry.deadline, entry.expires, entry.ticket),
+            entry and (frozen(entry.value), entry.deadline, entry.expires, entry.ticket, entry.asked),
+            (self.backplane.standing, self.backplane._heard, self.backplane._reign, self.backplane._awaited),
             self.fence.epoch,
             tuple(sorted(self.fence._raised.items())),
             tuple((frozen(x.debt._counters), frozen(x.debt._keys), x.debt._sequence) for x in self.levels),
@@ -218,7 +257,7 @@ class Process:
 
 _PLAIN = (int, float, str, bytes, bool, type(None))
 _STATELESS = (Policy, Envelope, Codec, Place, FakeClock, SteppedRedis, SteppedMemcached, type)
-_NAMED = (Process, Engine, Remote, Level, Host, Memory, Fence, *_STATELESS)
+_NAMED = (Process, Engine, Backplane, Wire, Remote, Level, Host, Memory, Fence, *_STATELESS)
 
 
 def frozen(thing: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of thing

@@ -11,8 +11,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from tests.properties.coherence_process import COUNTERS, TRUST_S, Process, Setup, Steps
-from tests.properties.coherence_servers import FAILED, Server, memcached_does, redis_does
+from tests.properties.coherence_process import COUNTERS, EVERYTHING, TRUST_S, Process, Setup, Steps
+from tests.properties.coherence_servers import BEGAN, FAILED, Server, memcached_does, redis_does
 
 IDLE, ASKED, ANSWERED, DONE = range(4)
 ORPHANED_S = 60.0
@@ -41,6 +41,9 @@ class World(NamedTuple):
     settled: tuple[tuple[int, float], ...]  # (version, when no server was owed it any more)
     deaf: tuple[float, ...]  # when each process was last not answered by the authority
     left: tuple[tuple[str, Any], ...]  # events that may still happen
+    inbox: tuple[tuple[Any, ...], ...] = ()  # what was told to each process and not heard yet, oldest first
+    behind: Any = None  # what the replica of L2 has once it gets no more, and what was settled then
+    undone: tuple[int, ...] | None = None  # versions whose invalidation a fail-over may have lost, until it is noticed
 
 
 class Outcome(NamedTuple):
@@ -66,8 +69,9 @@ class Search:
 
     Args:
         setup: What the processes do.
-        events: What may happen once each: ``("tick", seconds)``, ``("lose" | "fail" | "restart" | "down" | "gone", level)``,
-            ``("evict", (level, key))``.
+        events: What may happen once each: ``("tick", seconds)``, ``("lose" | "fail" | "restart" | "down" | "gone",
+            level)``, ``("evict", (level, key))``, ``("pulse", process)``, ``("twice" | "cut", process)`` of a message,
+            ``("failover", "l2")`` to a replica that misses everything since the beginning, or since ``("lag", "l2")``.
     """
 
     def __init__(self, setup: Setup, events: tuple[tuple[str, Any], ...] = ()) -> None:
@@ -78,6 +82,8 @@ class Search:
             self.kinds += [(process, f"reader{number}") for number in range(readers)]
             self.kinds += [(process, f"writer{number}") for number in range(writers)]
             self.kinds.append((process, "payer"))
+            if process in setup.hears:
+                self.kinds.append((process, "pulser"))
         self.readers = [index for index, (_, name) in enumerate(self.kinds) if name.startswith("reader")]
         self.steps = [Steps(partial(Process, number, setup)) for number in range(len(setup.readers))]
         self.authority = setup.levels[0]
@@ -91,6 +97,8 @@ class Search:
         count = len(self.setup.readers)
         first = "l2" if self.authority == "l2" else "l3"
         counters = {name: (b"%x" % n if first == "l3" else b"%d" % n, n, 1e9) for n, name in enumerate(COUNTERS, 1)}
+        if self.setup.hears:
+            counters |= {name: (value, None, 1e9) for name, value in BEGAN.items()}
         servers = {first: Server().kept(counters if self.setup.warm else {})}
         start = World(
             (0,) * count,
@@ -104,6 +112,8 @@ class Search:
             (),
             (NEVER,) * count,
             self.events,
+            ((),) * count,
+            (servers.get("l2"), ()),
         )
         layer: dict[World, int] = {start: 1}
         parents: dict[World, tuple[World, str]] = {}
@@ -143,6 +153,8 @@ class Search:
             if actor.phase == IDLE and self._may_begin(world, index, process, name):
                 began = world.now, self._floor(world, process), world.settled
                 label, after, complaint = self._fed(world, index, None, began)
+                if name == "pulser":
+                    after = _spent(after, world.left.index(("pulse", process)))
                 if after.actors[index].what == ("source", None):  # nobody notices that it has begun before
                     label, after, complaint = next(self._carried_out(after, index, process, name))
                 yield label, after, complaint
@@ -150,9 +162,12 @@ class Search:
                 yield self._fed(world, index, actor.what, actor.began)
             elif actor.phase == ASKED:
                 yield from self._carried_out(world, index, process, name)
+        yield from self._hearing(world)
         yield from self._events(world)
 
     def _may_begin(self, world: World, index: int, process: int, name: str) -> bool:
+        if name == "pulser":
+            return ("pulse", process) in world.left
         if name == "payer":
             return self._owes(world, process) and not world.down  # trying in vain changes nothing, for ever
         same = self.kinds[index - 1] if index else None
@@ -175,26 +190,32 @@ class Search:
         if verb == "asks":
             actor = Actor(ANSWERED, None, began) if what == ("pause",) else Actor(ASKED, what, began)
         else:
-            actor = Actor() if name == "payer" else Actor(DONE)
+            actor = Actor() if name in ("payer", "pulser") else Actor(DONE)
             if name.startswith("reader"):
                 label += f" returns {what}"
                 complaint = self._complaint(world, process, began, *what)
             elif name.startswith("writer"):
                 returned = (*returned, (began[3], process))
-        known = {version for version, _ in world.settled}
+        known = {version for version, _ in world.settled}.union(world.undone or ())
         fresh = () if owes else tuple((v, world.now) for v, p in returned if p == process and v not in known)
+        undone = world.undone
+        if undone is not None:
+            undone, fresh = (*undone, *(version for version, _ in fresh)), ()
         processes = (*world.processes[:process], number, *world.processes[process + 1 :])
         actors = (*world.actors[:index], actor, *world.actors[index + 1 :])
         settled = tuple(sorted((*world.settled, *fresh)))
-        return label, world._replace(processes=processes, actors=actors, returned=returned, settled=settled), complaint
+        after = world._replace(processes=processes, actors=actors, returned=returned, settled=settled, undone=undone)
+        return label, after, complaint
 
     def _complaint(self, world: World, process: int, began: Any, level: str, version: int) -> str:
         at, floor, settled = began[:3]
         if version < floor:
             return f"here: version {version} from {level or 'the loader'} after {floor} was invalidated"
-        for newer, since in settled:
-            if version >= newer:
+        known = dict(world.settled)
+        for newer, before in settled:
+            if version >= newer or newer not in known:  # dropped in vain, and nobody has noticed yet
                 continue
+            since = max(before, known[newer])
             if at - max(since, world.deaf[process]) > TRUST_S:
                 return f"elsewhere: version {version} from {level or 'the loader'} {at - since:g} s after {newer}"
             if level == "l3" and at - since > ORPHANED_S:
@@ -220,12 +241,43 @@ class Search:
             if self.setup.naive and what[0] == "write":
                 done, reply = redis_does(server, world.now, (what[0], what[1][:1], *what[2:5]))
             carried = world._replace(**{where: done})
+            carried = self._spread(carried, server, tuple(what)) if where == "l2" else carried
             yield label, self._told(carried, index, reply), ""
             for number, event in enumerate(world.left):
                 if event == ("lose", where) and event not in world.left[:number]:
                     yield label + " LOST", self._unanswered(_spent(carried, number), index, process, where), ""
                 if event == ("fail", where) and event not in world.left[:number]:
                     yield label + " FAILED", self._unanswered(_spent(world, number), index, process, where), ""
+
+    def _spread(self, world: World, before: Server, what: tuple[Any, ...]) -> World:
+        """Put what Redis has told into every inbox."""
+        if what[0] == "pulse" and world.undone is not None:  # the fail-over has been noticed
+            settled = tuple(sorted((*world.settled, *((version, world.now) for version in world.undone))))
+            world = world._replace(settled=settled, undone=None)
+        number = world.l2.told(before) if self.setup.hears else None
+        if number is None:
+            return world
+        text = {"drop": what[-1], "replace": what[7:8]}.get(what[0]) or f"- {EVERYTHING}"
+        text = text[0] if isinstance(text, tuple) else text
+        message = (number, *text.split(" "))
+        hears = self.setup.hears
+        return world._replace(inbox=tuple((*m, message) if p in hears else m for p, m in enumerate(world.inbox)))
+
+    def _hearing(self, world: World):
+        """Yield the first message of each inbox heard, and those that a lost connection takes along."""
+        for process, messages in enumerate(world.inbox):
+            if not messages:
+                continue
+            rest = _put(world.inbox, process, messages[1:])
+            number, *_ = self.steps[process].take(world.processes[process], "ear", messages[0], world.now)
+            processes = _put(world.processes, process, number)
+            label = f"{world.now:g}s p{process} hears {messages[0]!r}"
+            yield label, world._replace(processes=processes, inbox=rest), ""
+            for spent, event in enumerate(world.left):
+                if event == ("twice", process):
+                    yield label + " TWICE", _spent(world, spent)._replace(processes=processes), ""
+                elif event == ("cut", process):
+                    yield label + " NOT", _spent(world, spent)._replace(inbox=_put(world.inbox, process, ())), ""
 
     def _unanswered(self, world: World, index: int, process: int, where: str) -> World:
         if where == self.authority and world.actors[index].what[1] in ("MGET", "gets_many"):
@@ -256,8 +308,20 @@ class Search:
                 yield label, spent._replace(down=world.down | {how}), ""
             elif what == "down":
                 yield label, spent._replace(down=world.down | {how}, left=(*spent.left, ("up", how))), ""
+            elif what == "lag":
+                left = (*spent.left, ("failover", how))
+                yield label, spent._replace(behind=(world.l2, world.settled), left=left), ""
+            elif what == "failover":
+                replica, settled = world.behind
+                lost = tuple(version for version, since in world.settled if (version, since) not in settled)
+                after = spent._replace(l2=replica.succeeded(world.l2), settled=settled, undone=lost, behind=None)
+                yield label, after._replace(inbox=((),) * len(world.inbox)), ""
             elif what == "up":
                 yield label, spent._replace(down=world.down - {how}), ""
+
+
+def _put(of: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
+    return (*of[:index], value, *of[index + 1 :])
 
 
 def _spent(world: World, number: int) -> World:

@@ -8,7 +8,14 @@ from smw.cache import redis_scripts
 from smw.cache.memcached import MemcachedStore
 from smw.cache.ports import StoreFailedError
 from smw.cache.redis import RedisStore
+from smw.cache.wire import Wire
 
+NUMBER = "smw:m:b:n"
+"""Key of the number of the newest message."""
+GUARD = "smw:m:b:g"
+"""Key under which the reign of the server is kept."""
+BEGAN = {NUMBER: b"100", GUARD: b"1"}
+"""What both are when a search begins."""
 FAILED = "failed"
 """The reply to a request that was not answered, whether or not the server has done what it was asked."""
 
@@ -29,9 +36,11 @@ class Request:
 class SteppedRedis(RedisStore):
     """The real store; every command is one step of the search."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire | None = None) -> None:
         self.name = "redis"
-        self._wire = None
+        self._wire = wire
+        self._channel = "drops"
+        self._leases = set()
 
     async def _mget(self, mode, timeout_s, keys):
         return await Request("l2", "MGET", *keys), None
@@ -42,6 +51,7 @@ class SteppedRedis(RedisStore):
             redis_scripts.WRITE: "write",
             redis_scripts.DROP: "drop",
             redis_scripts.REPLACE: "replace",
+            redis_scripts.PULSE: "pulse",
         }
         return await Request("l2", scripts[source], tuple(keys), *args)
 
@@ -66,22 +76,32 @@ class SteppedMemcached(MemcachedStore):
 
 
 class Server(NamedTuple):
-    """One server: what it keeps as sorted (key, (value, token or None, when it ends)), and the next number."""
+    """One server: what it keeps as sorted (key, (value, token or None, when it ends)), the next number, its reign."""
 
     data: tuple[tuple[str, tuple[Any, Any, float]], ...] = ()
     number: int = 1000
+    reign: int = 1
 
     def live(self, now: float) -> dict[str, tuple[Any, Any, float]]:
         return {key: entry for key, entry in self.data if entry[2] > now}
 
     def kept(self, data: dict[str, tuple[Any, Any, float]], number: int | None = None) -> Server:
-        return Server(tuple(sorted(data.items())), self.number if number is None else number)
+        return Server(tuple(sorted(data.items())), self.number if number is None else number, self.reign)
 
     def without(self, key: str) -> Server:
-        return Server(tuple(pair for pair in self.data if pair[0] != key), self.number)
+        return Server(tuple(pair for pair in self.data if pair[0] != key), self.number, self.reign)
 
     def emptied(self) -> Server:
-        return Server((), self.number)
+        return Server((), self.number, self.reign + 1)
+
+    def succeeded(self, later: Server) -> Server:
+        """Return a server that takes the place of `later` with what this one has."""
+        return Server(self.data, max(self.number, later.number), later.reign + 1)
+
+    def told(self, before: Server) -> int | None:
+        """Return the number of the message that was sent since `before`, if there was one."""
+        mine, old = (dict(server.data).get(NUMBER) for server in (self, before))
+        return None if mine is None or mine == old or self.reign != before.reign else int(mine[0])
 
 
 def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Server, Any]:
@@ -96,7 +116,7 @@ def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Serve
     if command == "MGET":
         return server, tuple(data[key][0] if key in data else None for key in args)
     keys, *args = args
-    scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace}
+    scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace, "pulse": _pulse}
     return scripts[command](server, data, now, keys, args)
 
 
@@ -124,19 +144,21 @@ def _write(server, data, now, keys, args):
 
 
 def _drop(server, data, now, keys, args):
-    count, counter_life = args
+    count, counter_life, *told = args
     number = server.number
     for counter in keys[:count]:
         if counter in data:
             number += 1
             data[counter] = b"%d" % number, None, max(data[counter][2], now + counter_life / 1000)
-    for key in keys[count:]:
+    for key in keys[count : len(keys) - bool(told)]:
         data.pop(key, None)
+    if told:
+        number = _tell(data, keys[-1], number, now)
     return server.kept(data, number), 1
 
 
 def _replace(server, data, now, keys, args):
-    blob, life, counter_life, count, _channel, _text, *expected = args
+    blob, life, counter_life, count, channel, _text, *expected = args
     counters, number = keys[1 : 1 + count], server.number
     shown = [data[counter][0] if counter in data else None for counter in counters]
     stands = shown == [b"%d" % wanted if wanted is not None else b"-" for wanted in expected]
@@ -148,7 +170,31 @@ def _replace(server, data, now, keys, args):
         data[keys[0]] = blob, None, now + life / 1000
     else:
         data.pop(keys[0], None)
+    if channel:
+        number = _tell(data, keys[-1], number, now)
     return server.kept(data, number), reply
+
+
+def _tell(data, key, number, now):
+    following = int(data[key][0]) + 1 if key in data else number + 1
+    data[key] = b"%d" % following, None, now + 1e9
+    return max(number, following)
+
+
+def _pulse(server, data, now, keys, args):
+    counted, guard, everything = keys
+    number, reign = server.number, b"%d" % server.reign
+    before = data.get(guard)
+    if before is None or before[0] != reign:
+        data[guard] = reign, None, now + 1e9
+        if before is not None and everything in data:
+            number += 1
+            data[everything] = b"%d" % number, None, max(data[everything][2], now + args[0] / 1000)
+            number = _tell(data, counted, number, now)
+    if counted not in data:
+        number += 1
+        data[counted] = b"%d" % number, None, now + 1e9
+    return server.kept(data, number), (data[counted][0], reign, 1)
 
 
 def memcached_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Server, Any]:

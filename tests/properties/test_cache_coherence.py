@@ -16,6 +16,8 @@ from tests.properties.coherence_search import Search
 
 FENCE = fence_of(KEY)
 BOTH = ("l2", "l3")
+HEARD = Setup(readers=(0, 1), hears=(1,), filled=True, names=())
+PULSE = ("pulse", 1)
 QUICK = {
     "tag": (Setup(),),
     "tag, cold": (Setup(warm=False),),
@@ -27,8 +29,17 @@ QUICK = {
     "fence evicted": (Setup(by="key"), ("evict", ("l2", FENCE))),
     "put": (Setup(by="put"),),
     "no bytes": (Setup(readers=(0, 2), storable=False), ("tick", 1.2)),
+    "a drop told, or lost on its way": (HEARD, PULSE, ("tick", 1.2), ("cut", 1)),
+    "a drop told during a load": (Setup(readers=(0, 1), hears=(1,), storable=False), ("tick", 1.2), ("cut", 1)),
 }
 FULL = {
+    "a drop told, two pulses": (HEARD, PULSE, ("tick", 0.6), ("tick", 0.6)),
+    "a drop lost, two pulses": (HEARD, PULSE, PULSE, ("tick", 1.2), ("cut", 1)),
+    "a drop told twice": (HEARD, PULSE, PULSE, ("tick", 1.2), ("twice", 1)),
+    "a drop by key told": (HEARD._replace(by="key"), PULSE, ("tick", 1.2), ("cut", 1)),
+    "fail-over": (HEARD, PULSE, ("tick", 1.2), ("failover", "l2")),
+    "fail-over after a drop": (HEARD, PULSE, ("tick", 1.2), ("lag", "l2")),
+    "fail-over, values stored": (HEARD._replace(names=None), PULSE, ("tick", 1.2), ("lag", "l2")),
     "key, memcached alone": (Setup(levels=("l3",), by="key"),),
     "key, both": (Setup(levels=BOTH, by="key"),),
     "threads, both": (Setup(levels=BOTH, by="key", threads=True, readers=(2, 0)),),
@@ -99,5 +110,12 @@ def test_the_search_finds_what_comparing_nothing_breaks(levels):
 def test_the_search_finds_a_trust_that_never_ends():
     """Memory that is trusted for ever is caught, which shows that what is promised elsewhere is looked at too."""
     outcome = Search(Setup(readers=(0, 2), trust_s=1e9), (("tick", 1.2),)).run()
+    assert outcome.broken
+    assert outcome.broken[0][0].startswith("elsewhere")
+
+
+def test_the_search_finds_a_trust_that_messages_prolong_blindly():
+    """Memory that takes a pulse for proof, whether or not the messages came, is caught."""
+    outcome = Search(HEARD._replace(deaf=True), (PULSE, ("tick", 1.2), ("cut", 1))).run()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("elsewhere")
