@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.codec import CorruptError
 from smw.cache.names import fence_of
-from smw.cache.ports import Found, Replacer, Versions
+from smw.cache.ports import Found, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,7 +113,7 @@ class Remote:
         self.envelope = self._envelope = envelope
         self._fence = fence
         self._clock = clock
-        self._caps_s = caps_s
+        self.caps_s = self._caps_s = caps_s
         self.corrupt: Counter[str] = Counter()
 
     async def look(
@@ -290,64 +290,6 @@ class Remote:
             if is_authority and stored and level.store.is_atomic:
                 sight.asked = asked  # it has just confirmed that everything stands
         return True
-
-    def can_replace(self, key: str, names: Sequence[str]) -> bool:
-        """Tell whether the level that keeps the counters also keeps the value of `key`, and can replace it."""
-        return self.tiers[0].name in names and isinstance(self.tiers[0].of(key).store, Replacer)
-
-    async def replace(
-        self,
-        sight: Sight,
-        key: str,
-        tags: Sequence[str],
-        letter: Letter,
-        *,
-        names: Sequence[str],
-        owed: Sequence[tuple[Level, Owed]],
-        budget: Budget,
-        mode: Mode,
-    ) -> bool:
-        """Drop what is owed, and in the same instant store `letter` if nothing has changed since `sight`.
-
-        Returns:
-            False where something has, or the server did not answer, so that nothing must be kept here either.
-        """
-        authority, number = self.tiers[0].of(key), None
-        ttl_s, asked = letter.usable_s(self._clock.wall()), self._clock.now()
-        found = Found(None, (letter.fence, *letter.generations))
-        more: dict[str, Any] = {"counters": (fence_of(key), *tags), "found": found}
-        blob, life_s = self._envelope.close(letter, key.encode()), min(ttl_s, self._caps_s.get(authority.name, ttl_s))
-        put = getattr(authority.store, "replace")  # noqa: B009 - what `can_replace` has found
-        try:
-            number = await authority.ask(put, key, blob, life_s, budget=budget, mode=mode, **more)
-        finally:
-            for level, what in owed:
-                if level is authority and number is not None:
-                    level.debt.settle(what)
-                elif level is authority:
-                    level.wake()
-        await self.drop([(level, what) for level, what in owed if level is not authority], budget=budget, mode=mode)
-        if not number:
-            return False
-        sight.versions, sight.asked = Versions(number, letter.generations), asked
-        await self._replace_slower(key, letter._replace(fence=number), names, budget=budget, mode=mode)
-        return True
-
-    async def _replace_slower(
-        self, key: str, letter: Letter, names: Sequence[str], *, budget: Budget, mode: Mode
-    ) -> None:
-        """Store `letter` behind the level that keeps the counters, where its old value has just been dropped."""
-        if len(self.tiers) == 1:
-            return
-        blob, ttl_s = self._envelope.close(letter, key.encode()), letter.usable_s(self._clock.wall())
-        for tier in self.tiers[1:]:
-            level = tier.of(key)
-            if tier.name not in names or level.debt.covers((key,)):
-                continue
-            found = await level.ask(level.store.read, key, (), budget=budget, mode=mode)
-            if found is not None:
-                life_s, more = min(ttl_s, self._caps_s.get(level.name, ttl_s)), {"counters": (), "found": found}
-                await level.ask(level.store.write, key, blob, life_s, budget=budget, mode=mode, **more)
 
     def owe(self, tags: Sequence[str], keys: Sequence[str]) -> list[tuple[Level, Owed]]:
         """Owe each server what it has to drop: `keys` everywhere, counters at the authority.

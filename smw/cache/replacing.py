@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.envelope import Letter
 from smw.cache.forms import forms_of
+from smw.cache.swapping import can_swap, swap
 
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
@@ -76,12 +77,11 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
         if sight is not None:
             letter = _letter(engine, policy, forms, sight, ttl_s=ttl_s)
             budget = engine.budget()
-            if letter is None or not engine.remote.can_replace(own[0], policy.names):
+            if letter is None or not can_swap(engine.remote, own[0], policy.names):
                 await engine.remote.drop(owed, budget=budget, mode=mode)
                 return False
-            if not await engine.remote.replace(
-                sight, own[0], place.tags, letter, names=policy.names, owed=owed, budget=budget, mode=mode
-            ):
+            told: Any = {"names": policy.names, "owed": owed, "clock": engine.host.clock, "budget": budget}
+            if not await swap(engine.remote, sight, letter, own[0], place.tags, **told, mode=mode):
                 return False
     except BaseException:
         for level, _ in owed:
