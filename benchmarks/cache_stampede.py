@@ -4,8 +4,8 @@
 callers each, released together. Runs of the function, and callers that got no value.
 
 *Price of the fleet lock*: 50 callers none of whom shares a flight with another (50 caches of ours; peers' callers meet
-at the server's lock), a function of 500 ms. Requests that clients send (`MONITOR`, without what scripts call), after
-taking off what the same 50 send in as long a time when nobody waits; commands with those of scripts (`INFO
+at the server's lock), a function of 500 ms. Requests that clients send (`MONITOR`, without what scripts call, and
+without the heartbeats that 50 processes send when nobody waits); commands, with heartbeats and what scripts call (`INFO
 commandstats`); and the time until the last caller has its value. Of several rounds the quickest.
 """
 
@@ -152,15 +152,15 @@ def _in_processes() -> list[Row]:
 
 
 class _Tap:
-    """Counts the requests of a server's clients, without what scripts call, from when it is made until `count`."""
+    """Notes the requests of a server's clients, without what scripts call, from when it is made until `ended`."""
 
     def __init__(self, place: Place) -> None:
         import redis
 
         self._client = redis.Redis(host=place.host, port=place.port)
         self._mark = uuid.uuid4().hex
-        self._seen = 0
-        self._ended = threading.Event()
+        self._seen: list[str] = []
+        self._over = threading.Event()
         self._monitor = self._client.monitor()
         self._monitor.__enter__()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -169,13 +169,14 @@ class _Tap:
         for command in self._monitor.listen():
             if self._mark in command["command"]:
                 break
-            self._seen += command["client_type"] != "lua"
-        self._ended.set()
+            if command["client_type"] != "lua":
+                self._seen.append(" ".join(command["command"].split(" ", 2)[:2]))
+        self._over.set()
 
-    def count(self) -> int:
-        """Return how many there were."""
+    def ended(self) -> list[str]:
+        """Return the first two words of each."""
         self._client.echo(self._mark)
-        self._ended.wait(LAST_S)
+        self._over.wait(LAST_S)
         self._monitor.connection.disconnect()
         self._client.close()
         return self._seen
@@ -193,12 +194,13 @@ def _cost(system: str, place: Place) -> dict[str, float]:
     """Return what one round says, and what it has cost the server."""
     with _workers(system, place, 1, WAITERS, SLOW_MS, apart=True) as release:
         time.sleep(1.5)  # what follows a start is over
+        idle = _Tap(place)
+        time.sleep(SLOW_MS / 1000)
+        heartbeats = set(idle.ended())
         before, tap = _commands(place), _Tap(place)
         told: dict[str, float] = release()[0]
-        requests, commands = tap.count(), _commands(place) - before
-        idle = _Tap(place)
-        time.sleep(told["wall_ms"] / 1000)
-        return told | {"requests": requests - idle.count(), "commands": commands}
+        requests = [each for each in tap.ended() if each not in heartbeats]
+        return told | {"requests": len(requests), "commands": _commands(place) - before}
 
 
 def _price(rounds: int) -> list[Row]:
