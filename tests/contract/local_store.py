@@ -36,6 +36,10 @@ class LocalStore(Plain):
         self._enter("write")
         return await super().write(*args, **how)
 
+    async def replace(self, *args, **how):
+        self._enter("replace")
+        return await super().replace(*args, **how)
+
     async def drop(self, *args, **how):
         self._enter("drop")
         return await super().drop(*args, **how)

@@ -31,6 +31,7 @@ class Users:
         self.reads: list[int] = []
         self.failing: Exception | None = None
         self.hold = None
+        self.losing = lambda: None
 
         def read(user_id: int) -> dict:
             self.reads.append(user_id)
@@ -38,6 +39,7 @@ class Users:
 
         def write(user_id: int, name: str) -> dict:
             self.names[user_id] = name
+            self.losing()
             if self.failing is not None:
                 raise self.failing
             return {"name": name}
@@ -253,6 +255,22 @@ async def test_a_server_that_does_not_answer_fails_no_write(bench):
         level.breaker.probe_now()
         level.pay()
     assert await Users(bench.cache("l2"), names={1: "Eve"}).read(1) == "Eve"
+
+
+@MODES
+async def test_a_server_that_is_lost_while_the_source_is_written(bench, mode):
+    """What it was not told stays owed: nobody here takes the old value from it, and it is told when it is back."""
+    users, store = Users(bench.cache("l2"), mode), bench.stores["l2"]
+    await users.read(1)
+    users.losing = lambda: setattr(store, "failing", StoreFailedError("timeout"))
+    assert await called(users.put(1, "Eve")) == {"name": "Eve"}
+    assert "replace" in store.asked
+    store.failing = None
+    assert await users.read(1) == "Eve"
+    for level in users.cache.engine.remote.servers:
+        level.pay()
+    assert await Users(bench.cache("l2"), names={1: "Eve"}).read(1) == "Eve"
+    assert await users.read(1) == "Eve"
 
 
 def test_threads_that_write_and_read(cache):
