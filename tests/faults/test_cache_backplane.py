@@ -317,3 +317,21 @@ async def test_a_page_made_while_another_process_drops_is_not_stored(nodes, redi
     before = page.mark()
     await page.put("kept", {"body": b"new"}, 60, ["n"], mode, since=before)
     assert await here.cache.region("pages").get("kept", mode) == {"body": b"new"}
+
+
+def test_a_counter_that_was_evicted_confirms_nothing(nodes, redis_server, origin):
+    """What was read while the counter of its key was missing is asked for again, as a drop cannot change that one."""
+    from smw import cache as cache_module
+    from smw.cache.names import fence_of
+
+    here = nodes(redis_server.url, 1)[0]
+    key = cache_module.key_for(here.read, 1)
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.delete(fence_of(key))
+    there = nodes(redis_server.url, 1, trust_ms=200)[0]
+    there.cache._listener.close()
+    assert there.read(1) == 1
+    origin.write(2)
+    here.cache.drop_sync(keys=[key])
+    time.sleep(0.5)
+    assert there.read(1) == 2
