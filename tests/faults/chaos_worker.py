@@ -24,6 +24,7 @@ from smw.cache import Cache
 KEYS = 6
 THREADS = 3
 WRITES = 0.12
+PUTS = 0.4
 
 
 class Source:
@@ -81,6 +82,18 @@ class Worker:
         load.__qualname__ = load_awaited.__qualname__ = "load"
         self.load = decorate(load if mode == "sync" else load_awaited)
 
+        def put(key: int) -> int:
+            version = self.source.write(key)
+            time.sleep(self.random.random() * 0.005)
+            return version
+
+        async def put_awaited(key: int) -> int:
+            version = self.source.write(key)
+            await asyncio.sleep(self.random.random() * 0.005)
+            return version
+
+        self.put = self.cache.writes(self.load)(put if mode == "sync" else put_awaited)
+
     def note(self) -> None:
         """Note whether everything is paid, and whether the authority has just not answered."""
         now, authority = time.monotonic(), [level for level in self.servers if level.name == self.servers[0].name]
@@ -101,8 +114,11 @@ class Worker:
         while not self.stop.is_set():
             key, writes = self.turn()
             if writes:
-                version = self.source.write(key)
-                self.cache.drop_sync(**self.scope(key))
+                if self.random.random() < PUTS:
+                    version = self.put(key)
+                else:
+                    version = self.source.write(key)
+                    self.cache.drop_sync(**self.scope(key))
                 self.drops.append((key, version, time.monotonic()))
             began = time.monotonic()
             self.reads.append((key, began, self.load(key)))
@@ -113,8 +129,11 @@ class Worker:
         while not self.stop.is_set():
             key, writes = self.turn()
             if writes:
-                version = self.source.write(key)
-                await self.cache.drop(**self.scope(key))
+                if self.random.random() < PUTS:
+                    version = await self.put(key)
+                else:
+                    version = self.source.write(key)
+                    await self.cache.drop(**self.scope(key))
                 self.drops.append((key, version, time.monotonic()))
             began = time.monotonic()
             self.reads.append((key, began, await self.load(key)))
