@@ -201,7 +201,7 @@ class CacheSettings(PartSettings):
     l2_ttl: float | None = _setting(None, "CACHE_L2_TTL", "longest that Redis keeps an entry, seconds", gt=0)
     l3_ttl: float | None = _setting(None, "CACHE_L3_TTL", "longest that memcached keeps an entry, seconds", gt=0)
     l1_trust_ms: int = _setting(
-        1000, "CACHE_L1_TRUST_MS", "how long memory answers before L2 is asked what other processes invalidated", ge=0
+        1000, "CACHE_L1_TRUST_MS", "how long memory answers after it last knew what other processes invalidated", ge=0
     )
     jitter: float | None = _setting(
         None, "CACHE_JITTER", "largest share by which a life is shortened; unset: 0.1, in tests 0", ge=0, lt=1
