@@ -18,7 +18,10 @@ from smw._kernel.clock import SystemClock
 from smw._kernel.process import ForkLock
 from smw.cache.level import run_blocking
 from smw.cache.ports import StoreFailedError
+from smw.cache.redis import _CONNECTIONS as CONNECTIONS
 from smw.cache.redis import COUNTER_S, RedisStore, _failure
+from smw.cache.redis_lines import AwaitingLines
+from smw.cache.redis_reads import SlotReads
 from smw.cache.redis_scripts import PULSE
 
 if TYPE_CHECKING:
@@ -68,15 +71,22 @@ class _Node(RedisStore):
         """Close the connections of blocking callers."""
         await self._discard(None)
 
-    async def mget(self, mode: Mode, timeout_s: float, slot: str, keys: Sequence[str]) -> tuple[Any, Any]:
+    def _open_awaiting(self) -> AwaitingLines:
+        opened = _redis.awaiting(self._url, timeout_s=None, max_connections=CONNECTIONS)
+        return AwaitingLines(opened, most=CONNECTIONS, reads=SlotReads)
+
+    async def mget(self, mode: Mode, timeout_s: float, keys: Sequence[str]) -> tuple[Any, Any]:
         """Return the reply, and what ends the connections over which it came."""
         if mode == "sync":
             return await self.run(mode, timeout_s, "MGET", *keys), self.hang_up
         lines = self._awaiting.get()
         try:
-            return await lines.reads_in(slot).read(timeout_s, keys), partial(self._discard, lines)
+            reply = await lines.reads.read(timeout_s, keys)
         except Exception as error:
             raise _failure(error) from error
+        for refusal in [value for value in reply or () if isinstance(value, Exception)]:
+            raise _failure(refusal) from refusal
+        return reply, partial(self._discard, lines)
 
 
 class Cluster:
@@ -199,7 +209,7 @@ class Shard(RedisStore):
         async def ask(node: _Node, left_s: float, *, asking: bool) -> tuple[Any, Any]:
             if asking:
                 return await node.run(mode, left_s, "MGET", *named, asking=True), node.hang_up
-            return await node.mget(mode, left_s, self.tag, named)
+            return await node.mget(mode, left_s, named)
 
         return await self._routed(mode, timeout_s, ask)  # type: ignore[no-any-return]
 

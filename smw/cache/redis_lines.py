@@ -12,6 +12,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import redis
     import redis.asyncio
 
@@ -86,19 +88,19 @@ class AwaitingLines:
     Args:
         client: Whose pool the connections come from.
         most: Connections at a time; a caller beyond waits within its deadline.
+        reads: How those of one tick travel; None for one MGET.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, most: int) -> None:
+    def __init__(self, client: redis.asyncio.Redis, *, most: int, reads: type[Reads] | None = None) -> None:
         import asyncio
 
         import redis.exceptions as known
         from redis.connection import HiredisRespSerializer
         from redis.utils import HIREDIS_AVAILABLE
 
-        from smw.cache.redis_reads import Reads
+        from smw.cache.redis_reads import Reads as Plain
 
-        self.reads = Reads(self)
-        self._slots: dict[str, Reads] = {}
+        self.reads: Reads = (reads or Plain)(self)
         # redis-py packs with hiredis for blocking connections alone.
         self._pack: Any = HiredisRespSerializer().pack if HIREDIS_AVAILABLE else None
         self._client = client
@@ -109,13 +111,6 @@ class AwaitingLines:
         self._timeout = asyncio.timeout
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
-
-    def reads_in(self, slot: str) -> Reads:
-        """Return the reads of one slot of a cluster, which alone may travel together."""
-        reads = self._slots.get(slot)
-        if reads is None:
-            reads = self._slots[slot] = type(self.reads)(self)
-        return reads
 
     async def run(self, timeout_s: float, *command: Any, first: tuple[Any, ...] | None = None) -> Any:
         """Return the reply to a command; `first` goes before it on the same connection.
@@ -136,6 +131,38 @@ class AwaitingLines:
                 return await self._ask(line, command)
             finally:
                 self._idle.append(line)
+
+    async def run_all(self, timeout_s: float, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the replies to commands that are sent at once; an error reply is its exception.
+
+        Raises:
+            TimeoutError: They did not all come within `timeout_s`.
+        """
+        async with self._timeout(timeout_s), self._free:
+            pool: Any = self._pool
+            line = self._idle.pop() if self._idle else await pool.get_connection()
+            try:
+                try:
+                    return await self._ask_all(line, commands)
+                except self._lost:
+                    return await self._ask_all(line, commands)  # it had gone stale, and connects again
+            finally:
+                self._idle.append(line)
+
+    async def _ask_all(self, line: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        try:
+            packed = b"".join(b"".join(line.pack_command(*command)) for command in commands)
+            await line.send_packed_command(packed, check_health=False)
+            replies: list[Any] = []
+            for _ in commands:
+                try:
+                    replies.append(await line.read_response())
+                except self._answered as error:
+                    replies.append(error)
+        except BaseException:
+            await line.disconnect(nowait=True)
+            raise
+        return replies
 
     async def _run_quickly(self, timeout_s: float, command: tuple[Any, ...]) -> tuple[bool, Any]:
         """Ask over a connection that stands; returns whether it still did.

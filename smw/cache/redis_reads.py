@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from smw.cache.redis_lines import AwaitingLines
 
-__all__ = ["Reads"]
+__all__ = ["Reads", "SlotReads"]
 
 MOST_KEYS = 256
 """A batch that has so many is sent, and the next read begins another: a reply must not grow without end."""
@@ -89,7 +89,7 @@ class Reads:
             timer = self._loop.call_at(batch.first, self._release, batch)
         self._under_way += 1
         try:
-            reply = await self._lines.run(batch.last - self._now(), "MGET", *batch.places)
+            reply = await self._ask(batch.last - self._now(), batch.places)
         except BaseException as error:
             lost = error if isinstance(error, Exception) else ConnectionAbortedError("the event loop ended")
             for future, _, _ in batch.waiters:
@@ -107,6 +107,9 @@ class Reads:
             if timer is not None:
                 timer.cancel()
 
+    async def _ask(self, timeout_s: float, names: Iterable[str]) -> Any:
+        return await self._lines.run(timeout_s, "MGET", *names)
+
     def _release(self, batch: _Batch) -> None:
         """Let go those whose deadline has come before the others'."""
         now = self._now()
@@ -117,3 +120,23 @@ class Reads:
         later = [deadline for _, _, deadline in left if deadline > now]
         if later and min(later) < batch.last:
             self._loop.call_at(min(later), self._release, batch)
+
+
+class SlotReads(Reads):
+    """The reads of one event loop of one node of a cluster: one MGET for each slot, all at once on one connection.
+
+    Names begin with their hash tag. Where a slot is refused, the error stands in the place of each of its values.
+    """
+
+    async def _ask(self, timeout_s: float, names: Iterable[str]) -> Any:
+        asked, slots = list(names), dict[str, list[str]]()
+        for name in asked:
+            slots.setdefault(name[: name.index("}")], []).append(name)
+        replies = await self._lines.run_all(timeout_s, [("MGET", *those) for those in slots.values()])
+        shown: dict[str, Any] = {}
+        for those, reply in zip(slots.values(), replies, strict=True):
+            refused = isinstance(reply, Exception)
+            if not refused and (not isinstance(reply, list) or len(reply) != len(those)):
+                return None
+            shown.update(dict.fromkeys(those, reply) if refused else zip(those, reply, strict=True))
+        return [shown[name] for name in asked]

@@ -22,7 +22,8 @@ from tests.services.topologies import MASTER, SentinelRedis, ask, found_here, se
 
 BACK_S = 2.0
 """Of the second in which the breaker closes, with what a busy machine adds."""
-CALL_S = 0.25
+CALL_S = 0.4
+"""Of a quarter of a second, with what a busy machine adds."""
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -11,10 +11,12 @@ import pytest
 
 from smw import cache as cache_module
 from smw.cache import Cache
+from tests.integration.cache.test_redis_cluster import told
 from tests.integration.cache.test_servers import Source, called, loader
 
 pytestmark = [pytest.mark.service("memcached"), pytest.mark.timed]
-CALL_S = 0.25
+CALL_S = 0.4
+"""Of a quarter of a second, with what a busy machine adds."""
 BACK_S = 2.0
 
 
@@ -84,6 +86,7 @@ async def test_a_sick_server_of_three_takes_its_own_keys_along(servers, shared, 
     began = time.perf_counter()
     await cache.drop(tags=[f"user:{keys[well[0]][0]}"])
     assert time.perf_counter() - began < CALL_S
+    await told(cache)
     other = loader(shared(), source, mode, levels=("l3",))
     assert (await called(other(keys[well[0]][0])))["value"] == "new"
     assert (await called(other(keys[well[1]][0])))["value"] == "old"
@@ -107,6 +110,8 @@ async def test_a_tag_is_dropped_on_all_of_them(servers, shared, mode):
         await called(load(number))
     source.value = "new"
     cache.drop_sync(keys=[cache_module.key_for(load, keys[1])])
+    await told(cache)
     assert [(await called(other(number)))["value"] for number in keys] == ["old", "new", "old"]
     await cache.drop(tags=["user"])
+    await told(cache)
     assert [(await called(other(number)))["value"] for number in keys] == ["new"] * 3
