@@ -63,7 +63,7 @@ class CachedFunction:
         self._placing = Placing(target, options, policy, names, self._remarks)
         self._members = Members(engine.memory)
         self._loading = Loading(target.name, engine.host, engine.watch)
-        self._records = Records(target.name, policy.ttl_s, clear=engine.host.profile == "development")
+        self._records = Records(target.name, options.ttl_s, clear=engine.host.profile == "development")
         self._flights = Flights()
         self.many = None if options.many is None else Many(options.many, target)
         self._resting = Resting(engine)

@@ -42,11 +42,11 @@ class Records:
 
     Args:
         function: ``module:qualname``.
-        ttl_s: Its time to live.
+        ttl_s: Its time to live; None where each result has its own.
         clear: Whether keys may show arguments.
     """
 
-    def __init__(self, function: str, ttl_s: float, *, clear: bool) -> None:
+    def __init__(self, function: str, ttl_s: float | None, *, clear: bool) -> None:
         self._function = function
         self._ttl_s = ttl_s
         self._clear = clear

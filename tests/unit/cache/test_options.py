@@ -389,3 +389,12 @@ def test_what_is_learned_is_bounded():
     assert len(learned) == 10_000
     assert learned.next(10_499, 1) == 8.0
     assert learned.next(0, 1) == 4.0
+
+
+@pytest.mark.parametrize(("ttl", "logged"), [(60, 60.0), (lambda _result: 60, None), ("auto", None)], ids=str)
+async def test_log_records_carry_a_time_to_live_that_is_one_for_all(cache, caplog, ttl, logged):
+    """Where each result has its own the record has none, rather than a wrong one."""
+    load = Shaped(cache, ("function", "sync"), lambda number: number, ttl)
+    with caplog.at_level(logging.DEBUG, "smw.cache"):
+        await load()
+    assert [record.ttl for record in caplog.records if record.getMessage() == "cache miss"] == [logged]
