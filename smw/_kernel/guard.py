@@ -40,9 +40,14 @@ class Budget:
         self._clock = clock
         self._deadline = clock.now() + seconds
 
-    def left_s(self) -> float:
-        """Return the seconds that are left, 0.0 when spent."""
-        return max(0.0, self._deadline - self._clock.now())
+    def left_s(self, now: float | None = None) -> float:
+        """Return the seconds that are left, 0.0 when spent.
+
+        Args:
+            now: The present moment, where the caller has just asked for it.
+        """
+        left_s = self._deadline - (self._clock.now() if now is None else now)
+        return max(0.0, left_s)
 
 
 class Breaker:

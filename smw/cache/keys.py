@@ -288,6 +288,21 @@ def encode(*values: object) -> bytes:
     Raises:
         UnkeyableError: A value has no key.
     """
+    parts = []
+    for value in values if len(values) <= MOST_NODES else ():
+        kind = type(value)
+        scalar = _SCALARS.get(kind)
+        if scalar is None:
+            break
+        text = scalar(value)
+        parts.append(b"%b%d:%b" % (_TAGS[kind], len(text), text))
+    else:
+        if len(parts) == len(values):
+            return b"".join(parts)
+    return _encode_any(values)
+
+
+def _encode_any(values: tuple[object, ...]) -> bytes:
     writer = _Writer()
     try:
         for value in values:

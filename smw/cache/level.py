@@ -16,7 +16,6 @@ from smw.cache.spread import timings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
-    from contextlib import AbstractContextManager
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
@@ -94,27 +93,32 @@ class Level:
         """Return what the store answers, or None when it is down, fails, or there is no time left to ask it."""
         if not self.breaker.allows():
             return None
-        left_s = min(budget.left_s(), self._timeout_s)
+        began, most_s = self._now(), self._timeout_s
+        left_s = min(budget.left_s(began), most_s)
         if left_s < _LEAST_S:
             self.errors["budget"] += 1
             return None
         op = ask.__name__.lstrip("_")
-        began = self._now()
         try:
-            with self._span(op) or _NO_SPAN:
+            if self._spans.wanted:
+                answer = await self._spanned(op, ask, *args, mode=mode, timeout_s=left_s, **more)
+            else:
                 answer = await ask(*args, mode=mode, timeout_s=left_s, **more)
         except StoreFailedError as error:
-            self._failed(error, late_s=self._now() - began - left_s)
+            self._failed(error, late_s=self._timed(op, began) - left_s)
             return None
         except Exception:  # noqa: BLE001 - a client choked on what the server sent
+            self._timed(op, began)
             self._failed(StoreFailedError("protocol"), late_s=0.0)
             return None
-        finally:
-            self.timings.add(op, self._now() - began)
+        except BaseException:
+            self._timed(op, began)
+            raise
+        took_s = self._timed(op, began)
         if self.first is not None:
             first, self.first = self.first, None
             threading.Thread(target=first, name="smw-cache-first", daemon=True).start()
-        if self._now() - began <= self._timeout_s:
+        if took_s <= most_s:
             self.breaker.ok()
         elif mode == "sync":
             self._failed(StoreFailedError("slow"), late_s=0.0)
@@ -122,11 +126,16 @@ class Level:
             self.errors["lag"] += 1  # a late answer would have been cut off, had the loop not been busy elsewhere
         return answer
 
-    def _span(self, op: str) -> AbstractContextManager[Any] | None:
-        if not self._spans.wanted:
-            return None
+    def _timed(self, op: str, began: float) -> float:
+        """Note what a request has taken, and return it."""
+        took_s = self._now() - began
+        self.timings.add(op, took_s)
+        return took_s
+
+    async def _spanned(self, op: str, ask: Callable[..., Awaitable[Any]], *args: Any, **more: Any) -> Any:
         known = {"db.system.name": self._system, "db.operation.name": op, "smw.cache.level": self.name}
-        return self._spans.around(f"cache {op} {self.name}", "client", known)
+        with self._spans.around(f"cache {op} {self.name}", "client", known) or _NO_SPAN:
+            return await ask(*args, **more)
 
     def _failed(self, error: StoreFailedError, *, late_s: float) -> None:
         if error.kind == "timeout" and late_s > _LAG_S:

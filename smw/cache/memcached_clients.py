@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel import deadline
@@ -12,6 +13,7 @@ from smw._kernel.process import after_fork
 from smw.cache.ports import StoreFailedError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
 __all__ = ["Awaiting", "Blocking", "Many"]
@@ -133,14 +135,18 @@ class Awaiting:
 
         client = self._clients.get()
         loop = asyncio.get_running_loop()
-        task = loop.create_task(getattr(client, command)(*args))
+        task, ended = loop.create_task(getattr(client, command)(*args)), loop.create_future()
         task.add_done_callback(_consume)
+        task.add_done_callback(partial(_end, ended))
+        timer = loop.call_later(timeout_s, _end, ended)
         try:
-            done, _ = await asyncio.wait((task,), timeout=timeout_s)
+            await ended
         except asyncio.CancelledError:
             loop.call_later(timeout_s, self._discard, client, task)
             raise
-        if not done:
+        finally:
+            timer.cancel()
+        if not task.done():
             self._discard(client, task)
             raise StoreFailedError("timeout")
         try:
@@ -166,6 +172,11 @@ class Awaiting:
     async def aclose(self) -> None:
         """Close the connections of the running loop; idempotent."""
         await self._clients.aclose()
+
+
+def _end(waiting: asyncio.Future[None], _task: object = None) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _consume(task: Any) -> None:

@@ -105,10 +105,10 @@ class RedisStore:
 
     async def _mget(self, mode: Mode, timeout_s: float, keys: Sequence[str]) -> tuple[Any, AwaitingLines | None]:
         """Return the reply, and the connections over which it came."""
-        if mode == "sync":
-            return await self._run(mode, timeout_s, "MGET", *keys), None
-        lines = self._awaiting.get()
         try:
+            if mode == "sync":
+                return self._client().run("MGET", *keys), None
+            lines = self._awaiting.get()
             return await lines.reads.read(timeout_s, keys), lines
         except Exception as error:
             raise _failure(error) from error
