@@ -15,6 +15,7 @@ from smw import cache as cache_module
 from smw._kernel.signals import CacheUncached
 from smw.cache.codec import Codec
 from smw.cache.ttl import Learned
+from smw.errors import DecorationError
 from tests.unit.cache.shapes import SHAPES, Shaped
 
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids="-".join)
@@ -398,3 +399,28 @@ async def test_log_records_carry_a_time_to_live_that_is_one_for_all(cache, caplo
     with caplog.at_level(logging.DEBUG, "smw.cache"):
         await load()
     assert [record.ttl for record in caplog.records if record.getMessage() == "cache miss"] == [logged]
+
+
+@pytest.mark.parametrize("flight", ["Fleet", "none", None, 1, ["off"]])
+def test_a_flight_is_one_of_three(cache, flight):
+    """Anything else is refused when decorating, with the nearest of them."""
+    with pytest.raises(DecorationError, match="SMW-C180"):
+        cache.cached(60, flight=flight)
+
+
+async def test_without_flights_every_caller_runs_the_function(cache):
+    """`off` shares nothing but what is in memory, and a process's flights share one run."""
+    runs = []
+
+    async def load(key: int) -> int:
+        runs.append(key)
+        await asyncio.sleep(0)
+        return key
+
+    for flight, expected in (("off", 3), ("process", 1), ("fleet", 1)):
+        runs.clear()
+        decorated = cache.cached(60, version=flight, flight=flight)(load)
+        assert await asyncio.gather(*(decorated(1) for _ in range(3))) == [1, 1, 1]
+        assert len(runs) == expected
+        assert await decorated(1) == 1
+        assert len(runs) == expected
