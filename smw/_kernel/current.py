@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from smw._kernel.process import ForkLock
 
-__all__ = ["Provider", "default", "generation", "get", "part", "rebind", "use"]
+__all__ = ["Provider", "default", "generation", "get", "part", "rebind", "unbind_all", "use"]
 
 
 class Provider(Protocol):
@@ -59,14 +59,21 @@ def part(name: str) -> Any:
 
 def use(provider: Provider | None) -> Provider | None:
     """Make `provider` the current runtime, unbind every decorated function, and return the one before."""
-    global _current, _generation  # noqa: PLW0603 - one current runtime a process is the point
+    global _current
     with _lock:
         before, _current = _current, provider
+    unbind_all()
+    return before
+
+
+def unbind_all() -> None:
+    """Have every decorated function look up what it needs at its next call."""
+    global _generation  # noqa: PLW0603 - one current runtime a process is the point
+    with _lock:
         _generation += 1
         bound = list(_bound)
     for each in bound:  # outside the lock: who is being unbound may be looking up the runtime right now
         each.unbind()
-    return before
 
 
 def generation() -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from smw._kernel import current
 from smw._kernel.call import Kind
 from smw._kernel.chain import Advice, Bound
+from smw.cache.collecting import begin
 from smw.cache.many import check_many
 from smw.errors import DecorationError
 
@@ -34,6 +35,8 @@ class Cached(Advice):
         self.options = options
         self.owner = owner
         self.tags = frozenset(template.text for template in options.tags)
+        if options.depends is not None:
+            begin()
 
     def check(self, target: Target) -> None:
         """Refuse what has no result to keep, and tags that name no parameter."""

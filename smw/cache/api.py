@@ -45,6 +45,7 @@ def cached(
     soft_timeout: float | timedelta | None = None,
     hard_timeout: float | timedelta | None = None,
     many: Callable[..., Any] | None = None,
+    depends: Literal["auto"] | None = None,
     copy: str = "auto",
     flight: Literal["process", "fleet", "off"] = "fleet",
 ) -> Callable[[F], F]:
@@ -74,6 +75,7 @@ def cached(
         many: Loads several results at once in place of the function: takes a list of arguments (of tuples, where there
             are several parameters) and returns a mapping from them, or a list in their order. What a mapping leaves out
             is None; an exception in place of a result is raised for that call.
+        depends: ``auto`` drops a result together with every result of a cached function that it was made from.
         copy: ``auto`` copies what could be changed, ``share`` hands out one object, ``deep`` copies deeply, ``decode``
             keeps bytes.
         flight: Which concurrent calls with the same arguments share one run of the function: those of the ``fleet``, as
@@ -100,6 +102,7 @@ def cached(
         soft_timeout=soft_timeout,
         hard_timeout=hard_timeout,
         many=many,
+        depends=depends,
         copy=copy,
         flight=flight,
     )

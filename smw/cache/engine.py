@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import Budget
 from smw.cache.backplane import NEVER, Backplane
 from smw.cache.codec import CorruptError
+from smw.cache.depending import Basis, Origin, scopes_of
 from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
 from smw.cache.memory import Entry
+from smw.cache.place import OF_INSTANCE, Look, Place
 from smw.cache.ports import Versions
 from smw.cache.records import dropped
 from smw.cache.refresh import ahead_of
 from smw.cache.spread import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
@@ -24,52 +26,13 @@ if TYPE_CHECKING:
     from smw.cache.copies import Held
     from smw.cache.fence import Fence
     from smw.cache.fleet import Fleet
-    from smw.cache.memory import Memory, Table
+    from smw.cache.memory import Memory
     from smw.cache.remote import Ahead, Remote, Sight
 
 __all__ = ["OF_INSTANCE", "Engine", "Look", "Place"]
 
-OF_INSTANCE = "i:"
-"""Begins what stands for the key of a result that belongs to an instance; no full key begins so."""
-
-
-class Place(NamedTuple):
-    """Where one value belongs.
-
-    Attributes:
-        home: Table in memory.
-        key: Key within it.
-        text: Full key for servers and for dropping; None keeps it off the servers.
-        tags: Names of the counters of its tags, that of everything first.
-        scopes: All under which it can be dropped, its own first.
-    """
-
-    home: Table
-    key: Hashable
-    text: str | None
-    tags: tuple[str, ...]
-    scopes: tuple[str, ...]
-
-    @property
-    def of_instance(self) -> bool:
-        """Whether it belongs to an instance, so that nothing outside this process can name it."""
-        return self.scopes[0].startswith(OF_INSTANCE)
-
-
-class Look(NamedTuple):
-    """What a look at the levels behind memory has shown, and what it has cost.
-
-    Attributes:
-        found: The value, or None.
-        sight: What the servers showed.
-        budget: What may still be spent.
-        epoch: The fence's epoch before looking.
-    """
-
-    found: Finding | None
-    sight: Sight
-    budget: Budget
-    epoch: int
+_SCOPE_BYTES = 100
+"""What it costs to find an entry by one more tag or key."""
 
 
 class Engine:
@@ -153,6 +116,7 @@ class Engine:
         self.backplane.want(self._now())
         text = place.text or ""
         sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, ahead=ahead)
+        await self.verify(place, sight, budget=budget, mode=mode)
         found = self.confirmed(place, sight)
         if found is None and sight.letter is not None:
             found = await self.unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
@@ -176,7 +140,7 @@ class Engine:
         epoch = self.fence.epoch
         entry = self.fresh(place)
         if entry is not None:
-            return Finding("l1", copy=entry.copy)
+            return Finding("l1", copy=entry.copy, origin=entry)
         if place.text is None or not self.remote.tiers:
             return await self.load_here(place, policy, load)
         look = look or await self.look(place, policy, mode)
@@ -215,6 +179,15 @@ class Engine:
         rest = Budget(self.host.clock, left_s)  # the time of the function itself is not on the budget
         return await self.keep(place, policy, value, sight, epoch=epoch, budget=rest, mode=mode, took_s=took_s)
 
+    async def verify(self, place: Place, sight: Sight, *, budget: Budget, mode: Mode) -> None:
+        """Forget what memory has beyond its trust if something that it was made from was dropped."""
+        entry = place.home.get(place.key)
+        if entry is None or entry.basis is None or sight.versions is None or sight.versions != entry.ticket:
+            return
+        depends = entry.basis.depends
+        if depends and not await self.remote.stand(depends, None, budget=budget, mode=mode):
+            self.memory.abandon(entry)
+
     def confirmed(self, place: Place, sight: Sight) -> Finding | None:
         """Return what memory has beyond its trust, unless the servers contradict it."""
         entry = place.home.get(place.key)
@@ -227,7 +200,7 @@ class Engine:
             entry.asked = sight.asked
         entry.trust(self._trusted_until(sight, entry.expires))
         entry.touched = 1
-        return Finding("l1", copy=entry.copy)
+        return Finding("l1", copy=entry.copy, origin=entry)
 
     def _trusted_until(self, sight: Sight | None, expires: float) -> float:
         """Return until when memory may answer alone, counted from the question: a drop may be older than the answer."""
@@ -247,12 +220,16 @@ class Engine:
             self.remote.corrupt[sight.level] += 1
             sight.missed.append(sight.level)
             return None
+        if letter.depends:
+            basis = Basis.of_letter(self, letter.depends, sight.asked)
+            place = Place(place.home, place.key, place.text, place.tags, place.scopes, basis)
         self.watch.ages.add(sight.level, max(0.0, self._wall() - letter.created_ms / 1000))
         if sight.missed:
-            await self.remote.fill_up(sight, place.text, place.tags, budget=budget, mode=mode)
+            await self.remote.fill_up(sight, place.text or "", place.tags, budget=budget, mode=mode)
         self.remember(place, policy, value, sight, epoch=epoch)
         copy = letter.encoding, letter.payload
-        return Finding(sight.level, copy=lambda: codec.unpack(*copy), first=(value,), missed=tuple(sight.missed))
+        missed, origin = tuple(sight.missed), Origin(place, sight.versions, sight.asked)
+        return Finding(sight.level, copy=lambda: codec.unpack(*copy), first=(value,), missed=missed, origin=origin)
 
     def remember(self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int) -> None:
         """Keep in memory what a server had, for the time that it still has."""
@@ -288,13 +265,16 @@ class Engine:
         """
         ttl_s = policy.lasts(place.key, value)
         forms = forms_of(value, policy, for_servers=bool(sight.missed) and ttl_s > 0)
-        stands = True
-        if forms.packed is not None and place.text is not None and self.fence.stands(place.scopes, epoch):
+        basis, stands = place.basis, True
+        if basis is not None and basis.lacks and forms.packed is not None and sight.missed:
+            forms = forms._replace(packed=None, refused=forms.refused or (basis.lacks, f"{len(basis.scopes)} scopes"))
+        if forms.packed is not None and place.text is not None and self.fence.stands(scopes_of(place), epoch):
             fence, generations = sight.versions or Versions(0, ())
             now_ms, ttl_ms = int(self._wall() * 1000), max(1, int(ttl_s * 1000))
             opened = tuple([number or 0 for number in generations])
             spans_ms = int(policy.stale_s * 1000), int(took_s * 1000)
-            letter = Letter(*forms.packed, now_ms, ttl_ms, fence or 0, opened, forms.shape, *spans_ms)
+            depends = () if basis is None else basis.depends
+            letter = Letter(*forms.packed, now_ms, ttl_ms, fence or 0, opened, forms.shape, *spans_ms, depends)
             stands = await self.remote.write(sight, place.text, place.tags, letter, budget=budget, mode=mode)
         if not stands:  # invalidated elsewhere while it was loaded: good for this caller, but not to be kept
             forms = forms._replace(held=None, refused=None)
@@ -312,15 +292,19 @@ class Engine:
         epoch: int,
         sight: Sight | None = None,
     ) -> Finding:
+        if place.basis is not None and not place.basis.is_kept:
+            forms = forms._replace(held=None, refused=forms.refused or ("foreign-dependency", "not kept at all"))
         held, copy = forms.held, None
         missed = tuple(sight.missed) if sight is not None else ()
+        versions, asked = (None, NEVER) if sight is None else (sight.versions, sight.asked)
         if held is not None:
             kept, thaw = held.value, held.thaw
             copy = (lambda: kept) if thaw is None else (lambda: thaw(kept))
             if policy.in_memory:
                 self.put(place, policy, held, ttl_s=ttl_s, took_s=took_s, epoch=epoch, sight=sight)
         refused = forms.refused if ttl_s > 0 else None
-        return Finding("", copy=copy, first=(value,), missed=missed, refused=refused)
+        origin = Origin(place, versions, asked)
+        return Finding("", copy=copy, first=(value,), missed=missed, refused=refused, origin=origin)
 
     def put(
         self,
@@ -351,19 +335,25 @@ class Engine:
         now = self._now()
         expires = now + min(ttl_s, self._l1_ttl_s, policy.l1_ttl_s)
         shared = place.text is not None and bool(self.remote.tiers)
+        basis, scopes = place.basis, scopes_of(place)
+        asked = NEVER if sight is None or sight.versions is None else sight.asked
+        trusted = self._trusted_until(sight, expires) if shared else expires
+        if basis is not None:  # known to be current only as long as everything that it was made from
+            asked, trusted = min(asked, basis.asked), min(trusted, basis.asked + self._trust_s) if shared else expires
         entry = Entry(
             held.value,
             held.thaw,
             expires=expires,
-            deadline=self._trusted_until(sight, expires) if shared else expires,
-            size=held.size,
-            scopes=place.scopes,
+            deadline=trusted,
+            size=held.size + _SCOPE_BYTES * (len(scopes) - len(place.scopes)),
+            scopes=scopes,
             ticket=None if sight is None else sight.versions,
             stale_until=expires + policy.stale_s,
             ahead=ahead_of(policy.ahead, ends=now + ttl_s, life_s=life_s or ttl_s, took_s=took_s),
-            asked=NEVER if sight is None or sight.versions is None else sight.asked,
+            asked=asked,
+            basis=basis,
         )
-        self.memory.put(entry, place.home, place.key, lambda: self.fence.stands(place.scopes, epoch))
+        self.memory.put(entry, place.home, place.key, lambda: self.fence.stands(scopes, epoch))
 
     def drop_here(self, scopes: Sequence[str]) -> None:
         """Invalidate in this process; cannot fail."""

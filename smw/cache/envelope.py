@@ -3,7 +3,8 @@
 ``magic(2) version(1) encoding(1) flags(1) generations(1) created_ms(8) ttl_ms(8) fence(8) stale_ms(8) load_ms(4)``,
 eight bytes for each generation, then either ``crc32(4) payload`` or ``length(1) key-id nonce(12) ciphertext``. The
 check covers the full key and the header, so an entry moved to another key or edited in any bit does not open. Version 1
-had neither ``stale_ms`` nor ``load_ms``; it still opens.
+had neither ``stale_ms`` nor ``load_ms``; it still opens. Version 3, which only values with dependencies have, follows
+the generations with ``count(2)`` and as often ``length(1) key fence(8) tags(1)`` and ``length(1) tag generation(8)``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from smw.cache.codec import CorruptError
 if TYPE_CHECKING:
     from smw.cache.seal import Seal
 
-__all__ = ["FLAT", "MOST_BYTES", "MOST_GENERATIONS", "NESTED", "SHARED", "Envelope", "Letter"]
+__all__ = ["FLAT", "MOST_BYTES", "MOST_GENERATIONS", "NESTED", "SHARED", "Dependency", "Envelope", "Letter"]
 
-MAGIC, VERSION = b"\xa5m", 2
+MAGIC, VERSION, VERSION_DEPENDING = b"\xa5m", 2, 3
 MOST_GENERATIONS = 200
 MOST_BYTES = 64 * 2**20
 """The largest value that is stored remotely or unpacked; a small forged input must not grow beyond it."""
@@ -27,6 +28,7 @@ _COMPRESSED, _SEALED = 1, 2
 _FIXED = struct.Struct(">2sBBBBQQQ")
 _SINCE_2 = struct.Struct(">QI")
 _CRC = struct.Struct(">I")
+_COUNT, _NUMBER = struct.Struct(">H"), struct.Struct(">Q")
 _FOREIGN = 2**64 - 1
 """Stands for a counter that somebody else has set to a number that none of ours has; what carries it never opens."""
 
@@ -34,6 +36,20 @@ _FOREIGN = 2**64 - 1
 SHARED, FLAT, NESTED = 0, 1, 2
 _SHAPE_SHIFT = 2
 _MOST_LOAD_MS = 2**32 - 1
+
+
+class Dependency(NamedTuple):
+    """A cached result that a value was made from.
+
+    Attributes:
+        key: Its full key.
+        fence: Version of that key before it was loaded.
+        tags: (tag, generation before it was loaded) for each of its tags that no other dependency tells.
+    """
+
+    key: str
+    fence: int
+    tags: tuple[tuple[str, int], ...]
 
 
 class Letter(NamedTuple):
@@ -49,6 +65,7 @@ class Letter(NamedTuple):
         shape: What a copy of the value takes: `SHARED`, `FLAT` or `NESTED`.
         stale_ms: How long after that it may still stand in for a load that fails.
         load_ms: How long it took to load.
+        depends: The cached results that it was made from.
     """
 
     encoding: int
@@ -60,6 +77,7 @@ class Letter(NamedTuple):
     shape: int = NESTED
     stale_ms: int = 0
     load_ms: int = 0
+    depends: tuple[Dependency, ...] = ()
 
     def remaining_s(self, wall: float) -> float:
         """Return how many seconds it may still live, at most what it was given."""
@@ -93,10 +111,13 @@ class Envelope:
             flags |= _SEALED
         generations = tuple(map(_written, letter.generations))
         fence, times = _written(letter.fence), (letter.created_ms, letter.ttl_ms)
-        head = _FIXED.pack(MAGIC, VERSION, letter.encoding, flags, len(generations), *times, fence)
+        version = VERSION_DEPENDING if letter.depends else VERSION
+        head = _FIXED.pack(MAGIC, version, letter.encoding, flags, len(generations), *times, fence)
         head += _SINCE_2.pack(letter.stale_ms, min(letter.load_ms, _MOST_LOAD_MS))
         if generations:
             head += struct.pack(f">{len(generations)}Q", *generations)
+        if letter.depends:
+            head += _packed(letter.depends)
         if self._seal is None:
             return b"".join((head, _CRC.pack(zlib.crc32(payload, zlib.crc32(head, zlib.crc32(key)))), payload))
         head += bytes((len(self._seal.key_id),)) + self._seal.key_id
@@ -110,21 +131,28 @@ class Envelope:
         """
         try:
             magic, version, encoding, flags, count, created_ms, ttl_ms, fence = _FIXED.unpack_from(stored)
-            if magic != MAGIC or version not in (1, VERSION) or bool(flags & _SEALED) != (self._seal is not None):
+            if (
+                magic != MAGIC
+                or version not in (1, VERSION, VERSION_DEPENDING)
+                or bool(flags & _SEALED) != (self._seal is not None)
+            ):
                 raise CorruptError("header")
             start, more = _FIXED.size, (0, 0)
-            if version == VERSION:
+            if version != 1:
                 start, more = start + _SINCE_2.size, _SINCE_2.unpack_from(stored, start)
             end = start + 8 * count
             generations = struct.unpack_from(f">{count}Q", stored, start) if count else ()
+            depends: tuple[Dependency, ...] = ()
+            if version == VERSION_DEPENDING:
+                depends, end = _unpacked(stored, end)
             payload = self._opened(stored, end, key) if self._seal is not None else _checked(stored, end, key)
-        except (struct.error, IndexError) as error:
+        except (struct.error, IndexError, UnicodeError) as error:
             raise CorruptError("length") from error
         if fence == _FOREIGN or _FOREIGN in generations:
             raise CorruptError("counter")
         if flags & _COMPRESSED:
             payload = _decompressed(payload)
-        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, flags >> _SHAPE_SHIFT, *more)
+        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, flags >> _SHAPE_SHIFT, *more, depends)
 
     def _opened(self, stored: bytes, end: int, key: bytes) -> bytes:
         start = end + 1 + stored[end]
@@ -133,6 +161,39 @@ class Envelope:
         if plain is None:
             raise CorruptError("seal")
         return plain
+
+
+def _packed(depends: tuple[Dependency, ...]) -> bytes:
+    parts = [_COUNT.pack(len(depends))]
+    for each in depends:
+        parts += [_named(each.key, each.fence), bytes((len(each.tags),))]
+        parts += [_named(tag, number) for tag, number in each.tags]
+    return b"".join(parts)
+
+
+def _named(name: str, number: int) -> bytes:
+    text = name.encode("ascii")
+    return bytes((len(text),)) + text + _NUMBER.pack(_written(number))
+
+
+def _unpacked(stored: bytes, at: int) -> tuple[tuple[Dependency, ...], int]:
+    """Return the dependencies that begin at `at`, and where they end."""
+
+    def name() -> tuple[str, int]:
+        nonlocal at
+        begins, ends = at + 1, at + 1 + stored[at]
+        number, at = _NUMBER.unpack_from(stored, ends)[0], ends + _NUMBER.size
+        if number == _FOREIGN:
+            raise CorruptError("counter")
+        return stored[begins:ends].decode("ascii"), number
+
+    depends, count = [], _COUNT.unpack_from(stored, at)[0]
+    at += _COUNT.size
+    for _ in range(count):
+        key, fence = name()
+        tags, at = stored[at], at + 1
+        depends.append(Dependency(key, fence, tuple([name() for _ in range(tags)])))
+    return tuple(depends), at
 
 
 def _written(counter: int) -> int:

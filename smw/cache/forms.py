@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from smw.cache.codec import Codec
+    from smw.cache.depending import Origin
+    from smw.cache.memory import Entry
 
 __all__ = ["Finding", "Forms", "Policy", "forms_of", "held_of"]
 
@@ -76,9 +78,10 @@ class Finding:
         copy: Makes a copy; None where it cannot be copied.
         refused: Why it was not kept as asked: (reason, type).
         is_stale: It has expired, and stands in for a load that failed.
+        origin: Where it comes from, for results that are made from it; None where nobody knows.
     """
 
-    __slots__ = ("_copy", "_first", "is_stale", "level", "missed", "refused")
+    __slots__ = ("_copy", "_first", "is_stale", "level", "missed", "origin", "refused")
 
     def __init__(
         self,
@@ -89,11 +92,13 @@ class Finding:
         missed: tuple[str, ...] = (),
         refused: tuple[str, str] | None = None,
         is_stale: bool = False,
+        origin: Entry | Origin | None = None,
     ) -> None:
         self.level = level
         self.missed = missed
         self.refused = refused
         self.is_stale = is_stale
+        self.origin = origin
         self._first = list(first)
         self._copy = copy
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
 from smw._kernel.flight import Flights, RecursiveLoadError
+from smw.cache.collecting import is_anybody_collecting, tell, watched
+from smw.cache.depending import collecting
 from smw.cache.forms import Finding
 from smw.cache.keys import UnkeyableError
 from smw.cache.loading import Loading
@@ -79,7 +81,9 @@ class CachedFunction:
         placing = self._placing
         if placing.gear_key is None:
             return Bound(self.around)
-        return Bound(self.around, Gear(placing.table.get, self._engine.host.clock.now, self.stats))
+        get: Any = placing.table.get
+        get = watched(self._engine, get) if is_anybody_collecting() else get
+        return Bound(self.around, Gear(get, self._engine.host.clock.now, self.stats))
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
         """Answer from the levels, or call the function and keep its result."""
@@ -94,6 +98,7 @@ class CachedFunction:
                 finding = await self._refreshed(call, place, self.loader(call, place, proceed), entry)
                 return finding.take()[1]
             self.stats.hits += 1
+            tell(self._engine, place, entry)
             return entry.copy()
         proceed = self.loader(call, place, proceed)
         flight, look, landed = self.flight_of(place), None, self._landed
@@ -153,14 +158,20 @@ class CachedFunction:
             if entry is not None and self._is_due(entry):
                 return await self._refreshed(call, place, proceed, entry)
             self._count(look.found, call, place)
+            tell(self._engine, place, look.found.origin)
             return look.found
         boarded = self._boarding(flight, look)
         load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
         alone = self.options.flight == "off"
         meanwhile = self._patience.of(place, call.mode)
         flown = load() if alone else self._flights.fly(boarded, load, call.mode, meanwhile=meanwhile)
-        finding: Finding = await flown
+        try:
+            finding: Finding = await flown
+        except Exception:
+            tell(self._engine, place, None)
+            raise
         self._count(finding, call, place)
+        tell(self._engine, place, finding.origin)
         return finding
 
     @property
@@ -231,6 +242,7 @@ class CachedFunction:
         self, flight: Hashable, call: Call, place: Place, proceed: Proceed, *, look: Look | None, landed: int
     ) -> Finding:
         engine, policy, epoch = self._engine, self.policy, self._engine.fence.epoch
+        place, proceed = collecting(self.options, self._engine, place, proceed)
         if landed != self._landed:
             look = None  # a load has ended since, perhaps of this very key
         if look is None and self.is_shared(place) and engine.fresh(place) is None:
@@ -272,23 +284,26 @@ class CachedFunction:
 
     async def _refreshed(self, call: Call, place: Place, proceed: Proceed, entry: Entry) -> Finding:
         """Return what stands, having it loaded anew: behind the caller's back or, in mode sync, by the caller."""
-        flight = self.flight_of(place)
+        engine, flight = self._engine, self.flight_of(place)
         begun = self._flights.depart(flight, partial(self._renew, flight, call, place, proceed, entry), call.mode)
-        finding = Finding("l1", copy=entry.copy)
+        finding = Finding("l1", copy=entry.copy, origin=entry)
         if begun is not None and call.mode == "sync":
             try:
-                taken, value = (await begun).take()
-                finding = Finding("l1", copy=None, first=(value,)) if taken else finding
+                newer = await begun
+                taken, value = newer.take()
+                finding = Finding("l1", copy=None, first=(value,), origin=newer.origin) if taken else finding
             except self.options.cache_exceptions:
                 raise
             except Exception as error:  # noqa: BLE001 - there is a value, which stood when the caller came
                 self._remarks.not_refreshed(error)
         self._count(finding, call, place)
+        tell(engine, place, finding.origin)
         return finding
 
     async def _renew(self, flight: Hashable, call: Call, place: Place, proceed: Proceed, entry: Entry) -> Finding:
         """Load a value anew that still stands; where that fails, it stands on."""
         engine, epoch, ends = self._engine, self._engine.fence.epoch, entry.expires
+        place, proceed = collecting(self.options, self._engine, place, proceed)
         sights = partial(self._sights.__setitem__, flight)
         try:
             ends = entry.ahead.ends if entry.ahead is not None else ends
@@ -300,7 +315,7 @@ class CachedFunction:
             self.stats.refreshes["failed"] += 1
             self._remarks.not_refreshed(error)
             if entry.alive and entry.expires > engine.host.clock.now():
-                return Finding("l1", copy=entry.copy)
+                return Finding("l1", copy=entry.copy, origin=entry)
             spare = await self._spare(flight, place, call.mode, error)
             if spare is None:
                 raise

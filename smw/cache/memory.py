@@ -15,6 +15,7 @@ from smw._kernel.process import after_fork
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
+    from smw.cache.depending import Basis
     from smw.cache.refresh import Ahead
 
 __all__ = ["Entry", "Memory"]
@@ -42,11 +43,12 @@ class Entry:
         scopes: Tags and the key text under which it can be dropped.
         ticket: What the remote levels said when it was stored, to ask them whether it still stands.
         asked: When the question was asked to which `ticket` is the newest answer; minus infinity without one.
+        basis: The cached results that it was made from, as far as it is dropped with them.
     """
 
     __slots__ = (
-        "ahead", "alive", "asked", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes", "stale_until",
-        "thaw", "ticket", "touched", "trusted", "value",
+        "ahead", "alive", "asked", "basis", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes",
+        "stale_until", "thaw", "ticket", "touched", "trusted", "value",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +64,7 @@ class Entry:
         stale_until: float = 0.0,
         asked: float = float("-inf"),
         ahead: Ahead | None = None,
+        basis: Basis | None = None,
     ) -> None:
         self.value = value
         self.thaw = thaw
@@ -73,6 +76,7 @@ class Entry:
         self.ticket = ticket
         self.asked = asked
         self.ahead = ahead
+        self.basis = basis
         self.trust(deadline)
         self.home: Table = {}
         self.key: Hashable = None

@@ -80,6 +80,7 @@ class Options:
         soft_timeout_s: After how long a caller gets an expired result instead of waiting on; None: not.
         hard_timeout_s: After how long a caller waits no longer; None: it does.
         many: Loads several results at once, or None.
+        depends: ``auto``: a result is dropped with every cached result that it was made from; None: it is not.
     """
 
     ttl_s: float | None
@@ -101,6 +102,7 @@ class Options:
     soft_timeout_s: float | None
     hard_timeout_s: float | None
     many: Callable[..., object] | None
+    depends: str | None
 
     @property
     def longest_s(self) -> float:
@@ -129,6 +131,7 @@ def checked(
     soft_timeout: object = None,
     hard_timeout: object = None,
     many: object = None,
+    depends: object = None,
 ) -> Options:
     """Return the options of `cached`; called by it directly, for warnings are shown at its caller.
 
@@ -171,6 +174,7 @@ def checked(
         soft_timeout_s=soft_s,
         hard_timeout_s=hard_s,
         many=_checked_loader(many),
+        depends=_checked_depends(depends, many),
     )
 
 
@@ -235,6 +239,18 @@ def _checked_loader(given: object) -> Callable[..., object] | None:
         fix = "many=load_users, where load_users(user_ids) returns {user_id: result}"
         raise DecorationError("SMW-C170", "many= takes a function", seen=repr(given), fix=fix)
     return load
+
+
+def _checked_depends(given: object, many: object) -> str | None:
+    if given is None:
+        return None
+    if given != "auto":
+        what = 'depends= is "auto", or None'
+        raise DecorationError("SMW-C173", what, seen=repr(given), fix='depends="auto"; other tags go to tags=')
+    if many is not None:
+        what = 'depends="auto" cannot tell which of the results of many= was made from what'
+        raise DecorationError("SMW-C173", what, fix="give the results tags=, or leave out one of the two")
+    return "auto"
 
 
 def _checked_share(given: object, levels: object) -> float | None:

@@ -147,6 +147,7 @@ class Cache(Tools):
         soft_timeout: float | timedelta | None = None,
         hard_timeout: float | timedelta | None = None,
         many: Callable[..., Any] | None = None,
+        depends: Literal["auto"] | None = None,
         copy: str = "auto",
         flight: Literal["process", "fleet", "off"] = "fleet",
     ) -> Callable[[F], F]:
@@ -167,6 +168,7 @@ class Cache(Tools):
             soft_timeout=soft_timeout,
             hard_timeout=hard_timeout,
             many=many,
+            depends=depends,
             copy=copy,
             flight=flight,
         )

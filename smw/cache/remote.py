@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smw._kernel.clock import Clock
     from smw._kernel.guard import Budget
     from smw.cache.debt import Owed
-    from smw.cache.envelope import Envelope, Letter
+    from smw.cache.envelope import Dependency, Envelope, Letter
     from smw.cache.fence import Fence
     from smw.cache.level import Level
     from smw.cache.ports import Counters
@@ -161,6 +161,10 @@ class Remote:
                 blob = None if blind else found.blob
                 is_fenced = is_authority and level.store.is_atomic  # what was dropped there is not there any more
                 letter = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
+                if letter is not None and letter.depends:
+                    made_s, is_orphan = letter.created_ms / 1000, sight.versions is None
+                    stand = await self.stand(letter.depends, made_s, is_orphan=is_orphan, budget=budget, mode=mode)
+                    letter = letter if stand else None
                 if letter is not None and letter.remaining_s(self._clock.wall()) > 0:
                     sight.letter, sight.level = letter, level.name
                     return sight
@@ -195,6 +199,45 @@ class Remote:
             return letter if stands else None
         young = wall - created_s < ORPHAN_S
         return letter if young and not self.suspects(scopes, key) else None
+
+    async def stand(
+        self,
+        depends: Sequence[Dependency],
+        made_s: float | None,
+        *,
+        is_orphan: bool = False,
+        budget: Budget,
+        mode: Mode,
+    ) -> bool:
+        """Tell whether nothing that a value was made from was dropped since.
+
+        Args:
+            depends: What it was made from.
+            made_s: When a server got it, on the wall clock; None for one of memory, which needs no answer.
+            is_orphan: The server that knows what was dropped did not answer for the value itself.
+            budget: What may be spent.
+            mode: The caller's mode.
+        """
+        scopes = {each.key: (each.key, *[tag for tag, _ in each.tags]) for each in depends}
+        if any(self.owes(some, key) for key, some in scopes.items()):
+            return False
+        if made_s is not None and any(self._fence.outdates(some, made_s) for some in scopes.values()):
+            return False
+        by_server: dict[Level, dict[str, int]] = {}
+        for each in depends:
+            counters = by_server.setdefault(self.tiers[0].of(each.key), {})
+            counters.update({fence_of(each.key): each.fence, **dict(each.tags)})
+        for level, counters in by_server.items():
+            names = tuple(counters)
+            nothing = f"{names[0]}~"  # no value is called so, and none is wanted
+            found = await level.ask(level.store.read, nothing, names, budget=budget, mode=mode)
+            if found is not None and found.counters != tuple(counters.values()):
+                return False
+            if found is None and made_s is not None:
+                young = is_orphan and self._clock.wall() - made_s < ORPHAN_S
+                if not young or any(self.suspects(some, key) for key, some in scopes.items()):
+                    return False
+        return True
 
     async def prepare(
         self, sight: Sight, key: str, tags: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode

@@ -14,6 +14,7 @@ from smw._kernel.call import Call
 from smw._kernel.chain import stack_of
 from smw._kernel.drive import fuse
 from smw.cache.ahead import look_many
+from smw.cache.collecting import tell
 from smw.cache.level import run_blocking
 from smw.cache.many import Outcome
 from smw.cache.readers import cached_in
@@ -199,6 +200,7 @@ class _Together:
                 wanted[same] = _Wanted(call, place, number)
             else:
                 function.stats.hits += 1
+                tell(engine, place, entry)
                 self._outcomes[number] = await _outcome(partial(_copied, entry.copy))
         shared = [each for each in wanted.values() if each.place is not None and function.is_shared(each.place)]
         looks = await look_many(engine, [each.place for each in shared if each.place], function.policy, mode)

@@ -95,6 +95,7 @@ class Tools:
             return fresh.copy()
         names = key.names if key.names is not None else tuple(tier.name for tier in engine.remote.tiers)
         sight = await engine.remote.look(str(key), key.tags, names, budget=engine.budget(), mode=mode)
+        await engine.verify(place, sight, budget=engine.budget(), mode=mode)
         confirmed = engine.confirmed(place, sight)
         if confirmed is not None:
             return confirmed.take()[1]

@@ -87,6 +87,10 @@ class Writes(Advice):
             if self.reader.advice.options.longest_s == 0:
                 what = f"{self.reader.target.qualname} keeps nothing (ttl=0), so its callers would not see the value"
                 raise DecorationError("SMW-C148", what, fix="give the cached function a time to live")
+        if strategy != "write_around" and self.reader.advice.options.depends is not None:
+            what = f"nobody could tell what the value was made from that {strategy} puts in the place of that of "
+            what += f'{self.reader.target.qualname}, which has depends="auto"'
+            raise DecorationError("SMW-C173", what, fix='strategy="write_around"')
         self.strategy = strategy
         self._value = value
         self._said: set[str] = set()

@@ -1,0 +1,96 @@
+"""Results made from others, over real servers: what one process drops far below is old in all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from smw.cache import Cache, info
+
+pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
+
+
+@pytest.fixture
+def make(redis_server, memcached_server):
+    """Make caches of one service with a namespace that no other test has; each stands for a process."""
+    namespace = f"t{uuid.uuid4().hex}"
+    made: list[Cache] = []
+
+    def make(*levels: str) -> Cache:
+        servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
+        options = {key: value for level in levels for key, value in servers[level].items()}
+        made.append(Cache(namespace=f"{namespace}{''.join(levels)}", jitter=0.0, budget_ms=2000, **options))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
+
+
+class Site:
+    """A process with a user and a page made from two of them, blocking or async, functions or methods."""
+
+    def __init__(self, cache: Cache, shape: str) -> None:
+        self.cache = cache
+        self.runs: list[str] = []
+        runs, mine = self.runs, {"key": lambda *args: args[-1]}
+
+        if shape == "async":
+
+            @cache.cached(60, tags=["user:{number}"], **mine)
+            async def user(number: int) -> int:
+                runs.append(f"user {number}")
+                return number
+
+            @cache.cached(60, depends="auto", **mine)
+            async def page(number: int) -> list[int]:
+                runs.append("page")
+                return await asyncio.gather(user(number), user(number + 1))
+        else:
+
+            @cache.cached(60, tags=["user:{number}"], **mine)
+            def user(number: int) -> int:
+                runs.append(f"user {number}")
+                return number
+
+            @cache.cached(60, depends="auto", version=shape, **mine)
+            def page(number: int) -> list[int]:
+                runs.append("page")
+                return [user(number), user(number + 1)]
+
+        class Pages:
+            @cache.cached(60, depends="auto", version="method", **mine)
+            def page(self, number: int) -> list[int]:
+                runs.append("page")
+                return [user(number), user(number + 1)]
+
+        self.page = Pages().page if shape == "method" else page
+        self.is_async = shape == "async"
+
+    async def ran(self) -> list[str]:
+        """Ask for the page, and return what that has loaded."""
+        del self.runs[:]
+        assert (await self.page(1) if self.is_async else await asyncio.to_thread(self.page, 1)) == [1, 2]
+        return sorted(self.runs)
+
+
+@pytest.mark.parametrize("levels", [("l2",), ("l3",), ("l2", "l3")], ids=str)
+@pytest.mark.parametrize("shape", ["sync", "async", "method"])
+async def test_a_drop_of_a_part_reaches_the_whole_everywhere(make, shape, levels):
+    """A stored page is taken by other processes until a part is dropped, and then by none, memory included."""
+    one, two = Site(make(*levels), shape), Site(make(*levels), shape)
+    assert await one.ran() == ["page", "user 1", "user 2"]
+    assert await two.ran() == []
+    await make(*levels).drop(tags=["user:2"])
+    three = Site(make(*levels), shape)
+    assert await three.ran() == ["page", "user 2"]
+    await asyncio.sleep(1.1)  # what memory may be behind, where nobody is told of drops
+    assert await one.ran() == await two.ran() == []
+    three.cache.drop_sync(tags=["user:1"])
+    await asyncio.sleep(1.1)
+    assert await one.ran() == ["page", "user 1"]
+    assert info(one.page).uncached == 0
+    for each in (one, two, three):
+        await each.cache.aclose()
