@@ -1,6 +1,7 @@
 """What the public functions around the decorators take and give."""
 
 import asyncio
+from datetime import timedelta
 from typing import assert_type
 
 import smw
@@ -64,3 +65,31 @@ cache.writes(profile, strategy="write_bak")  # error
 cache.invalidate(fn=profile, when="later")  # error
 cache.cached()  # error
 cache.cached(ttl=1, levels="l1", unknown=2)  # error
+
+
+@cache.cached(
+    ttl=cache.Auto(min_s=5, max_s=600),
+    l1_ttl=1,
+    negative_ttl=5,
+    cache_exceptions=LookupError,
+    condition=lambda number, fresh=False: not fresh,
+    unless=lambda result: result == "",
+    stale_if_error=timedelta(hours=1),
+    refresh_ahead=0.8,
+    soft_timeout=0.1,
+    hard_timeout=2,
+)
+def name_of(number: int, fresh: bool = False) -> str:
+    return str(number)
+
+
+@explicit[0].cached(ttl=lambda token: timedelta(seconds=token["expires_in"]), cache_exceptions=(KeyError, OSError))
+async def token_of(client: str) -> dict[str, int]:
+    return {"expires_in": 60}
+
+
+assert_type(name_of(1, fresh=True), str)
+late: type[TimeoutError] = errors.LoadTimeout
+cache.cached(ttl="often")  # error
+cache.cached(ttl=1, soft_timeout="1")  # error
+cache.cached(ttl=1, cache_exceptions=ValueError("x"))  # error
