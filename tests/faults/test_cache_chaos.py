@@ -98,7 +98,7 @@ def test_the_checker_knows_stale_from_fresh(histories, count):
 
 def hurt(chance: random.Random, redis, memcached) -> None:
     """Do one bad thing to a server, and end it."""
-    what = chance.choice(("kill", "pause", "pause", "flush", "forget"))
+    what = chance.choice(("kill", "pause", "pause", "flush", "forget", "unheard"))
     server = chance.choice((redis, redis, memcached))
     if what == "kill":
         server.kill()
@@ -110,6 +110,13 @@ def hurt(chance: random.Random, redis, memcached) -> None:
         server.resume()
     elif what == "flush":
         server.flush()
+    elif what == "unheard":
+        import redis as client_module
+
+        with contextlib.suppress(client_module.RedisError), client_module.Redis.from_url(redis.url) as client:
+            for _ in range(3):
+                client.client_kill_filter(_type="pubsub")
+                time.sleep(0.05)
     else:
         import redis as client_module
 
