@@ -112,70 +112,66 @@ class Options:
         return _DAY_S if self.auto is None else self.auto.max_s
 
 
-def checked(
-    ttl: object,
-    *,
-    tags: Sequence[str] = (),
-    key: object = None,
-    version: str = "1",
-    levels: Sequence[str] = LEVELS,
-    flight: object = "fleet",
-    copy: str = "auto",
-    l1_ttl: object = None,
-    negative_ttl: object = None,
-    cache_exceptions: object = _NOTHING,
-    condition: object = None,
-    unless: object = None,
-    stale_if_error: object = 0,
-    refresh_ahead: object = None,
-    soft_timeout: object = None,
-    hard_timeout: object = None,
-    many: object = None,
-    depends: object = None,
-) -> Options:
+def checked(ttl: object, **told: Any) -> Options:
     """Return the options of `cached`; called by it directly, for warnings are shown at its caller.
+
+    Args:
+        ttl: As for `cached`.
+        told: All its other parameters, by name.
 
     Raises:
         DecorationError: An option is of the wrong kind.
         ConfigError: A number lies outside of what it may be.
     """
+    if callable(ttl):
+        _refuse_decorated(ttl)
+    return Options(
+        tags=_checked_tags(told["tags"]),
+        key=_checked_function("key", told["key"], "lambda user_id: user_id"),
+        version=str(told["version"]),
+        levels=_checked_levels(told["levels"]),
+        flight=_checked_flight(told["flight"]),
+        copy=_checked_copy(told["copy"]),
+        condition=_checked_function("condition", told["condition"], "lambda user_id: user_id > 0"),
+        unless=_checked_function("unless", told["unless"], "lambda result: not result"),
+        refresh_ahead=_checked_share(told["refresh_ahead"], told["levels"]),
+        many=_checked_loader(told["many"]),
+        depends=_checked_depends(told["depends"], told["many"]),
+        **_checked_lives(ttl, told),
+    )
+
+
+def _checked_lives(ttl: object, told: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are about time."""
+    auto = Auto() if ttl == "auto" else ttl if isinstance(ttl, Auto) else None
+    l1_ttl, negative_ttl = told["l1_ttl"], told["negative_ttl"]
+    l1_ttl_s = None if l1_ttl is None else _checked_seconds("l1_ttl", l1_ttl)
+    if l1_ttl_s == 0:
+        fix = 'levels=("l2", "l3") keeps nothing in memory'
+        raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=fix)
+    negative_ttl_s = None if negative_ttl is None else _checked_seconds("negative_ttl", negative_ttl)
+    stale_s = min(_checked_seconds("stale_if_error", told["stale_if_error"]), MOST_TTL_S)
+    soft_s, hard_s = _checked_waits(told["soft_timeout"], told["hard_timeout"], stale_s)
+    return {
+        "ttl_s": None if callable(ttl) or auto is not None else _checked_ttl(ttl),
+        "ttl_of": _checked_function("ttl", ttl, "lambda result: 60") if callable(ttl) else None,
+        "auto": auto,
+        "l1_ttl_s": l1_ttl_s,
+        "negative_ttl_s": negative_ttl_s,
+        "cache_exceptions": _checked_exceptions(told["cache_exceptions"], negative_ttl_s, told["levels"]),
+        "stale_s": stale_s,
+        "soft_timeout_s": soft_s,
+        "hard_timeout_s": hard_s,
+    }
+
+
+def _checked_tags(tags: Sequence[str]) -> tuple[Template, ...]:
     from smw.cache.tags import templates
 
     made = templates(tags)
     if len(made) > _MOST_TAGS:
         raise DecorationError("SMW-C106", f"more than {_MOST_TAGS} tags", fix="invalidate by a common tag")
-    if callable(ttl):
-        _refuse_decorated(ttl)
-    auto = Auto() if ttl == "auto" else ttl if isinstance(ttl, Auto) else None
-    l1_ttl_s = None if l1_ttl is None else _checked_seconds("l1_ttl", l1_ttl)
-    if l1_ttl_s == 0:
-        fix = 'levels=("l2", "l3") keeps nothing in memory'
-        raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=fix)
-    stale_s = min(_checked_seconds("stale_if_error", stale_if_error), MOST_TTL_S)
-    soft_s, hard_s = _checked_waits(soft_timeout, hard_timeout, stale_s)
-    negative_ttl_s = None if negative_ttl is None else _checked_seconds("negative_ttl", negative_ttl)
-    return Options(
-        ttl_s=None if callable(ttl) or auto is not None else _checked_ttl(ttl),
-        ttl_of=_checked_function("ttl", ttl, "lambda result: 60") if callable(ttl) else None,
-        auto=auto,
-        tags=made,
-        key=_checked_function("key", key, "lambda user_id: user_id"),
-        version=str(version),
-        levels=_checked_levels(levels),
-        flight=_checked_flight(flight),
-        copy=_checked_copy(copy),
-        l1_ttl_s=l1_ttl_s,
-        negative_ttl_s=negative_ttl_s,
-        cache_exceptions=_checked_exceptions(cache_exceptions, negative_ttl_s, levels),
-        condition=_checked_function("condition", condition, "lambda user_id: user_id > 0"),
-        unless=_checked_function("unless", unless, "lambda result: not result"),
-        stale_s=stale_s,
-        refresh_ahead=_checked_share(refresh_ahead, levels),
-        soft_timeout_s=soft_s,
-        hard_timeout_s=hard_s,
-        many=_checked_loader(many),
-        depends=_checked_depends(depends, many),
-    )
+    return made
 
 
 def _checked_flight(given: object) -> str:
@@ -202,7 +198,7 @@ def _refuse_decorated(ttl: Callable[..., object]) -> None:
 def _checked_ttl(ttl: object) -> float:
     ttl_s = _checked_seconds("ttl", ttl)
     if ttl_s > MOST_TTL_S:
-        warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=4)
+        warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=5)
     return min(ttl_s, MOST_TTL_S)
 
 
