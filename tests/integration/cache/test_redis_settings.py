@@ -16,6 +16,7 @@ from smw.cache.ports import StoreFailedError
 from smw.cache.redis import RedisStore
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
 from tests.integration.cache.test_servers import Source, called, loader
+from tests.services.topologies import ask
 
 pytestmark = pytest.mark.service("redis")
 
@@ -45,13 +46,19 @@ def test_a_url_may_say_otherwise():
     assert client.connection_pool.connection_kwargs["db"] == 2
 
 
+def blocked(server):
+    """Return how many clients of a server are waiting for something."""
+    return ask(server, "INFO", "clients")["blocked_clients"]
+
+
 def test_a_wait_for_a_connection_ends_and_counts(redis_server):
     """Where all connections are in use a blocking caller gives up in time, which speaks against the server."""
     store = RedisStore(redis_server.url, timeout_s=1.0)
     lines = store._blocking = BlockingLines(_redis.blocking(redis_server.url, timeout_s=1.0), most=1, wait_s=0.05)
+    before = blocked(redis_server)
     holder = threading.Thread(target=lines.run, args=("BLPOP", f"none{uuid.uuid4().hex}", "0.4"))
     holder.start()
-    while lines._free._value:
+    while blocked(redis_server) == before:
         time.sleep(0.001)
     began = time.perf_counter()
     with pytest.raises(StoreFailedError) as caught:
