@@ -32,6 +32,7 @@ WAIT_S = 10.0
 _CONNECT_S = 0.25
 _SLACK_S = 0.05
 _VAIN_S = 60.0
+_QUICK_S = 0.001
 _MOST_VAIN = 1000
 _OUTCOMES = {FILLED: "filled", RELEASED: "released", LATE: "late"}
 
@@ -50,7 +51,8 @@ class Fleet:
     Who finds no value takes a lease of the key, in the script that opens its counters, or learns that another has it.
     Then it waits, without asking, until the server tells it that the value is there or that there will be none. The
     lease is renewed while its holder lives, so one that has died costs the others a second. Nothing depends on it: a
-    load that two processes make is a load too many, and never an old value.
+    load that two processes make is a load too many, and never an old value. Functions whose last loads took less than a
+    millisecond, about what a lease costs, are loaded by each process.
 
     Args:
         engine: The levels.
@@ -74,6 +76,7 @@ class Fleet:
     def _forked(self) -> None:
         self._waiting: dict[str, set[concurrent.futures.Future[str]]] = {}
         self._vain: dict[str, float] = {}
+        self._took: dict[int, float] = {}
 
     async def load(
         self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]], mode: Mode, *, look: Look
@@ -90,8 +93,8 @@ class Fleet:
         Raises:
             BaseException: What `load` raises, and nothing else.
         """
-        key, ends = place.text or "", self._now() + WAIT_S
-        while self._is_fit(key, look.sight):
+        key, ends, load = place.text or "", self._now() + WAIT_S, self._timed(place, load)
+        while self._is_fit(place, look.sight):
             waits: concurrent.futures.Future[str] = concurrent.futures.Future()
             with self._lock:
                 self._waiting.setdefault(key, set()).add(waits)
@@ -112,11 +115,26 @@ class Fleet:
         sight, epoch, budget = look.sight, look.epoch, look.budget
         return await self._engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
 
-    def _is_fit(self, key: str, sight: Sight) -> bool:
-        """Tell whether waiting makes sense: the server answers, and what is loaded will be stored there."""
+    def _timed(self, place: Place, load: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+        """Return `load`, noting how long those of its function take."""
+
+        async def timed() -> Any:
+            began = self._now()
+            try:
+                return await load()
+            finally:
+                took_s, function = self._now() - began, id(place.home)
+                self._took[function] = max(took_s, self._took.get(function, 0.0) / 2)
+
+        return timed
+
+    def _is_fit(self, place: Place, sight: Sight) -> bool:
+        """Tell whether a lease makes sense: loads take longer than it does, the server answers, and keeps the value."""
         if sight.versions is None or self._level.name not in sight.seen:
             return False
-        vain = self._vain.get(key)
+        if self._took.get(id(place.home), _QUICK_S) < _QUICK_S:
+            return False
+        vain = self._vain.get(place.text or "")
         return vain is None or vain <= self._now()
 
     async def _lease(self, place: Place, policy: Policy, look: Look, mode: Mode) -> Leased | None:

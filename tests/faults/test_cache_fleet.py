@@ -103,7 +103,7 @@ def test_one_member_loads_for_all(members):
     results, _ = at_once(fleet, 1, each=3)
     assert results == [1] * 12
     assert total(fleet) == 1
-    assert sum((member.fleet.waits for member in fleet), Counter())["filled"] == 3
+    assert sum((member.fleet.waits for member in fleet), Counter())["filled"] >= 3
 
 
 STORM = """
@@ -315,3 +315,31 @@ def test_figures_tell_how_waits_have_ended(members):
     at_once(fleet, 1)
     found = [fact for member in fleet for fact in member.cache._facts() if fact.name == "smw_cache_fleet_waits_total"]
     assert sum(fact.value for fact in found if dict(fact.labels)["outcome"] == "filled") == 1
+
+
+def test_a_function_that_is_quicker_than_a_lease_takes_none(members, redis_server):
+    """After a load within a millisecond the next ones are not agreed on with others; a slow one changes that."""
+    seconds = [0.0]
+
+    def varying(key: int) -> int:
+        time.sleep(seconds[0])
+        return key
+
+    member = members(1, varying)[0]
+    with redis.Redis.from_url(redis_server.url) as client:
+
+        def leases() -> int:
+            return client.info("commandstats").get("cmdstat_hmget", {"calls": 0})["calls"]
+
+        until(lambda: [member.read(key) for key in range(member.loads, member.loads + 5)] and _is_quick(member))
+        before = leases()
+        member.read(1001)
+        assert leases() == before
+        seconds[0] = 0.05
+        member.read(1002)
+        member.read(1003)
+        assert leases() == before + 1
+
+
+def _is_quick(member: Member) -> bool:
+    return max(member.fleet._took.values()) < 0.0005
