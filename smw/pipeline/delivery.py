@@ -108,6 +108,7 @@ class Delivery:
             done=self._handled,
             buried=lambda position: self._released((position,)),
             failed=self._finish,
+            settled=self._settler.flush,
         )
         stream.on_revoke(self._revoked)
 

@@ -115,7 +115,8 @@ class KafkaStream:
         reader = self._reading()
         if not reader.shelf.attempt(position, attempt):
             return
-        if not await in_thread(reader.commit) and reader.shelf.has(position):
+        if not await in_thread(reader.commit) and reader.shelf.attempt(position, attempt - 1):
+            # The attempt does not begin now: committed later, its note would count one that never was.
             message = f"the Kafka at {self._address.shown} did not take a commit for the stream {self.name!r}"
             raise Unavailable("SMW-P131", message, seen="commit")
 

@@ -162,7 +162,7 @@ class Shelf:
         return int(position.partition("-")[0]) in self._mine
 
     def attempt(self, position: str, number: int) -> bool:
-        """Note that an attempt is about to begin; False when the record's partition has left."""
+        """Note which attempt at a record is the last that began; False when the record's partition has left."""
         partition, _, offset = position.partition("-")
         with self._changed:
             offsets = self._mine.get(int(partition))

@@ -36,6 +36,7 @@ class Settler:
         self._settled = settled
         self._waiting: list[str] = []
         self._any = asyncio.Event()
+        self._flushing = asyncio.Lock()
 
     def add(self, position: str) -> None:
         """Settle `position` soon."""
@@ -59,9 +60,10 @@ class Settler:
         Raises:
             Unavailable: The store did not confirm; what it did not confirm is kept.
         """
-        while self._waiting:
-            batch = self._waiting[:_MOST]
-            await self._stream.settle(batch)
-            del self._waiting[: len(batch)]
-            self._settled(batch)
-        self._any.clear()
+        async with self._flushing:
+            while self._waiting:
+                batch = self._waiting[:_MOST]
+                await self._stream.settle(batch)
+                del self._waiting[: len(batch)]
+                self._settled(batch)
+            self._any.clear()

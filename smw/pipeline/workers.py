@@ -3,8 +3,9 @@
 A worker is a task that takes a ready lane, works on it, and takes the next. It hires another one before it starts, so
 that there are as many as handlers that wait, and a single one where none does.
 
-A record whose worker process died twice is suspected of killing it: such records are tried one at a time, so that a
-further death tells which one it was, and does not count against those that merely ran beside it.
+A record whose worker process died twice is suspected of killing it: such records are tried one at a time, each settled
+before the next one, so that a further death tells which one it was, and does not count against those that merely ran
+beside it or before it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from smw.pipeline.ports import Tombstone
 from smw.pipeline.retry import Backoff, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 
     from smw._kernel.host import Host
     from smw.pipeline.handler import Handler
@@ -62,6 +63,7 @@ class Workers:
         done: Is told each record that is handled, and the handler's result.
         buried: Is told the position of each record that the dead letters have.
         failed: Is told an error that ends the delivery.
+        settled: Settles what is done.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class Workers:
         done: Callable[[Record, Any], None],
         buried: Callable[[str], None],
         failed: Callable[[BaseException], None],
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
         self._stream, self._handler, self._policy, self._host, self._tally = stream, handler, policy, host, tally
-        self._done, self._buried, self._failed = done, buried, failed
+        self._done, self._buried, self._failed, self._settled = done, buried, failed, settled
         self._away = Backoff(host.entropy)
         self._lanes = Lanes()
         self._suspects: set[str] = set()
@@ -166,11 +169,22 @@ class Workers:
         elif is_suspect:
             async with self._alone:
                 is_done = not self.stopping and await self._try(lane, record)
+                await self._acquit()
         else:
             is_done = await self._try(lane, record)
         if is_done:
             self._suspects.discard(position)
         return is_done
+
+    async def _acquit(self) -> None:
+        """Settle what is done: a suspect that was handled must not look interrupted when the next one kills."""
+        while not self.stopping:
+            try:
+                await self._settled()
+            except Unavailable:
+                await self._host.clock.sleep(self._away.next_s())
+            else:
+                return
 
     async def _try(self, lane: Lane, record: Record) -> bool:
         try:

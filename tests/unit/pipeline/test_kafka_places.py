@@ -7,6 +7,9 @@ import logging
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition, errors
 
+from smw._kernel.clock import SystemClock, SystemEntropy
+from smw.errors import Unavailable
+from smw.pipeline.kafka import KafkaStream
 from smw.pipeline.kafka_places import position, replaced
 from smw.pipeline.kafka_shelf import Page, Shelf
 from smw.pipeline.offsets import Offsets
@@ -142,3 +145,31 @@ async def test_a_log_that_was_cut_is_begun_anew(shelf, caplog, end, start):
 async def test_other_errors_are_not_its_business(shelf):
     """They go on to whoever opens the consumer anew."""
     assert not replaced(Consumer(), shelf, errors.KafkaTimeoutError())
+
+
+class Refusing:
+    """A reader whose commits are refused until `takes` is set."""
+
+    takes = False
+
+    def __init__(self, shelf):
+        self.shelf = shelf
+
+    def commit(self):
+        return self.takes
+
+
+async def test_an_attempt_that_could_not_be_noted_has_not_begun(shelf):
+    """A commit that fails leaves no note behind, which a later commit would carry as an attempt that never was."""
+    options = {"group": "g", "client_id": "c", "clock": SystemClock(), "entropy": SystemEntropy()}
+    stream = KafkaStream(("127.0.0.1:1",), "s", **options)
+    stream._reader = reader = Refusing(shelf)
+    shelf.begin(0, Offsets(0))
+    shelf.put([Page(0, [Record("0-0", b"")], [0])])
+    shelf.take(1)
+    with pytest.raises(Unavailable):
+        await stream.defer("0-0", 3)
+    assert Offsets(*shelf.due()[0][0]).hand_out([0]) == [3]
+    reader.takes = True
+    await stream.defer("0-0", 3)
+    assert Offsets(*shelf.due()[0][0]).hand_out([0]) == [4]

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from smw import pipeline
+from smw.errors import Unavailable
 from tests.unit.pipeline.test_revoked import Movable
 
 
@@ -57,3 +58,35 @@ async def test_suspects_are_tried_one_at_a_time():
     await own.serve("s", source=Returned([1, 3] * 8), until_empty=True)
     assert most[0] > 1
     assert most[1] == 1
+
+
+class Slow(Returned):
+    """A stream that takes its time to settle, and is away once in between."""
+
+    def __init__(self, attempts):
+        super().__init__(attempts)
+        self.order = []
+        self.away = 1
+
+    async def settle(self, positions):
+        await asyncio.sleep(0.01)
+        if self.away and self.noted:
+            self.away -= 1
+            raise Unavailable("X-1", "away")
+        await super().settle(positions)
+        self.order += [("settled", position) for position in positions]
+
+    async def defer(self, position, attempt):
+        await super().defer(position, attempt)
+        self.order.append(("began", position))
+
+
+async def test_a_suspect_is_settled_before_the_next_one_begins():
+    """Otherwise one that was handled would count as interrupted when the next one kills the worker."""
+    own, seen = pipeline.Pipeline(), []
+    own.stream_process("s")(seen.append)
+    stream = Slow([3] * 4)
+    await own.serve("s", source=stream, until_empty=True)
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert [what for what, _ in stream.order] == ["began", "settled"] * 4
+    assert [position for _, position in stream.order[::2]] == [position for _, position in stream.order[1::2]]
