@@ -58,6 +58,7 @@ class Listener:
         self.level = level
         self._wire = wire
         self._host = host
+        self.now = host.clock.now
         self._linger_s = trust_s + _LINGER_S
         self._starting = ForkLock()
         self._news: Callable[[str, str | None], None] = _nobody_waits
@@ -117,7 +118,7 @@ class Listener:
     @property
     def is_wanted(self) -> bool:
         """Whether memory was used of late."""
-        return self._host.clock.now() - self.backplane.wanted_at < self._linger_s
+        return self.now() - self.backplane.wanted_at < self._linger_s
 
     async def ask(self, *, budget: Budget, mode: Mode) -> Pulse | None:
         """Return the server's pulse, or None when it does not answer."""
@@ -126,11 +127,11 @@ class Listener:
 
     def beat(self) -> bool:
         """Ask the server for its pulse; returns False where the connection does not bring what it should."""
-        asked = self._host.clock.now()
+        asked = self.now()
         pulse = run_blocking(self.ask(budget=Budget(self._host.clock, HEARTBEAT_S), mode="sync"))
         if pulse is None:
             return True  # it did not answer, which its breaker looks after
-        return self.backplane.pulsed(pulse, asked=asked, told=self._host.clock.now())
+        return self.backplane.pulsed(pulse, asked=asked, told=self.now())
 
     def greet(self) -> None:
         """Have a server that is back drop everything if it may have forgotten drops; blocks."""
@@ -152,9 +153,13 @@ class Listener:
             how, lease = message.decode().split(" ")
             self._news(how, lease.removesuffix(LEASE_END))
             return
-        number, sender, *scopes = message.decode().split(" ")
-        own = sender == self._wire.sender
-        self.backplane.heard(int(number), () if own else scopes, now=self._host.clock.now())
+        try:
+            number, sender, *scopes = message.decode().split(" ")
+            heard = int(number)
+        except ValueError:
+            _log.debug("a message of another shape on the channel of drops")
+            return
+        self.backplane.heard(heard, () if sender == self._wire.sender else scopes, now=self.now())
 
     def jittered(self, seconds: float) -> float:
         """Return `seconds`, a little less by chance."""
@@ -234,21 +239,22 @@ def _listen(ref: weakref.ref[Listener], stop: threading.Event) -> None:
 
 def _attend(ref: weakref.ref[Listener], ear: Ear, stop: threading.Event) -> None:
     """Take in what comes over one connection, and ask for the pulse in between."""
-    wait_s = 0.0
-    due: float | None = None
+    wait_s, due = 0.0, float("-inf")
     while not stop.is_set():
         message = ear.hear(wait_s)
         listener = ref()
         if listener is None:
             return
-        if message is not None:
+        now = listener.now()
+        ends = now + HEARTBEAT_S
+        while message is not None:  # all that is there: the pulse is judged by what was heard
             listener.take(message)
-            continue
-        now = listener._host.clock.now()  # noqa: SLF001 - the other half of one thing
-        if due is None or now >= due:
+            now = listener.now()
+            message = ear.hear(0.0) if now < ends else None
+        if now >= due:
             if listener.is_wanted and not listener.beat():
                 return
             listener.renew()
             due = now + HEARTBEAT_S
-        wait_s = min(HEARTBEAT_S, max(0.0, due - now))
+        wait_s = max(0.0, due - now)
         del listener

@@ -335,3 +335,19 @@ def test_a_counter_that_was_evicted_confirms_nothing(nodes, redis_server, origin
     here.cache.drop_sync(keys=[key])
     time.sleep(0.5)
     assert there.read(1) == 2
+
+
+def test_a_steady_stream_of_drops_keeps_memory_current(nodes, redis_server):
+    """Messages that never cease do not keep the pulse from being asked for, and foreign ones do no harm."""
+    here, there = nodes(redis_server.url, trust_ms=400)
+    channel = there.cache._engine.remote.servers[0].store._channel
+    with redis.Redis.from_url(redis_server.url) as client:
+        before, ends = client.info("commandstats")["cmdstat_mget"]["calls"], time.monotonic() + 1.5
+        while time.monotonic() < ends:
+            here.cache.drop_sync(tags=["other"])
+            client.publish(channel, b"\xff what is this")
+            assert there.read(1) == 1
+            time.sleep(0.004)
+        assert client.info("commandstats")["cmdstat_mget"]["calls"] - before <= 1
+    assert there.backplane.messages > 50
+    assert there.backplane.gaps == 0
