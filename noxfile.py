@@ -101,7 +101,7 @@ if __name__ not in ("__main__", "front_door"):
     @nox.session
     def tests(session: nox.Session) -> None:
         """Run the whole suite against real servers, and the checks that keep the house; extras are for `wheel`."""
-        prepare(session, "all", groups=("test", "lint", "arch", "typing", "docs", "build"))
+        prepare(session, "all", groups=("test", "lint", "arch", "typing", "docs", "migrate", "build"))
         servers(session)
         pytest(session, "--ignore", "tests/arch/test_wheel_extras.py")
 
@@ -150,7 +150,7 @@ if __name__ not in ("__main__", "front_door"):
     @nox.session
     def examples(session: nox.Session) -> None:
         """Run what a reader would copy: the example service in small, the snippets of README and docs."""
-        prepare(session, "all", groups=("test",))
+        prepare(session, "all", groups=("test", "migrate"))
         servers(session)
         step(session, "music agent", "python", "-m", "examples.music_agent.demo", "--requests", "300")
         pytest(session, "tests/docs", "tests/integration/examples")

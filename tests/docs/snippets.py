@@ -14,7 +14,8 @@ Python blocks may ``await`` at top level. In shell blocks ``smw``, ``pytest``, `
 the block, and other lines are only counted.
 
 A page with ``<!-- servers: redis memcached -->`` is run beside real ones. It names them by the addresses that everybody
-knows (`ADDRESSES`); those are swapped for the real ones before a block runs, and back in what it printed.
+knows (`ADDRESSES`); those are swapped for the real ones before a block runs, and back in what it printed. A page with
+``<!-- needs: cashews -->`` wants that package, which smw itself does not.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import ast
 import asyncio
 import contextlib
 import doctest
+import importlib.metadata
 import inspect
 import io
 import re
@@ -36,7 +38,7 @@ from pathlib import Path
 from tests.docs import commands
 from tests.docs.commands import ROOT
 
-__all__ = ["ADDRESSES", "ROOT", "Block", "Page", "blocks", "servers_of"]
+__all__ = ["ADDRESSES", "ROOT", "Block", "Page", "blocks", "missing_for", "servers_of"]
 
 ADDRESSES = {"redis": "127.0.0.1:6379", "memcached": "127.0.0.1:11211", "kafka": "127.0.0.1:9092"}
 SHELL = ("sh", "shell", "bash", "console")
@@ -76,8 +78,25 @@ def blocks(page: Path) -> list[Block]:
 
 def servers_of(page: Path) -> list[str]:
     """Return the kinds of servers that a page wants beside it."""
-    found = re.search(r"^<!-- servers: (.+?) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return _asked(page, "servers")
+
+
+def missing_for(page: Path) -> list[str]:
+    """Return the packages that a page wants and that are not installed."""
+    return [name for name in _asked(page, "needs") if not _is_installed(name)]
+
+
+def _asked(page: Path, what: str) -> list[str]:
+    found = re.search(rf"^<!-- {what}: (.+?) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1].split() if found else []
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 class Page:

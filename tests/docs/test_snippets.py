@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.docs.snippets import ADDRESSES, ROOT, Page, blocks, servers_of
+from tests.docs.snippets import ADDRESSES, ROOT, Page, blocks, missing_for, servers_of
+from tests.services.locate import in_ci
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -59,7 +60,8 @@ def with_servers(page):
 def begun(request, tmp_path_factory):
     """Pages that want no server, two at a time: page → future. They are asked for one after the other."""
     items = [item for item in request.session.items if item.originalname == "test_every_snippet_runs"]
-    pages = [item.callspec.params["page"] for item in items if not servers_of(item.callspec.params["page"])]
+    pages = [item.callspec.params["page"] for item in items]
+    pages = [page for page in pages if not servers_of(page) and not missing_for(page)]
     pool = ThreadPoolExecutor(2)
     yield {page: pool.submit(run_page, page, tmp_path_factory.mktemp("page")) for page in pages}
     pool.shutdown(cancel_futures=True)
@@ -68,6 +70,8 @@ def begun(request, tmp_path_factory):
 @pytest.mark.parametrize("page", [with_servers(page) for page in PAGES if blocks(page)])
 def test_every_snippet_runs(page, begun, tmp_path, request):
     """The snippets of the page run in order and print what the page says they print."""
+    if missing := missing_for(page):
+        (pytest.fail if in_ci() else pytest.skip)(f"NOT RUN: not installed: {', '.join(missing)}")
     servers = {kind: request.getfixturevalue(f"{kind}_server") for kind in servers_of(page)}
     places = [f"{ADDRESSES[kind]}={server.address}" for kind, server in servers.items()]
     done = begun[page].result() if page in begun else run_page(page, tmp_path, *places)
@@ -85,6 +89,11 @@ def test_skipped_snippets_are_few_and_say_why(capsys):
             print(f"           {name_of(page)}:{block.line} skipped: {block.skipped}")
     assert all(block.skipped for _, block in skipped)
     assert len(skipped) * 10 <= len(found)
+
+
+def test_the_packages_that_a_page_needs_are_looked_for(tmp_path):
+    """A page says which packages it wants; those that are installed are not missing."""
+    assert missing_for(page_with(tmp_path, "<!-- needs: pytest no-such-package -->\n")) == ["no-such-package"]
 
 
 def test_the_runner_sees_a_snippet_that_fails(tmp_path):
