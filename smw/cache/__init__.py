@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for, on_commit, writes
+    from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for, on_commit, reading_after, writes
     from smw.cache.asking import clear, clear_sync, peek, peek_sync, why, why_sync
+    from smw.cache.bookmark import Token
     from smw.cache.options import Auto
     from smw.cache.part import Cache
     from smw.cache.ports import Found, Store, StoreFailedError
@@ -27,6 +28,7 @@ __all__ = [
     "Store",
     "StoreFailedError",
     "Story",
+    "Token",
     "Warmed",
     "cached",
     "clear",
@@ -41,6 +43,7 @@ __all__ = [
     "on_commit",
     "peek",
     "peek_sync",
+    "reading_after",
     "warm",
     "warm_sync",
     "why",
@@ -59,6 +62,7 @@ if not TYPE_CHECKING:
         "Store": "ports",
         "StoreFailedError": "ports",
         "Story": "story",
+        "Token": "bookmark",
         "Warmed": "warming",
         "cached": "api",
         "clear": "asking",
@@ -71,6 +75,7 @@ if not TYPE_CHECKING:
         "invalidate": "api",
         "key_for": "api",
         "on_commit": "api",
+        "reading_after": "api",
         "peek": "asking",
         "peek_sync": "asking",
         "warm": "warming",

@@ -16,8 +16,10 @@ from smw.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import timedelta
 
+    from smw.cache.bookmark import Token
     from smw.cache.function import CachedFunction
     from smw.cache.options import Auto
     from smw.cache.part import Cache
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_commit", "writes"]
+__all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_commit", "reading_after", "writes"]
 
 
 def cached(
@@ -213,17 +215,31 @@ def info(fn: Callable[..., Any], /) -> CacheInfo:
     return _function(fn).info()
 
 
-async def drop(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+async def drop(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
     """Drop everything under `tags`, and the results under `keys` (see `key_for`).
 
     When it returns, this process hands out nothing older; a server that did not answer is told later.
 
+    Returns:
+        What readers elsewhere are given to `reading_after`, so that they see nothing older either.
+
     Raises:
         ConfigError: A tag is no text or a key is none.
     """
-    await _part().drop(tags=tags, keys=keys)
+    return await _part().drop(tags=tags, keys=keys)
 
 
-def drop_sync(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+def drop_sync(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
     """Drop as `drop` does, from blocking code."""
-    _part().drop_sync(tags=tags, keys=keys)
+    return _part().drop_sync(tags=tags, keys=keys)
+
+
+def reading_after(token: str | None) -> AbstractContextManager[None]:
+    """Have what is read in the block be no older than what a drop has made, in any process.
+
+    Memory under what was dropped is confirmed by the servers first, once for each key.
+
+    Args:
+        token: What `drop` has returned, of late; anything else, None included, is without effect.
+    """
+    return _part().reading_after(token)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smw.cache.engine import Engine, Place
     from smw.cache.memory import Entry
 
-__all__ = ["COLLECTING", "begin", "hidden", "is_anybody_collecting", "tell", "watched"]
+__all__ = ["COLLECTING", "begin", "hidden", "tell", "watched"]
 
 COLLECTING: ContextVar[Basis | None] = ContextVar("smw_cache_collecting", default=None)
 """What the load that runs here is made from, where somebody wants to know."""
@@ -58,18 +58,20 @@ def begin() -> None:
         current.unbind_all()
 
 
-def is_anybody_collecting() -> bool:
-    """Tell whether hits from memory must be told of."""
-    return bool(_begun)
-
-
 def watched(engine: Engine, get: Callable[[Any], Entry | None]) -> Callable[[Any], Entry | None]:
-    """Return `get` for compiled entries, which tells of what it finds."""
-    now, collecting = engine.host.clock.now, COLLECTING.get
+    """Return `get` for compiled entries, told of and barred as readers want it; `get` itself where nobody wants it."""
+    if not _begun:
+        return get
+    from smw.cache.bookmark import READING
+
+    now, collecting, reading = engine.host.clock.now, COLLECTING.get, READING.get
 
     def found(key: Any) -> Entry | None:
         entry = get(key)
         if entry is not None:
+            reader = reading()
+            if reader is not None and reader.bars(engine, entry):
+                return None
             basis = collecting()
             if basis is not None and entry.deadline > now():
                 basis.add(engine, None, entry)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import Budget
 from smw.cache.backplane import NEVER, Backplane
+from smw.cache.bookmark import READING
 from smw.cache.codec import CorruptError
 from smw.cache.depending import Basis, Origin, scopes_of
 from smw.cache.envelope import Letter
@@ -85,7 +86,9 @@ class Engine:
         entry = place.home.get(place.key)
         if entry is None:
             return None
-        now = self._now()
+        reading, now = READING.get(), self._now()
+        if reading is not None and reading.bars(self, entry):
+            return None
         if entry.deadline <= now and not self._is_current(entry, now):
             return None
         entry.touched = 1
@@ -116,8 +119,10 @@ class Engine:
         self.backplane.want(self._now())
         text = place.text or ""
         sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, ahead=ahead)
-        await self.verify(place, sight, budget=budget, mode=mode)
-        found = self.confirmed(place, sight)
+        found = None
+        if place.key in place.home:
+            await self.verify(place, sight, budget=budget, mode=mode)
+            found = self.confirmed(place, sight)
         if found is None and sight.letter is not None:
             found = await self.unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
         return Look(found, sight, budget, epoch)

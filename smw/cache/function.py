@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
-from smw.cache.collecting import is_anybody_collecting, tell, watched
+from smw.cache.bookmark import READING
+from smw.cache.collecting import tell, watched
 from smw.cache.keys import UnkeyableError
 from smw.cache.loading import Loading
 from smw.cache.loads import Loads
@@ -18,7 +19,7 @@ from smw.cache.stats import CacheInfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from smw._kernel.call import Call, Mode, Target
+    from smw._kernel.call import Call, Target
     from smw._kernel.chain import Proceed
     from smw.cache.engine import Engine, Look, Place
     from smw.cache.forms import Finding, Policy
@@ -54,8 +55,7 @@ class CachedFunction(Loads):
         placing = self._placing
         if placing.gear_key is None:
             return Bound(self.around)
-        get: Any = placing.table.get
-        get = watched(self._engine, get) if is_anybody_collecting() else get
+        get = watched(self._engine, placing.table.get)
         return Bound(self.around, Gear(get, self._engine.host.clock.now, self.stats))
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
@@ -73,10 +73,19 @@ class CachedFunction(Loads):
             self.stats.hits += 1
             tell(self._engine, place, entry)
             return entry.copy()
-        proceed = self.loader(call, place, proceed)
         flight, look, landed = self.flight_of(place), None, self._landed
-        if self.is_shared(place) and (flight in self._sights or flight not in self._looking):
-            look = await self._look(flight, place, call.mode)
+        if self.is_shared(place) and (READING.get() or flight in self._sights or flight not in self._looking):
+            self._looking.add(flight)  # a look without a flight, which would cost more than the look itself
+            try:
+                look = await self._engine.look(place, self.policy, call.mode)
+            finally:
+                self._looking.discard(flight)
+            found = look.found
+            if found is not None and found.level != "l1":
+                self._count(found, call, place)
+                tell(self._engine, place, found.origin)
+                return found.take()[1]
+        proceed = self.loader(call, place, proceed)
         finding = await self.find(call, place, proceed, flight=flight, look=look, landed=landed)
         taken, value = finding.take()
         return value if taken else await proceed()
@@ -175,14 +184,6 @@ class CachedFunction(Loads):
     def keeps(self, call: Call) -> bool:
         """Tell whether the result of a call is kept at all."""
         return self.options.condition is None or self._is_wanted(self.options.condition, call)
-
-    async def _look(self, flight: Hashable, place: Place, mode: Mode) -> Look:
-        """Look at the servers without a flight, which would cost more than the look itself."""
-        self._looking.add(flight)
-        try:
-            return await self._engine.look(place, self.policy, mode)
-        finally:
-            self._looking.discard(flight)
 
     def key_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the full key of a call.

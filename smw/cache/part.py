@@ -10,6 +10,7 @@ from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw.cache.advice import Cached
 from smw.cache.behind import WriteBehind
+from smw.cache.bookmark import Token, reading
 from smw.cache.codec import Codec
 from smw.cache.commit import EVERYWHERE, Commits
 from smw.cache.dropping import drop, drop_soon
@@ -36,6 +37,7 @@ from smw.settings import CacheSettings, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import timedelta
 
     from smw._kernel.call import Target
@@ -276,25 +278,34 @@ class Cache(Tools):
         """Drop all that this cache's namespace holds, regions included, in the caller's mode."""
         await self._engine.drop([self._names.everything], (), mode)
 
-    async def drop(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+    async def drop(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
         """Drop everything under `tags`, and the results under `keys` (see `smw.cache.key_for`).
 
         When it returns, this process hands out nothing older; a server that did not answer is told later.
 
+        Returns:
+            What readers elsewhere are given to `reading_after`, so that they see nothing older either.
+
         Raises:
             ConfigError: A tag is no text or a key is none.
         """
-        await self._drop(tags, keys, "async")
+        return await self._drop(tags, keys, "async")
 
-    def drop_sync(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+    def drop_sync(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
         """Drop as `drop` does, from blocking code."""
-        run_blocking(self._drop(tags, keys, "sync"))
+        return run_blocking(self._drop(tags, keys, "sync"))  # type: ignore[no-any-return]
 
-    async def _drop(self, tags: Sequence[str], keys: Sequence[str], mode: Any) -> None:
+    async def _drop(self, tags: Sequence[str], keys: Sequence[str], mode: Any) -> Token:
         if isinstance(tags, str) or isinstance(keys, str):
             raise ConfigError("SMW-C110", "tags= and keys= take sequences of texts", fix='drop(tags=["user"])')
         checked = [self._names.checked(key) for key in keys]
-        await self._engine.drop([self._names.tag(tag) for tag in tags], checked, mode)
+        named = [self._names.tag(tag) for tag in tags]
+        await self._engine.drop(named, checked, mode)
+        return Token.of((*named, *checked), self.host.clock.wall())
+
+    def reading_after(self, token: str | None) -> AbstractContextManager[None]:
+        """Have what is read in the block be no older than a drop; as `smw.cache.reading_after`."""
+        return reading(self._engine, token)
 
     def backends(self) -> Mapping[str, bool]:
         """Return server → whether it answers, as far as the last calls have shown."""

@@ -94,3 +94,25 @@ async def test_a_drop_of_a_part_reaches_the_whole_everywhere(make, shape, levels
     assert info(one.page).uncached == 0
     for each in (one, two, three):
         await each.cache.aclose()
+
+
+@pytest.mark.parametrize("levels", [("l2",), ("l3",), ("l2", "l3")], ids=str)
+async def test_the_token_of_a_drop_puts_its_reader_ahead_of_memory(make, levels):
+    """Another process that has trusted its memory a moment ago asks the servers for who comes with the token."""
+    one, two, source = make(*levels), make(*levels), ["old"]
+
+    def made(cache):
+        @cache.cached(60, tags=["user"], key=lambda: 1)
+        async def user() -> str:
+            return source[0]
+
+        return user
+
+    here, there = made(one), made(two)
+    assert await here() == await there() == "old"
+    source[0] = "new"
+    token = await one.drop(tags=["user"])
+    with two.reading_after(token):
+        assert await there() == "new"
+    assert await here() == "new"
+    await one.aclose(), await two.aclose()

@@ -1,0 +1,139 @@
+"""The token of a drop: who reads with it sees what the drop has made, in any process, and nobody can harm with one."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smw._kernel.host import Host
+from smw.cache import Cache, Token, get_many_sync
+
+
+class Process:
+    """A process with a cached function over a source that all share."""
+
+    def __init__(self, cache, source, shape) -> None:
+        self.cache = cache
+        options = {} if shape == "compiled" else {"key": lambda number: number}
+
+        @cache.cached(60, tags=["user:{number}"], version="1", **options)
+        def user(number: int) -> int:
+            return source[number]
+
+        @cache.cached(60, tags=["user:{number}"], version="2", **options)
+        async def later(number: int) -> int:
+            return source[number]
+
+        self.user, self.later = user, later
+
+
+@pytest.fixture(params=["compiled", "chain"])
+def site(request, bench):
+    """Two processes that share a server, and their source."""
+    source = {1: "old", 2: "old"}
+    return source, *[Process(bench.cache("l2"), source, request.param) for _ in range(2)]
+
+
+async def test_who_reads_with_it_sees_what_was_written(bench, site):
+    """Within the second in which another process may lag behind, the reader with the token is ahead."""
+    source, one, two = site
+    assert (two.user(1), await two.later(1)) == ("old", "old")
+    source[1] = "new"
+    token = await one.cache.drop(tags=["user:1"])
+    assert (two.user(1), await two.later(1)) == ("old", "old")
+    with two.cache.reading_after(str(token)):
+        bench.clock.advance(0.1)
+        assert (two.user(1), await two.later(1)) == ("new", "new")
+        del bench.stores["l2"].asked[:]
+        assert (two.user(1), await two.later(1)) == ("new", "new")
+        assert get_many_sync(two.user, [1]) == ["new"]
+    assert two.user(1) == "new"
+    assert bench.stores["l2"].asked == []
+
+
+def test_what_it_does_not_concern_is_answered_from_memory(bench, site):
+    """Entries of other tags and keys are handed out without a question; those that stand are not loaded again."""
+    source, one, two = site
+    two.user(1), two.user(2)
+    bench.clock.advance(0.1)
+    token = one.cache.drop_sync(tags=["user:3", "user:1"], keys=[])
+    source[2] = "changed and not dropped"
+    del bench.stores["l2"].asked[:]
+    with two.cache.reading_after(token):
+        assert two.user(2) == "old"
+    assert bench.stores["l2"].asked == []
+
+
+def test_a_drop_of_very_much_concerns_everything(bench, site):
+    """Beyond what a token can name it asks for everything; then what stands is confirmed and not loaded."""
+    source, one, two = site
+    two.user(1)
+    bench.clock.advance(0.1)
+    token = one.cache.drop_sync(tags=[f"other:{number}" for number in range(100)])
+    assert len(token) < 400
+    source[1] = "changed and not dropped"
+    del bench.stores["l2"].asked[:]
+    with two.cache.reading_after(token):
+        assert two.user(1) == "old"
+    assert bench.stores["l2"].asked == ["read"]
+
+
+def test_it_matters_for_a_while(bench, site):
+    """After ten seconds nobody is behind any more, and it is without effect; so is one of the future."""
+    _, one, two = site
+    token = one.cache.drop_sync(tags=["user:1"])
+    bench.clock.advance(10.5)
+    two.user(1)
+    bench.clock.advance(0.1)
+    future = Token.of(["x"], bench.clock.wall() + 60)
+    del bench.stores["l2"].asked[:]
+    for text in (token, future, None):
+        with two.cache.reading_after(text):
+            two.user(1)
+    assert bench.stores["l2"].asked == []
+
+
+def test_a_server_that_does_not_answer_leaves_what_there_is(bench, site):
+    """Where nobody can confirm, memory stands in, as it does for everybody."""
+    _, one, two = site
+    two.user(1)
+    bench.clock.advance(0.1)
+    token = one.cache.drop_sync(tags=["user:2"], keys=[])
+    from smw.cache.ports import StoreFailedError
+
+    bench.stores["l2"].failing = StoreFailedError("timeout")
+    with two.cache.reading_after(Token.of([], bench.clock.wall())):
+        assert two.user(1) == "old"
+    assert isinstance(token, str)
+
+
+def test_with_memory_alone_it_is_without_effect(cache):
+    """There is nobody to ask, and this process has dropped it anyway."""
+    runs = []
+
+    @cache.cached(60, tags=["user"])
+    def user() -> int:
+        runs.append(1)
+        return 1
+
+    user()
+    with cache.reading_after(cache.drop_sync(tags=["user"])):
+        user(), user()
+    assert len(runs) == 2
+
+
+_cache = Cache(host=Host("shop", "testing"))
+
+
+@given(
+    st.one_of(
+        st.text(max_size=600), st.binary(max_size=600).map(lambda raw: "smw1." + base64.urlsafe_b64encode(raw).decode())
+    )
+)
+def test_whatever_comes_as_a_token_does_no_harm(text):
+    """Any text is taken without an error."""
+    with _cache.reading_after(text):
+        pass
