@@ -10,6 +10,7 @@ from smw._kernel.clock import SystemClock
 __all__ = ["DeadlineSocket", "over", "socket_module"]
 
 _LEAST_S = 0.0005
+_sendall, _recv, _recv_into = socket.socket.sendall, socket.socket.recv, socket.socket.recv_into  # found once
 
 
 class DeadlineSocket(socket.socket):
@@ -35,7 +36,7 @@ class DeadlineSocket(socket.socket):
         self._reads = 0
         if whole_s is not None:
             self._until = SystemClock.now() + whole_s
-        super().sendall(*args)
+        _sendall(self, *args)
 
     def _shorten(self) -> None:
         self._reads += 1
@@ -45,12 +46,12 @@ class DeadlineSocket(socket.socket):
     def recv(self, *args: Any) -> bytes:
         """Receive within what is left of the exchange."""
         self._shorten()
-        return super().recv(*args)
+        return _recv(self, *args)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive within what is left of the exchange."""
         self._shorten()
-        return super().recv_into(buffer, nbytes, flags)
+        return _recv_into(self, buffer, nbytes, flags)
 
 
 def over(plain: socket.socket) -> DeadlineSocket:

@@ -146,7 +146,7 @@ class RedisStore:
         reply, lines = await self._mget(mode, timeout_s, (key, *counters))
         try:
             blob, *numbers = reply
-            if len(numbers) == len(counters) and isinstance(blob, bytes | None):
+            if len(numbers) == len(counters) and (blob is None or blob.__class__ is bytes):
                 return Found(blob, tuple([None if raw is None else int(raw) for raw in numbers]))
         except (TypeError, ValueError) as error:
             _log.debug("an answer of another shape: %s", error)

@@ -7,9 +7,12 @@ whose reply was not read to its end, for whatever reason, is disconnected at onc
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
+
+from smw._kernel.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +38,9 @@ class BlockingLines:
         import redis.exceptions as known
 
         self._pool = client.connection_pool
-        self._idle: deque[Any] = deque()
-        self._free = threading.Semaphore(most)
+        self._idle: deque[Any] = deque([None] * most)  # None: room for a connection that is still to be made
+        self._given_back = threading.Condition()
+        self._waiters = 0
         self._wait_s = wait_s
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
@@ -44,13 +48,13 @@ class BlockingLines:
 
     def run(self, *command: Any, first: tuple[Any, ...] | None = None) -> Any:
         """Return the reply to a command; `first` goes before it on the same connection."""
-        if not self._free.acquire(timeout=self._wait_s):
-            raise self._busy("all connections are in use")
-        line = None
+        idle = self._idle
         try:
-            try:
-                line = self._idle.pop()
-            except IndexError:
+            line = idle.pop()  # atomic, and so cheaper than a semaphore
+        except IndexError:
+            line = self._awaited()
+        try:
+            if line is None:
                 line = self._pool.get_connection()
                 return self._ask(line, command, first)
             try:
@@ -58,9 +62,27 @@ class BlockingLines:
             except self._lost:
                 return self._ask(line, command, first)  # it had gone stale, and connects again
         finally:
-            if line is not None:
-                self._idle.append(line)
-            self._free.release()
+            if line is None:
+                idle.appendleft(None)
+            else:
+                idle.append(line)
+            if self._waiters:
+                with self._given_back:
+                    self._given_back.notify()
+
+    def _awaited(self) -> Any:
+        """Return a connection that another caller gives back, or room for one."""
+        until = SystemClock.now() + self._wait_s
+        with self._given_back:
+            self._waiters += 1
+            try:
+                while True:
+                    with contextlib.suppress(IndexError):  # somebody who has just come was quicker
+                        return self._idle.pop()
+                    if not self._given_back.wait(until - SystemClock.now()):
+                        raise self._busy("all connections are in use")
+            finally:
+                self._waiters -= 1
 
     def _ask(self, line: Any, command: tuple[Any, ...], first: tuple[Any, ...] | None) -> Any:
         if first is not None:

@@ -272,7 +272,10 @@ class Remote:
 
     def owes(self, scopes: Sequence[str], key: str | None = None) -> bool:
         """Tell whether a server has not acknowledged a drop of any of `scopes`; with a key, one that may hold it."""
-        if not any(level.debt for level in self.servers):
+        for level in self.servers:
+            if level.debt:
+                break
+        else:
             return False
         levels = self.servers if key is None else [tier.of(key) for tier in self.tiers]
         return any(level.debt.covers(scopes) for level in levels)
