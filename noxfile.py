@@ -28,6 +28,8 @@ RESULTS = ROOT / ".nox" / "results"
 CONSTRAINTS = ROOT / "constraints.txt"
 MATRIX = ["3.11", "3.12", "3.13"]
 OLDEST = (3, 11)
+CHAOS = ["tests/properties/test_cache_coherence.py"]
+CHAOS += ["tests/faults/test_cache_chaos.py", "tests/faults/test_cache_chaos_topologies.py"]
 
 # Names and versions only: where packages come from is what this machine is configured for.
 os.environ["PIP_CONSTRAINT"] = os.environ["UV_BUILD_CONSTRAINT"] = str(CONSTRAINTS)
@@ -146,6 +148,15 @@ if __name__ not in ("__main__", "front_door"):
         prepare(session, "all", groups=("test",))
         servers(session)
         pytest(session, "tests/faults")
+
+    @nox.session
+    def chaos(session: nox.Session) -> None:
+        """Search the cache's protocol in full and hurt real servers for minutes: `SMW_CHAOS_S` each, 120 by default."""
+        prepare(session, "all", groups=("test",))
+        servers(session)
+        session.env["SMW_COHERENCE"] = "full"
+        session.env["SMW_CHAOS_S"] = os.environ.get("SMW_CHAOS_S", "120")
+        pytest(session, *CHAOS)
 
     @nox.session
     def examples(session: nox.Session) -> None:

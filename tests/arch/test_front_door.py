@@ -26,7 +26,7 @@ SESSIONS = [
     "bench",
     "wheel",
 ]
-SESSIONS += ["demo", "invisible", "matrix", "services"]
+SESSIONS += ["chaos", "demo", "invisible", "matrix", "services"]
 
 
 @pytest.fixture
