@@ -351,3 +351,30 @@ def test_a_steady_stream_of_drops_keeps_memory_current(nodes, redis_server):
         assert client.info("commandstats")["cmdstat_mget"]["calls"] - before <= 1
     assert there.backplane.messages > 50
     assert there.backplane.gaps == 0
+
+
+def test_an_idle_process_asks_nothing(nodes, redis_server):
+    """Some seconds after the cache was last used the pulse is asked for no more, until it is used again."""
+    node = nodes(redis_server.url, 1)[0]
+    node.cache._listener._linger_s = 0.2
+    time.sleep(0.5)
+    with redis.Redis.from_url(redis_server.url) as client:
+
+        def scripts() -> int:
+            return client.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+        before = scripts()
+        time.sleep(0.6)
+        assert scripts() == before
+        node.read(2)
+        until(lambda: scripts() > before)
+
+
+def test_without_trust_the_server_is_asked_every_time(nodes, redis_server):
+    """With `l1_trust_ms=0` no message and no pulse stands in for the question of a call."""
+    node = nodes(redis_server.url, 1, trust_ms=0)[0]
+    with redis.Redis.from_url(redis_server.url) as client:
+        before = client.info("commandstats")["cmdstat_mget"]["calls"]
+        for _ in range(5):
+            node.read(1)
+        assert client.info("commandstats")["cmdstat_mget"]["calls"] - before == 5
