@@ -94,6 +94,17 @@ class Entry:
             self.ahead = self.ahead._replace(at=max(at, self.ahead.at))
             self.trust(self.trusted)
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its own tags, without those of what it was made from."""
+        if self.ticket is not None:
+            return self.scopes[1 : 1 + len(self.ticket.generations)]
+        return (
+            self.scopes[1:]
+            if self.basis is None
+            else tuple([tag for tag in self.scopes[1:] if tag not in self.basis.scopes])
+        )
+
     def copy(self) -> Any:
         """Return the value for one more caller."""
         return self.value if self.thaw is None else self.thaw(self.value)
@@ -172,10 +183,10 @@ class Memory:
             self._remove(entry)
         return len(found)
 
-    def held(self, scope: str) -> list[Entry]:
-        """Return what is held under `scope`, expired or not."""
+    def held(self, key: str) -> list[Entry]:
+        """Return what is held under a full key of its own, expired or not; not what was made from that."""
         with self.lock:
-            return list(self._scopes.get(scope, ()))
+            return [entry for entry in self._scopes.get(key, ()) if entry.scopes[0] == key]
 
     def abandon(self, entry: Entry) -> None:
         """Remove one entry without the lock, as a finalizer must; its space is reclaimed with the next change."""

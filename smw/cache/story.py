@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from smw._kernel.call import Mode
+    from smw._kernel.guard import Budget
     from smw.cache.engine import Engine
     from smw.cache.envelope import Letter
     from smw.cache.key import Key
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LevelStory", "Story", "story_of"]
 
+_UNDONE = "was made from something that was dropped since"
 _EXPIRED = "has expired"
 _EXPIRED_BUT_KEPT = "has expired, and may stand in for a load that fails"
 
@@ -134,6 +136,7 @@ class _Looking:
         self._wall = engine.host.clock.wall()
         self._versions: Versions | None = None
         self._answered = False
+        self._undone: set[str] = set()
 
     async def levels(self, mode: Mode) -> list[LevelStory]:
         """Return the story of each level."""
@@ -146,8 +149,25 @@ class _Looking:
                 found = await level.ask(level.store.read, str(self._key), counters, budget=budget, mode=mode)
             if is_authority and found is not None:
                 self._versions = Versions(found.counters[0], found.counters[1:])
+            if found is not None and await self._is_undone(found, budget, mode):
+                self._undone.add(level.name)
             rows.append(self._server(level, found, is_fenced=is_authority and level.store.is_atomic))
+        entry = next(iter(self._engine.memory.held(self._key)), None)
+        depends = () if entry is None or entry.basis is None else entry.basis.depends
+        if depends and not await remote.stand(depends, None, budget=budget, mode=mode):
+            self._undone.add("l1")
         return [self._memory(), *rows]
+
+    async def _is_undone(self, found: Found, budget: Budget, mode: Mode) -> bool:
+        """Tell whether something was dropped that a stored value was made from."""
+        remote = self._engine.remote
+        try:
+            letter = remote.envelope.open(found.blob or b"", self._key.encode())
+        except (CorruptError, TypeError):
+            return False
+        made_s, is_orphan = letter.created_ms / 1000, self._versions is None
+        more: dict[str, Any] = {"is_orphan": is_orphan, "budget": budget, "mode": mode}
+        return bool(letter.depends) and not await remote.stand(letter.depends, made_s, **more)
 
     def _memory(self) -> LevelStory:
         entry = next(iter(self._engine.memory.held(self._key)), None)
@@ -160,6 +180,8 @@ class _Looking:
             stands, says = True, "answers"
         elif self._versions is None:
             stands, says = True, "answers, as no server says what others have dropped"
+        elif "l1" in self._undone:
+            stands, says = False, _UNDONE
         elif self._versions == entry.ticket:
             stands, says = True, "answers once a server has confirmed it"
         else:
@@ -185,6 +207,7 @@ class _Looking:
             return row(f"holds bytes that do not open ({error})", held=True, size_bytes=size_bytes)
         age_s, left_s = max(0.0, self._wall - letter.created_ms / 1000), letter.remaining_s(self._wall)
         against = next(self._objections(letter, age_s, is_fenced=is_fenced), None)
+        against = against or (_UNDONE if level.name in self._undone else None)
         load_s = letter.load_ms / 1000 or None
         says = against or ("answers" if self._key.labels is not None else "answers, if its tags still stand")
         more = {"age_s": age_s, "remaining_s": left_s, "size_bytes": size_bytes, "load_s": load_s}

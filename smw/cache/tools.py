@@ -83,7 +83,7 @@ class Tools:
         if isinstance(key, Key):
             return key
         held = self._engine.memory.held(key)  # what memory has knows its tags' counters
-        return Key.of(key, held[0].scopes[1:] if held else (self._names.everything,))
+        return Key.of(key, held[0].tags if held else (self._names.everything,))
 
     async def _peek(self, given: str, default: Any, mode: Mode) -> Any:
         key, engine = self._key(given), self._engine

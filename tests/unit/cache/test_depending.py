@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from smw._kernel.signals import CacheUncached
-from smw.cache import get_many, info
+from smw.cache import get_many, info, key_for
 from smw.cache.envelope import Dependency, Envelope, Letter
 from smw.errors import DecorationError
 
@@ -353,6 +353,26 @@ def test_a_page_made_from_another_cache_is_not_kept(bench):
     page(), page()
     assert runs == [1, 1]
     assert {signal.reason for signal in here.recorded.of(CacheUncached)} == {"foreign-dependency"}
+
+
+@pytest.mark.parametrize("levels", [(), ("l2",), ("l2", "l3")])
+def test_tools_keep_a_result_apart_from_what_was_made_from_it(bench, levels):
+    """A look under the key of a part finds the part and not the whole, and `why` tells what is behind the whole."""
+    one, two = (Shop(bench.cache(*levels)) for _ in range(2))
+    one.ran()
+    user, page = key_for(one.user, 1), key_for(one.page, 1)
+    assert one.cache.peek_sync(user) == one.cache.peek_sync(str(user)) == "user 1"
+    assert one.cache.peek_sync(page) == one.cache.peek_sync(str(page)) == {"list": ["user 1", "user 2"]}
+    bench.clock.advance(1.5)
+    assert one.cache.peek_sync(page) == {"list": ["user 1", "user 2"]}
+    assert one.cache.why_sync(page).served_by == "l1"
+    if levels:
+        two.cache.drop_sync(tags=["user:1"])
+        bench.clock.advance(1.5)
+        story = one.cache.why_sync(page)
+        assert story.served_by is None
+        assert str(story).count("was made from something that was dropped since") == 1 + len(levels)
+        assert one.cache.peek_sync(page) is None
 
 
 def test_depends_is_checked(cache):
