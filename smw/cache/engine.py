@@ -189,8 +189,8 @@ class Engine:
         entry = place.home.get(place.key)
         if entry is None or entry.basis is None or sight.versions is None or sight.versions != entry.ticket:
             return
-        depends = entry.basis.depends
-        if depends and not await self.remote.stand(depends, None, budget=budget, mode=mode):
+        depends = entry.basis.depends  # where they are not known nobody can judge it
+        if entry.basis.lacks or (depends and not await self.remote.stand(depends, None, budget=budget, mode=mode)):
             self.memory.abandon(entry)
 
     def confirmed(self, place: Place, sight: Sight) -> Finding | None:

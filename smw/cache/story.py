@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LevelStory", "Story", "story_of"]
 
-_UNDONE = "was made from something that was dropped since"
+_UNDONE = "was made from something that was dropped since, or may have been"
 _EXPIRED = "has expired"
 _EXPIRED_BUT_KEPT = "has expired, and may stand in for a load that fails"
 
@@ -153,8 +153,8 @@ class _Looking:
                 self._undone.add(level.name)
             rows.append(self._server(level, found, is_fenced=is_authority and level.store.is_atomic))
         entry = next(iter(self._engine.memory.held(self._key)), None)
-        depends = () if entry is None or entry.basis is None else entry.basis.depends
-        if depends and not await remote.stand(depends, None, budget=budget, mode=mode):
+        basis = None if entry is None else entry.basis
+        if basis and (basis.lacks or not await remote.stand(basis.depends, None, budget=budget, mode=mode)):
             self._undone.add("l1")
         return [self._memory(), *rows]
 
