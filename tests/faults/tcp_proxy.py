@@ -14,8 +14,8 @@ class TcpProxy:
     """Stands before `port` on `self.port`; set `mode` to hurt what passes from then on.
 
     Modes: `pass`, `garbage` (random bytes of the same length), `truncate` (five bytes, then the end), `reset` (every
-    connection, old and new), `slow` (each reply half a second late), `blackhole` (nothing passes), `drip` (ten bytes of
-    the reply a second).
+    connection, old and new), `slow` (each reply half a second late), `late` (a tenth of a second), `blackhole` (nothing
+    passes), `drip` (ten bytes of the reply a second).
     """
 
     def __init__(self, port: int) -> None:
@@ -72,8 +72,8 @@ class TcpProxy:
         elif mode == "truncate":
             sink.sendall(data[:5])
             return False
-        elif mode == "slow":
-            time.sleep(0.5)
+        elif mode in ("slow", "late"):
+            time.sleep(0.5 if mode == "slow" else 0.1)
             sink.sendall(data)
         elif mode == "drip":
             for byte in data:
