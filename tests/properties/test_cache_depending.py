@@ -8,6 +8,7 @@ import pytest
 
 from smw._kernel.host import Host
 from smw.cache import Cache
+from smw.cache.remote import Remote
 from smw.testing import FakeClock, SeededEntropy
 
 USERS = range(3)
@@ -79,9 +80,8 @@ def seen(process: Process, what: str, drawn: random.Random) -> list[tuple[int, i
     return [*zip(users, page["pair"], strict=False), (users[2], page["user"])]
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_nothing_is_older_than_what_was_dropped_below_it(seed):
-    """In each process at once, in others within a second, whatever is read, dropped, forgotten and evicted."""
+def live(seed: int) -> None:
+    """Live one random life."""
     drawn, world = random.Random(seed), World()
     levels: dict[str, object] = {"l2_url": f"memory://depending-{seed}"}
     if seed % 3 == 1:
@@ -107,3 +107,20 @@ def test_nothing_is_older_than_what_was_dropped_below_it(seed):
     assert asked > 50
     for process in processes:
         process.cache.close()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_nothing_is_older_than_what_was_dropped_below_it(seed):
+    """In each process at once, in others within a second, whatever is read, dropped, forgotten and evicted."""
+    live(seed)
+
+
+def test_a_cache_that_does_not_compare_is_found_out(monkeypatch):
+    """The control: where nobody asks whether the parts still stand, some life shows an old one."""
+
+    async def stand(*_args, **_more) -> bool:
+        return True
+
+    monkeypatch.setattr(Remote, "stand", stand)
+    with pytest.raises(AssertionError, match=r"page|list"):
+        list(map(live, range(24)))
