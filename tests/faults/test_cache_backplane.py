@@ -378,3 +378,14 @@ def test_without_trust_the_server_is_asked_every_time(nodes, redis_server):
         for _ in range(5):
             node.read(1)
         assert client.info("commandstats")["cmdstat_mget"]["calls"] - before == 5
+
+
+def test_drops_are_heard_over_tls(nodes, redis_tls, origin):
+    """What is told over an encrypted connection arrives as fast as over a plain one."""
+    here, there = nodes(redis_tls.url(redis_tls.right))
+    for version in (2, 3):
+        origin.write(version)
+        here.cache.drop_sync(tags=["n"])
+        until(lambda version=version: there.read(1) == version, PROMISED_S)
+    assert there.backplane.messages >= 2
+    assert there.backplane.gaps == 0
