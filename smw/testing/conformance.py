@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from smw.cache.ports import Lister, Measurer, StoreFailedError
+from smw.cache.ports import Batcher, Lister, Measurer, StoreFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -290,6 +290,20 @@ class StoreConformance:
             return (await kit.read(f"k{number}")).blob == b"%d" % number
 
         assert all(await asyncio.gather(*(one(number) for number in range(50))))
+
+    @_checked
+    async def test_a_store_that_can_read_many_answers_as_for_each(self, kit: Kit) -> None:
+        """Reading many keys with their counters at once shows what reading them one by one shows."""
+        if not isinstance(kit.store, Batcher):
+            pytest.skip("it reads one key at a time")
+        for number in range(3):
+            found = await kit.opened(f"k{number}", f"f{number}", "t")
+            await kit.write(f"k{number}", b"%d" % number, found, f"f{number}", "t")
+        asked = [(f"k{number}", (f"f{number}", "t", "absent")[: number + 1]) for number in range(4)]
+        named = [(kit.name(key), [kit.name(name) for name in names]) for key, names in asked]
+        many = await kit.store.read_many(named, **kit.how)
+        single = [await kit.read(key, *names) for key, names in asked]
+        assert [(each.blob, each.counters) for each in many] == [(each.blob, each.counters) for each in single]
 
     @_checked
     async def test_a_store_that_can_list_lists_its_keys(self, kit: Kit) -> None:

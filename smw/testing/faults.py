@@ -137,6 +137,8 @@ def _delaying(seconds: float) -> Callable[[Clock], Strike]:
 
 
 def _flipped(answer: Any) -> Any:
+    if isinstance(answer, list):
+        return [_flipped(each) for each in answer]
     if isinstance(answer, Found) and answer.blob:
         return answer._replace(blob=bytes(byte ^ 0x5A for byte in answer.blob))
     return answer

@@ -11,6 +11,7 @@ from smw import cache as cache_module
 from smw import trace
 from smw._kernel.flight import RecursiveLoadError
 from smw.cache import get_many, get_many_sync
+from smw.cache.ports import StoreFailedError
 from smw.errors import ConfigError, DecorationError
 
 
@@ -548,3 +549,21 @@ def test_traced_above_is_left_out_where_nobody_traces(cache):
     def user(user_id: int) -> str: ...
 
     assert get_many_sync(user, [1, 2]) == ["user 1", "user 2"]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_a_server_that_fails_is_asked_once_for_all(bench, mode):
+    """What a server does not answer costs one question, not one for each result; they are loaded all the same."""
+    cache, source = bench.cache("l2"), Source()
+
+    @cache.cached(60, many=source.now, key=lambda number: number)
+    def user(number: int) -> str: ...
+
+    @cache.cached(60, many=source.later, key=lambda number: number)
+    async def later(number: int) -> str: ...
+
+    bench.stores["l2"].failing = StoreFailedError("timeout")
+    found = get_many_sync(user, range(9)) if mode == "sync" else await get_many(later, range(9))
+    assert found == [f"user {number}" for number in range(9)]
+    assert source.asked == [list(range(9))]
+    assert bench.stores["l2"].asked == ["read_many"]
