@@ -322,17 +322,3 @@ def test_a_small_entry_cannot_unfold_into_a_huge_one():
     assert len(stored) < 2**20
     with pytest.raises(CorruptError):
         ENVELOPES["compressed"].open(stored, b"key")
-
-
-def test_old_entries_still_open():
-    """Bytes written by any version of the format open with every later one."""
-    golden = "a56d010100010000018bcfe56800000000000000ea6000000000000000070000000000000009518ef92581a16101"
-    letter = Letter(MSGPACK, msgpack.packb({"a": 1}), 1_700_000_000_000, 60_000, 7, (9,), 0)
-    assert ENVELOPES["plain"].open(bytes.fromhex(golden), b"smw:shop:0123") == letter
-    golden = (
-        "a56d020100010000018bcfe56800000000000000ea6000000000000000070000000000001388000000fa0000000000000009"
-        "3d71d5e081a16101"
-    )
-    letter = letter._replace(stale_ms=5_000, load_ms=250)
-    assert ENVELOPES["plain"].open(bytes.fromhex(golden), b"smw:shop:0123") == letter
-    assert ENVELOPES["plain"].close(letter, b"smw:shop:0123").hex() == golden
