@@ -20,7 +20,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from smw._kernel.clock import SystemEntropy
 from smw.cache.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError, UnstorableError
-from smw.cache.envelope import Envelope, Letter
+from smw.cache.envelope import Dependency, Envelope, Letter
 from smw.cache.seal import Seal
 from smw.cache.typed import Classes, declared_classes
 
@@ -248,10 +248,13 @@ ENVELOPES = {
     "compressed": Envelope(compress_from=10, seal=None),
     "sealed": Envelope(compress_from=10, seal=SEAL),
 }
+names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=200)
+counters = st.integers(0, 2**63)
+dependencies = st.builds(Dependency, names, counters, st.lists(st.tuples(names, counters), max_size=2).map(tuple))
 letters = st.builds(
     Letter, st.integers(0, 2), st.binary(max_size=300), st.integers(0, 2**62), st.integers(0, 2**62),
-    st.integers(0, 2**62), st.lists(st.integers(0, 2**63), max_size=5).map(tuple), st.integers(0, 2),
-    st.integers(0, 2**62), st.integers(0, 2**32 - 1),
+    st.integers(0, 2**62), st.lists(counters, max_size=5).map(tuple), st.integers(0, 2),
+    st.integers(0, 2**62), st.integers(0, 2**32 - 1), st.lists(dependencies, max_size=2).map(tuple),
 )  # fmt: skip
 
 

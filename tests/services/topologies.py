@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import inspect
 import ipaddress
 import shutil
 import tempfile
@@ -66,15 +67,21 @@ class Authority:
             [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         )
 
-        def signed(whom, public, extension):
+        made_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+
+        def signed(whom, public, *critical):
             builder = x509.CertificateBuilder().subject_name(whom).issuer_name(authority).public_key(public)
-            builder = builder.serial_number(x509.random_serial_number()).add_extension(extension, critical=True)
-            builder = builder.not_valid_before(now - dt.timedelta(hours=1))
+            for extension in critical:
+                builder = builder.add_extension(extension, critical=True)
+            for extension in (x509.SubjectKeyIdentifier.from_public_key(public), made_by):  # Python 3.13 insists
+                builder = builder.add_extension(extension, critical=False)
+            builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(hours=1))
             return builder.not_valid_after(now + dt.timedelta(days=1)).sign(ca_key, hashes.SHA256())
 
         pem = serialization.Encoding.PEM
-        own = signed(authority, ca_key.public_key(), x509.BasicConstraints(ca=True, path_length=None))
-        self.ca.write_bytes(own.public_bytes(pem))
+        signs = dict.fromkeys(inspect.signature(x509.KeyUsage).parameters, False) | {"key_cert_sign": True}
+        is_authority = x509.BasicConstraints(ca=True, path_length=None), x509.KeyUsage(**signs)
+        self.ca.write_bytes(signed(authority, ca_key.public_key(), *is_authority).public_bytes(pem))
         self.certificate.write_bytes(signed(subject, key.public_key(), names).public_bytes(pem))
         plain = serialization.NoEncryption()
         self.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
