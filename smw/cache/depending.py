@@ -120,7 +120,8 @@ class Basis:
             return
         self.asked = min(self.asked, asked)
         tags = zip(scopes[1:], versions.generations, strict=False)  # behind them are those of its own basis
-        self._note(Dependency(scopes[0], versions.fence, tuple(tags)))
+        known = tuple([(tag, number) for tag, number in tags if number is not None])
+        self._note(Dependency(scopes[0], versions.fence, known))
 
     def _join(self, basis: Basis) -> None:
         self._hold(basis.scopes)

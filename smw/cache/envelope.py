@@ -152,7 +152,8 @@ class Envelope:
             raise CorruptError("counter")
         if flags & _COMPRESSED:
             payload = _decompressed(payload)
-        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, flags >> _SHAPE_SHIFT, *more, depends)
+        shape = flags >> _SHAPE_SHIFT
+        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, shape, more[0], more[1], depends)
 
     def _opened(self, stored: bytes, end: int, key: bytes) -> bytes:
         start = end + 1 + stored[end]
