@@ -199,11 +199,11 @@ class _Client:
             ) -> tuple[dict[bytes, bytes], dict[bytes, int]]:
                 return await self._multi_get(connection, *keys)
 
-            async def _execute_simple_command(self, connection: Any, command: bytes) -> bytes:
+            async def _execute_simple_command(self, conn: Any, raw_command: bytes) -> bytes:
                 # aiomcache reads on where a server hangs up before it has answered, and never lets go of the loop.
-                connection.writer.write(command)
-                await connection.writer.drain()
-                line: bytes = await connection.reader.readline()
+                conn.writer.write(raw_command)
+                await conn.writer.drain()
+                line: bytes = await conn.reader.readline()
                 if not line.endswith(b"\r\n"):
                     raise EOFError("the reply was cut off")
                 return line[:-2]

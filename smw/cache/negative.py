@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from smw.cache.copies import Held
 
@@ -38,7 +38,7 @@ def _copied(error: Exception) -> Exception:
         made = copy.copy(error)
     except Exception:  # noqa: BLE001 - a constructor of its own that takes other arguments
         made = type(error).__new__(type(error))
-    state = object.__getstate__(error)
+    state: Any = object.__getstate__(error)
     for attributes in state if isinstance(state, tuple) else (state,):
         for name, value in (attributes or {}).items():
             setattr(made, name, value)

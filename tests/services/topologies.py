@@ -10,8 +10,9 @@ import ipaddress
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -28,7 +29,7 @@ _DOWN_AFTER_MS = 300
 _NODE_TIMEOUT_MS = 600
 
 
-def _wait(what: str, done, limit_s: float = 15.0) -> None:
+def _wait(what: str, done: Callable[[], object], limit_s: float = 15.0) -> None:
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
         with contextlib.suppress(redis.RedisError, OSError):
@@ -38,7 +39,7 @@ def _wait(what: str, done, limit_s: float = 15.0) -> None:
     pytest.fail(f"{what} within {limit_s:g} s")
 
 
-def ask(server: Server, *command: object):
+def ask(server: Server, *command: Any) -> Any:
     """Return what a server says to one command."""
     with redis.Redis(port=server.port, socket_timeout=2.0, decode_responses=True) as client:
         return client.execute_command(*command)
@@ -69,7 +70,7 @@ class Authority:
 
         made_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
 
-        def signed(whom, public, *critical):
+        def signed(whom: Any, public: Any, *critical: Any) -> Any:
             builder = x509.CertificateBuilder().subject_name(whom).issuer_name(authority).public_key(public)
             for extension in critical:
                 builder = builder.add_extension(extension, critical=True)
