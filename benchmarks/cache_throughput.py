@@ -1,4 +1,9 @@
-"""Sixty-four tasks that read Redis at once: the reads of one tick as one MGET, beside a GET each and the peers."""
+"""Sixty-four tasks that read Redis at once: the reads of one tick as one MGET, beside a GET each and the peers.
+
+64 tasks make 300 hits each over 200 keys with a playlist (871 bytes packed), one after the other; hits in a second, the
+median of three rounds after a warm one. *Bytes*: what reading by itself gives, ours with the counters that judge a
+value. *Decoded*: whole hits of a cached function. *One task*: the price of that for a caller who is alone.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +13,17 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-import aiocache
-import aiocache.serializers
-import cashews
 import msgpack
 import redis.asyncio
 
-from benchmarks._table import Row
-from benchmarks.cache_l1 import NESTED, TTL_S
+from benchmarks._peers import TTL_S, Place, peers_on, serving
+from benchmarks._table import Row, absent
+from benchmarks.cache_l1 import NESTED
 from smw.cache import Cache
 from smw.cache.redis import RedisStore
-from tests.services.locate import Found, locate
-from tests.services.server import launch
-from tests.services.specs import SPECS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
 NAME = "cache_throughput"
 TASKS, KEYS = 64, 200
@@ -47,33 +47,39 @@ async def _rate(f: Callable[[int], Awaitable[Any]], tasks: int, each: int) -> fl
 
 
 async def _rows(
-    task: str, systems: dict[str, Callable[[int], Awaitable[Any]]], tasks: int, each: int, targets: dict[str, str]
+    task: str,
+    systems: Mapping[str, Callable[[int], Awaitable[Any]] | None],
+    tasks: int,
+    each: int,
+    targets: dict[str, str],
 ) -> list[Row]:
     """Return the median of three rounds after a warm one, the first system being what the others are compared with."""
-    rates: dict[str, list[float]] = {name: [] for name in systems}
+    found = {name: f for name, f in systems.items() if f is not None}
+    rates: dict[str, list[float]] = {name: [] for name in found}
     for turn in range(4):
-        for name, f in systems.items():
+        for name, f in found.items():
             rate = await _rate(f, tasks, each)
             if turn:
                 rates[name].append(rate)
     median = {name: statistics.median(each) for name, each in rates.items()}
     base = next(iter(median.values()))
-    return [Row(task, name, rate, "/s", rate / base, targets.get(name)) for name, rate in median.items()]
+    return [
+        Row(task, name, median[name], "/s", median[name] / base, targets.get(name))
+        if name in median
+        else absent(task, name)
+        for name in systems
+    ]
 
 
-async def _measure(url: str, each: int) -> list[Row]:
+async def _measure(place: Place, each: int) -> list[Row]:
+    url = place.url
     client, packed = redis.asyncio.Redis.from_url(url), msgpack.packb(NESTED)
     for number in range(KEYS):
         await client.set(f"bare:{number}", packed)
     for number, name in enumerate(COUNTERS):
         await client.set(name, number + 1)
     store = RedisStore(url, timeout_s=1.0)
-    cache, other = Cache(l2_host=url, namespace="benchmark"), cashews.Cache()
-    other.setup(url)
-    parts = client.connection_pool.connection_kwargs
-    aio = aiocache.RedisCache(
-        endpoint=parts["host"], port=parts["port"], serializer=aiocache.serializers.MsgPackSerializer(encoding=None)
-    )
+    cache, peers = Cache(l2_host=url, namespace="benchmark"), peers_on(place, "async")
 
     async def load(number: int) -> Any:
         return NESTED if number >= 0 else {}
@@ -87,18 +93,10 @@ async def _measure(url: str, each: int) -> list[Row]:
     async def together(number: int) -> Any:
         return await store.read(f"bare:{number}", COUNTERS, mode="async", timeout_s=1.0)
 
-    async def through_aiocache(number: int) -> Any:
-        value = await aio.get(f"aio:{number}")
-        if value is None:
-            value = await load(number)
-            await aio.set(f"aio:{number}", value, ttl=TTL_S)
-        return value
-
     reads = {GET: get, "smw, with the counters that judge them": together}
-    hits = {
+    hits: dict[str, Any] = {
         DECODED: decoded,
-        "aiocache": through_aiocache,
-        "cashews": other(ttl=TTL_S, key="bench:{number}")(load),
+        **{name: peer and peer.cached(load) for name, peer in peers.items()},
         "smw": cache.cached(TTL_S, tags=["playlist"], levels=("l2",))(load),
     }
     rows = [
@@ -109,21 +107,18 @@ async def _measure(url: str, each: int) -> list[Row]:
     await cache.aclose()
     await store.aclose()
     await client.aclose()
-    await aio.close()
-    await other.close()
+    for peer in peers.values():
+        if peer:
+            await peer.close()
     return rows
 
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every benchmark so
     """Measure all against a server of its own."""
-    found = locate(SPECS["redis"], fetch=False)
-    if not isinstance(found, Found):
-        raise ImportError(f"no redis-server: {found.reason}")  # noqa: TRY004 - listed as not measured
-    server = launch(SPECS["redis"], found)
     gc.collect()
     gc.disable()
     try:
-        return asyncio.run(_measure(server.url, 30 if quick else 300))
+        with serving("redis") as place:
+            return asyncio.run(_measure(place, 30 if quick else 300))
     finally:
         gc.enable()
-        server.close()
