@@ -17,6 +17,7 @@ __all__ = [
     "BatchDone",
     "Bus",
     "CacheStale",
+    "CacheTampered",
     "CacheUncached",
     "CacheWriteDead",
     "RecordDead",
@@ -41,6 +42,14 @@ class CacheStale(Signal):
     """An expired result stood in for a load; `reason` is the type of its error, or ``timeout`` if it was slow."""
 
     fn: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTampered(Signal):
+    """A stored entry was changed, or moved from another key; `reason` is ``seal`` or ``checksum``."""
+
+    level: str
     reason: str
 
 

@@ -157,8 +157,10 @@ class Envelope:
 
     def _opened(self, stored: bytes, end: int, key: bytes) -> bytes:
         start = end + 1 + stored[end]
-        head = stored[:start]
-        plain = self._seal.open(stored[end + 1 : start], stored[start:], key + b"\0" + head) if self._seal else None
+        head, key_id = stored[:start], stored[end + 1 : start]
+        if self._seal is None or not self._seal.knows(key_id):
+            raise CorruptError("unknown key")
+        plain = self._seal.open(key_id, stored[start:], key + b"\0" + head)
         if plain is None:
             raise CorruptError("seal")
         return plain

@@ -28,6 +28,7 @@ from smw.cache.refresh import XFETCH
 from smw.cache.region import Region
 from smw.cache.spread import watch_facts
 from smw.cache.stats import function_facts, memory_facts, server_facts
+from smw.cache.tampering import Tampering
 from smw.cache.tools import Tools
 from smw.cache.typed import Classes, declared_classes
 from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
@@ -86,6 +87,7 @@ class Cache(Tools):
         fence = Fence(self.host.clock)
         self._envelope = envelope = envelope_of(self.settings, self.host)
         remote = remote_of(self.settings, self.host, fence=fence, envelope=envelope, everything=self._names.everything)
+        remote.on_unreadable = Tampering(self.host)
         self._levels = tuple(tier.name for tier in remote.tiers)
         self._engine = Engine(
             self.host,

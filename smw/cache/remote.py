@@ -97,6 +97,9 @@ class Remote:
         fence: What this process invalidated.
         clock: Where time comes from.
         caps_s: Tier → the longest that it keeps anything.
+
+    Attributes:
+        on_unreadable: Called with level and reason when an entry did not open.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Remote:
         self._clock = clock
         self.caps_s = self._caps_s = caps_s
         self.corrupt: Counter[str] = Counter()
+        self.on_unreadable: Callable[[str, str], object] = lambda _level, _reason: None
 
     async def look(
         self,
@@ -187,8 +191,9 @@ class Remote:
             return None
         try:
             letter = self._envelope.open(blob, key.encode())
-        except (CorruptError, TypeError):
+        except (CorruptError, TypeError) as error:
             self.corrupt[level] += 1
+            self.on_unreadable(level, str(error))
             return None
         wall = self._clock.wall()
         created_s = letter.created_ms / 1000

@@ -42,6 +42,10 @@ class Seal:
         nonce = self._entropy.token_bytes(_NONCE_BYTES)
         return nonce + bytes(self._sealing.encrypt(nonce, plain, bound_to))
 
+    def knows(self, key_id: bytes) -> bool:
+        """Tell whether a key of the ring has that identifier."""
+        return key_id in self._ring
+
     def open(self, key_id: bytes, sealed: bytes, bound_to: bytes) -> bytes | None:
         """Return what was sealed, or None when the key is not in the ring or anything was changed."""
         cipher = self._ring.get(key_id)

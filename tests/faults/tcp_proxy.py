@@ -15,7 +15,7 @@ class TcpProxy:
 
     Modes: `pass`, `garbage` (random bytes of the same length), `truncate` (five bytes, then the end), `reset` (every
     connection, old and new), `slow` (each reply half a second late), `late` (a tenth of a second), `blackhole` (nothing
-    passes), `drip` (ten bytes of the reply a second).
+    passes), `drip` (ten bytes of the reply a second), `loading` (what Redis answers until it has read its data).
     """
 
     def __init__(self, port: int) -> None:
@@ -69,6 +69,8 @@ class TcpProxy:
             sink.sendall(data)
         elif mode == "garbage":
             sink.sendall(self._random.randbytes(len(data)))
+        elif mode == "loading":
+            sink.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
         elif mode == "truncate":
             sink.sendall(data[:5])
             return False

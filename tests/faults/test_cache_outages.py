@@ -302,3 +302,25 @@ async def test_changed_password_opens_at_once(service_factory, mode):
     assert (await shop.call(1))[0] == (1, "old")
     assert shop.is_open
     await shop.cache.aclose()
+
+
+@pytest.mark.service("redis")
+async def test_a_redis_that_is_loading_is_not_asked_again(service_factory, mode):
+    """A Redis that still reads its data opens the breaker, the function answers, and it is used once it is ready."""
+    proxy = TcpProxy(service_factory("redis").port)
+    shop = Shop("redis", mode, proxy.port)
+    await shop.call(1)
+    proxy.hurt("loading")
+    times = []
+    for number in range(8):
+        value, took = await shop.call(number)
+        assert value == (number, "old")
+        times.append(took)
+    assert shop.is_open
+    assert max(times) <= HUNG_S
+    errors = shop.cache._engine.remote.servers[0].errors
+    assert errors["loading"] >= 5
+    proxy.hurt("pass")
+    assert await shop.until_hit() <= BACK_S
+    await shop.cache.aclose()
+    proxy.close()

@@ -197,19 +197,6 @@ def test_values_end_in_redis_with_their_time(service, redis_server):
         assert 3000 < client.pttl(key) <= 5000
 
 
-def test_value_over_the_limit_of_memcached_skips_it(service):
-    """A value too large for memcached is kept in Redis, and counted."""
-    source = Source()
-    source.value = os.urandom(600_000).hex() * 2
-    cache = service("l2", "l3", budget_ms=5000)
-    loader(cache, source, "sync")(1)
-    assert loader(service("l2", "l3", budget_ms=5000), source, "sync")(1)["value"] == source.value
-    assert source.reads == 1
-    facts = {(fact.name, fact.labels): fact.value for fact in cache.host.facts}
-    assert facts["smw_cache_errors_total", (("level", "l3"), ("kind", "too-large"))] == 1
-    assert cache.backends()["redis"] is True
-
-
 async def test_decorators_follow_the_runtime(redis_server, memcached_server):
     """Functions decorated at import use whatever runtime is current, blocking and awaiting."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from smw.cache import key_for
+
 SHAPES = [(kind, mode) for kind in ("function", "method") for mode in ("sync", "async")]
 
 
@@ -83,6 +85,10 @@ class Shaped:
     async def _run_later(self, number: int) -> Any:
         result = self._run(number)
         return await result if hasattr(result, "__await__") else result
+
+    def key(self, number: int = 1) -> str:
+        """Return the full key of a call."""
+        return key_for(self.fn, *(() if self.fn is self._call else (self._one,)), number)
 
     async def __call__(self, number: int = 1) -> Any:
         """Call it."""

@@ -51,7 +51,7 @@ def test_each_signal_counts(host, monitor, samples, signal, key):
 def test_every_signal_has_a_metric(host, monitor):
     """No signal of the kernel is left uncounted, but for what the pipeline and the cache keep as facts."""
     facts = {signals.Signal, signals.RecordDone, signals.RecordRetried, signals.RecordDead, signals.RecordsLost}
-    facts |= {signals.CacheStale, signals.CacheWriteDead}
+    facts |= {signals.CacheStale, signals.CacheTampered, signals.CacheWriteDead}
     kinds = [getattr(signals, name) for name in signals.__all__]
     kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, signals.Signal)]
     assert [kind for kind in kinds if kind not in facts and not host.bus.wants(kind)] == []
