@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import weakref
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import redis.exceptions as known
@@ -86,7 +87,7 @@ class _Inquiry:
         return known.ConnectionError(f"the Sentinels have no master {self._name!r}")
 
 
-class _Master:
+class _Master(ABC):
     """Where one master is.
 
     Args:
@@ -104,6 +105,15 @@ class _Master:
         self._pool: Any = None
         self._due = self._settled_at = 0.0
         self._place: Place | None = None
+
+    def serve(self, pool: Any) -> None:
+        """Close the connections of `pool` whenever the master is another one."""
+        self._pool = weakref.ref(pool)
+        self._seen.listen(self._moved)
+
+    @abstractmethod
+    def _moved(self) -> None:
+        """Close the connections, from whichever thread has heard of it."""
 
     def due(self) -> bool:
         """Tell one caller in each second that it is time to ask again."""
@@ -141,11 +151,6 @@ class BlockingMaster(_Master):
         super().__init__(name, sentinels, seen)
         self._timeout_s = timeout_s
 
-    def serve(self, pool: Any) -> None:
-        """Close the connections of `pool` whenever the master is another one."""
-        self._pool = weakref.ref(pool)
-        self._seen.listen(self._moved)
-
     def _moved(self) -> None:
         pool = self._pool()
         if pool is not None:
@@ -182,11 +187,6 @@ class AwaitingMaster(_Master):
         super().__init__(name, sentinels, seen)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
-
-    def serve(self, pool: Any) -> None:
-        """Close the connections of `pool` whenever the master is another one."""
-        self._pool = weakref.ref(pool)
-        self._seen.listen(self._moved)
 
     def _moved(self) -> None:
         if self._loop is not None:
