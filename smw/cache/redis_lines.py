@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from smw._kernel.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import redis
     import redis.asyncio
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
     from smw.cache.redis_reads import Reads
 
 __all__ = ["AwaitingLines", "BlockingLines"]
+
+
+def _packer() -> Callable[[tuple[Any, ...]], bytes] | None:
+    """Return what packs a command with hiredis, or None where it is not installed.
+
+    redis-py does so for blocking connections alone, and looks for words in it that are none of ours.
+    """
+    from redis.utils import HIREDIS_AVAILABLE
+
+    if not HIREDIS_AVAILABLE:
+        return None
+    from hiredis import pack_command
+
+    return pack_command
 
 
 class BlockingLines:
@@ -42,6 +56,7 @@ class BlockingLines:
         self._given_back = threading.Condition()
         self._waiters = 0
         self._wait_s = wait_s
+        self._pack = _packer()
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
         self._busy: type[Exception] = known.MaxConnectionsError
@@ -88,7 +103,8 @@ class BlockingLines:
         if first is not None:
             self._ask(line, first, None)
         try:
-            line.send_packed_command(line.pack_command(*command), check_health=False)
+            packed = line.pack_command(*command) if self._pack is None else (self._pack(command),)
+            line.send_packed_command(packed, check_health=False)
             return line.read_response()
         except self._answered:
             raise
@@ -117,14 +133,11 @@ class AwaitingLines:
         import asyncio
 
         import redis.exceptions as known
-        from redis.connection import HiredisRespSerializer
-        from redis.utils import HIREDIS_AVAILABLE
 
         from smw.cache.redis_reads import Reads as Plain
 
         self.reads: Reads = (reads or Plain)(self)
-        # redis-py packs with hiredis for blocking connections alone.
-        self._pack: Any = HiredisRespSerializer().pack if HIREDIS_AVAILABLE else None
+        self._pack = _packer()
         self._client = client
         self._pool = client.connection_pool
         self._idle: deque[Any] = deque()
@@ -208,7 +221,7 @@ class AwaitingLines:
 
     async def _ask(self, line: Any, command: tuple[Any, ...]) -> Any:
         try:
-            packed = line.pack_command(*command) if self._pack is None else self._pack(*command)
+            packed = line.pack_command(*command) if self._pack is None else (self._pack(command),)
             await line.send_packed_command(packed, check_health=False)
             return await line.read_response()
         except self._answered:
