@@ -14,17 +14,17 @@ from smw.web import telemetry
 from smw.web.asgi import Application, AsgiExchange, BlockingExchange, Receive, Scope, Send
 from smw.web.exchange import Link, Policy, Reply, compose
 from smw.web.lifespan import Lifespan
-from smw.web.protocol import called_wrongly, protocol_of, served_as_class
+from smw.web.protocol import called_wrongly, not_for, protocol_of, served_as_class
 from smw.web.route import Routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from smw.runtime import Runtime
-    from smw.web.protocol import Protocol
+    from smw.web.protocol import Framework, Protocol
     from smw.web.source import PolicySource
 
-__all__ = ["Adapter"]
+__all__ = ["Adapter", "bare"]
 
 _MONITORED = "smw.monitored"
 _MISSING: Any = object()
@@ -201,3 +201,22 @@ class Adapter:
 
 def _overriding(policies: Iterable[Policy]) -> tuple[Policy, ...]:
     return tuple(policy for policy in policies if type(policy).around_socket is not Policy.around_socket)
+
+
+def bare(app: Any, wanted: Framework, marks: Iterable[str]) -> Any:
+    """Return `app`, which is an application of a framework, and no adapter around one.
+
+    Args:
+        app: What an `install` was given.
+        wanted: What the `install` is for.
+        marks: The attributes that it needs of an application.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if isinstance(app, Adapter):
+        fix = "give the application itself to install, which puts all of them on it"
+        raise ConfigError("SMW-W103", "this application already has a middleware of smw", seen=repr(app), fix=fix)
+    if isinstance(app, type) or not all(hasattr(app, mark) for mark in marks):
+        raise not_for(app, wanted)
+    return app

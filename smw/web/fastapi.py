@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from smw.errors import ConfigError
-from smw.web.adapter import Adapter
+from smw.web.adapter import Adapter, bare
 from smw.web.middleware import ENTERPRISE_MIDDLEWARE_STACK
-from smw.web.protocol import not_for
 
 __all__ = ["install"]
 
@@ -32,7 +31,7 @@ def install(app: A, profile: str | None = None) -> A:
     Raises:
         ConfigError: `app` is something else, has smw already, has started, or the profile is unknown.
     """
-    starlette = _checked(app)
+    starlette = bare(app, "fastapi", _MARKS)
     if any(isinstance(added.cls, type) and issubclass(added.cls, Adapter) for added in starlette.user_middleware):
         fix = "keep either install(app) or the add_middleware calls"
         raise ConfigError("SMW-W103", "this application already has a middleware of smw", fix=fix)
@@ -41,13 +40,4 @@ def install(app: A, profile: str | None = None) -> A:
         raise ConfigError("SMW-W104", "this application has already started, middleware cannot be added", fix=fix)
     for middleware_class, config in reversed(ENTERPRISE_MIDDLEWARE_STACK):
         starlette.add_middleware(middleware_class.configured(profile, config))
-    return app
-
-
-def _checked(app: Any) -> Any:
-    if isinstance(app, Adapter):
-        fix = "give the application itself to install, which puts all of them on it"
-        raise ConfigError("SMW-W103", "this application already has a middleware of smw", seen=repr(app), fix=fix)
-    if isinstance(app, type) or not all(hasattr(app, mark) for mark in _MARKS):
-        raise not_for(app, "fastapi")
     return app

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smw.errors import ConfigError
-from smw.web.adapter import Adapter
+from smw.web.adapter import Adapter, bare
 from smw.web.middleware import ENTERPRISE_MIDDLEWARE_STACK
-from smw.web.protocol import not_for
 from smw.web.wsgi_route import EXCHANGE, MATCHED
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def install(app: A, profile: str | None = None) -> A:
     Raises:
         ConfigError: `app` is something else, has smw already, or the profile is unknown.
     """
-    flask = _checked(app)
+    flask = bare(app, "flask", _MARKS)
     if _has_smw(flask.wsgi_app):
         fix = "keep either install(app) or the lines that set app.wsgi_app"
         raise ConfigError("SMW-W103", "this application already has a middleware of smw", fix=fix)
@@ -89,12 +88,3 @@ def _has_smw(app: Any) -> bool:
             return True
         app = getattr(app, "app", None)
     return False
-
-
-def _checked(app: Any) -> Any:
-    if isinstance(app, Adapter):
-        fix = "give the application itself to install, which puts all of them on it"
-        raise ConfigError("SMW-W103", "this application already has a middleware of smw", seen=repr(app), fix=fix)
-    if isinstance(app, type) or not all(hasattr(app, mark) for mark in _MARKS):
-        raise not_for(app, "flask")
-    return app
