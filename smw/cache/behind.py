@@ -15,6 +15,7 @@ from smw._kernel.bridge import in_thread, on_asyncio
 from smw._kernel.facts import Fact
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import ForkLock, after_fork
+from smw.cache.arriving import Arrivals
 from smw.cache.codec import CorruptError
 from smw.cache.dropping import drop_soon
 from smw.cache.journal import Journal
@@ -77,7 +78,8 @@ class WriteBehind:
         self._folder = folder
         self._drain_s = drain_s
         self._names = names
-        self._rounds = Rounds(engine.host, self.letters, writers, names=names, buried=self._dropped)
+        arrivals = Arrivals(engine, self.letters, writers, self._dropped)
+        self._rounds = Rounds(engine.host, arrivals, names=names, buried=self._dropped)
         self._lock = ForkLock()
         self._numbers = itertools.count(1)
         self._loops: PerLoop[int] = PerLoop(self._number, self._loop_ends)

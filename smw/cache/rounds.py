@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.signals import CacheWriteDead
 from smw.cache.journal_rows import bury, claim, give_back, settle
+from smw.cache.level import run_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
     from smw._kernel.host import Host
+    from smw.cache.arriving import Arrivals
     from smw.cache.journal import Journal
     from smw.cache.journal_rows import Row
-    from smw.cache.letters import Letters
-    from smw.cache.writing import Writes
 
 __all__ = ["Rounds"]
 
@@ -35,17 +35,15 @@ class Rounds:
 
     Args:
         host: Clock, jitter and bus.
-        letters: Opens the arguments.
-        writers: The functions that are known here, by name.
-        names: Returns their names.
+        arrivals: Does a write.
+        names: Returns the names of the functions that are known here.
         buried: Called with the key of a write that is dead.
     """
 
     def __init__(
         self,
         host: Host,
-        letters: Letters,
-        writers: Mapping[str, Writes],
+        arrivals: Arrivals,
         *,
         names: Callable[[], tuple[str, ...]],
         buried: Callable[[str], None],
@@ -54,8 +52,7 @@ class Rounds:
         self.failed: Counter[str] = Counter()
         self.dead: Counter[str] = Counter()
         self._host = host
-        self._letters = letters
-        self._writers = writers
+        self._arrivals = arrivals
         self._names = names
         self._buried = buried
         self._again: dict[int, float] = {}
@@ -89,8 +86,7 @@ class Rounds:
         rows = self._claim(journal, loops, tried).result()
         for row in rows:
             try:
-                call, args, kwargs = self._call_of(row)
-                call(*args, **kwargs)
+                run_blocking(self._arrivals.bring(journal, row, "sync"))
             except BaseException as error:  # noqa: BLE001 - whatever the user's function raises
                 self._failed(journal, row, error)
             else:
@@ -108,8 +104,7 @@ class Rounds:
         async def one(row: Row) -> None:
             try:
                 async with free:
-                    call, args, kwargs = self._call_of(row)
-                    await call(*args, **kwargs)
+                    await self._arrivals.bring(journal, row, "async")
             except asyncio.CancelledError:
                 journal.submit(give_back([row.seq], failed=0))
                 raise
@@ -125,10 +120,6 @@ class Rounds:
             if tried is not None:
                 tried.update(row.seq for row in rows)
         return bool(rows)
-
-    def _call_of(self, row: Row) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
-        writer = self._writers[row.writer]
-        return writer.source, *self._letters.opened_arguments(writer.target, row.key, row.arguments)
 
     def _done(self, row: Row) -> None:
         self.written[row.writer] += 1

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from smw._kernel.call import Target
+    from smw._kernel.call import Mode, Target
     from smw._kernel.chain import Proceed
     from smw.cache.engine import Place
     from smw.cache.function import CachedFunction
     from smw.cache.part import Cache
 
-__all__ = ["STRATEGIES", "WRITERS", "Writes", "known_writers"]
+__all__ = ["STRATEGIES", "WRITERS", "Changed", "Writes", "known_writers"]
 
 _log = logging.getLogger("smw.cache")
 STRATEGIES = ("write_through", "write_around", "write_back")
@@ -40,8 +40,15 @@ def known_writers() -> tuple[str, ...]:
     return tuple(ref.key for ref in WRITERS.valuerefs() if ref() is not None)
 
 
-class _Changed(NamedTuple):
-    """The cached result that one call changes."""
+class Changed(NamedTuple):
+    """The cached result that one call changes.
+
+    Attributes:
+        part: The cache that has it.
+        function: The cached function.
+        reading: The call of it.
+        place: Where it belongs.
+    """
 
     part: Cache
     function: CachedFunction
@@ -127,7 +134,15 @@ class Writes(Advice):
 
         return Bound(around)
 
-    def _changed(self, part: Cache, function: CachedFunction, call: Call) -> _Changed | None:
+    def changed(self, call: Call) -> Changed | None:
+        """Return what a call of this function changes, or None where its arguments do not fit.
+
+        Raises:
+            ConfigError: It cannot be told.
+        """
+        return self._changed(self.reader.advice.owner or current.part("cache"), self.reader.function(), call)
+
+    def _changed(self, part: Cache, function: CachedFunction, call: Call) -> Changed | None:
         """Return what a call changes, or None where its arguments do not fit its function."""
         try:
             found = self.reader.calls(call)
@@ -136,7 +151,7 @@ class Writes(Advice):
         if len(found) != 1 or not isinstance(found[0], Call):
             what = f"arguments= of @writes on {call.target.qualname} names more than the one result that it changes"
             raise ConfigError("SMW-C142", what, fix="return one mapping or tuple; drop others with @invalidate(fn=...)")
-        return _Changed(part, function, found[0], self.reader.place(found[0], call.target))
+        return Changed(part, function, found[0], self.reader.place(found[0], call.target))
 
     async def _unknown(self, part: Cache, call: Call, proceed: Proceed) -> Any:
         result = await proceed()  # mostly Python's own complaint
@@ -146,7 +161,7 @@ class Writes(Advice):
         await part.drop_everything(call.mode)
         return result
 
-    async def _around(self, changed: _Changed, call: Call, proceed: Proceed) -> Any:
+    async def _around(self, changed: Changed, call: Call, proceed: Proceed) -> Any:
         try:
             result = await proceed()
         except BaseException:
@@ -155,7 +170,7 @@ class Writes(Advice):
         await changed.part.drop_scopes(changed.around, call.mode)
         return result
 
-    async def _through(self, changed: _Changed, call: Call, proceed: Proceed) -> Any:
+    async def _through(self, changed: Changed, call: Call, proceed: Proceed) -> Any:
         from smw.cache.replacing import look_before
 
         before = await look_before(changed.part.engine, changed.place, changed.function.policy, call.mode)
@@ -170,19 +185,27 @@ class Writes(Advice):
             _log.exception("value= of @writes on %s failed; the result is dropped instead", call.target.name)
             await changed.part.drop_scopes(changed.scopes, call.mode)
         else:
-            await self._replace(changed, value, before, call)
+            await self.replace(changed, value, before, call.mode)
         return result
 
-    async def _replace(self, changed: _Changed, value: Any, before: Any, call: Call) -> None:
+    async def replace(self, changed: Changed, value: Any, before: Any, mode: Mode) -> None:
+        """Put a value in the place of what the levels hold, or drop that.
+
+        Args:
+            changed: Which result it is.
+            value: What the source has now, or will have.
+            before: What `look_before` has returned.
+            mode: The caller's mode.
+        """
         from smw.cache.replacing import replace
 
         function, engine = changed.function, changed.part.engine
         if not function.keeps(changed.reading):
-            await changed.part.drop_scopes(changed.scopes, call.mode)
-        elif await replace(engine, changed.place, function.policy, value, before=before, mode=call.mode):
+            await changed.part.drop_scopes(changed.scopes, mode)
+        elif await replace(engine, changed.place, function.policy, value, before=before, mode=mode):
             function.adopt(changed.reading, changed.place)
 
-    async def _back(self, changed: _Changed, call: Call, proceed: Proceed) -> Any:
+    async def _back(self, changed: Changed, call: Call, proceed: Proceed) -> Any:
         import sqlite3
 
         from smw._kernel.bridge import on_asyncio
@@ -213,7 +236,7 @@ class Writes(Advice):
             await self._through(changed, call, proceed)
             return None
         try:
-            await self._replace(changed, value, before, call)
+            await self.replace(changed, value, before, call.mode)
         except BaseException:
             part.drop_soon(changed.scopes)
             raise

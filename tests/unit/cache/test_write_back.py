@@ -123,6 +123,27 @@ async def test_readers_see_what_is_acknowledged(bench, where, mode, levels):
 
 
 @MODES
+@pytest.mark.parametrize("lost", ["dropped", "forgotten"])
+async def test_what_other_hosts_load_while_a_write_waits_is_replaced_when_it_arrives(bench, tmp_path, mode, lost):
+    """A host with a folder of its own reads the older value from the source; once that is newer nobody reads it on."""
+    names: dict[int, str] = {}
+    other = Users(bench.cache("l2", state_dir=tmp_path / "other"), mode, names=names)
+    users = Users(bench.cache("l2", state_dir=tmp_path / "one"), mode, names=names)
+    await called(users.put(1, "Eve"))
+    if lost == "dropped":
+        await other.cache.drop(tags=["user:1"])
+    else:
+        bench.stores["l2"].data.clear()
+    assert await other.read(1) == "?"
+    await users.drain()
+    bench.clock.advance(1.1)
+    assert users.names == {1: "Eve"}
+    assert await other.read(1) == "Eve"
+    assert await users.read(1) == "Eve"
+    assert users.reads == []
+
+
+@MODES
 async def test_a_reader_that_misses_looks_among_what_waits(bench, where, mode):
     """With all levels empty the pending value is read, not the source's older one, and is cached again."""
     users = Users(bench.cache("l2", **where), mode)
