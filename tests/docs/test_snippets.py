@@ -97,6 +97,17 @@ def test_the_packages_that_a_page_needs_are_looked_for(tmp_path):
     assert missing_for(page_with(tmp_path, "<!-- needs: pytest no-such-package -->\n")) == ["no-such-package"]
 
 
+@pytest.mark.parametrize(
+    ("in_continuous_integration", "end"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)]
+)
+def test_a_page_without_its_packages_is_told(in_continuous_integration, end, tmp_path, monkeypatch):
+    """A page that cannot run for want of a package is a visible skip, and a failure in CI."""
+    monkeypatch.setenv("CI", in_continuous_integration)
+    page = page_with(tmp_path, "<!-- needs: no-such-package -->\n")
+    with pytest.raises(end, match="NOT RUN: not installed: no-such-package"):
+        test_every_snippet_runs(page, {}, tmp_path, None)
+
+
 def test_the_runner_sees_a_snippet_that_fails(tmp_path):
     """A page whose snippet raises is a failing page, and the failure names file and line."""
     done = run_page(page_with(tmp_path, "text\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n"), tmp_path)
