@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 
 from smw.cache import Cache, info
 
 pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
-
-
-@pytest.fixture
-def make(redis_server, memcached_server):
-    """Make caches of one service with a namespace that no other test has; each stands for a process."""
-    namespace = f"t{uuid.uuid4().hex}"
-    made: list[Cache] = []
-
-    def make(*levels: str) -> Cache:
-        servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
-        options = {key: value for level in levels for key, value in servers[level].items()}
-        made.append(Cache(namespace=f"{namespace}{''.join(levels)}", jitter=0.0, budget_ms=2000, **options))
-        return made[-1]
-
-    yield make
-    for cache in made:
-        cache.close()
 
 
 class Site:
@@ -78,13 +60,13 @@ class Site:
 
 @pytest.mark.parametrize("levels", [("l2",), ("l3",), ("l2", "l3")], ids=str)
 @pytest.mark.parametrize("shape", ["sync", "async", "method"])
-async def test_a_drop_of_a_part_reaches_the_whole_everywhere(make, shape, levels):
+async def test_a_drop_of_a_part_reaches_the_whole_everywhere(steady, shape, levels):
     """A stored page is taken by other processes until a part is dropped, and then by none, memory included."""
-    one, two = Site(make(*levels), shape), Site(make(*levels), shape)
+    one, two = Site(steady(*levels), shape), Site(steady(*levels), shape)
     assert await one.ran() == ["page", "user 1", "user 2"]
     assert await two.ran() == []
-    await make(*levels).drop(tags=["user:2"])
-    three = Site(make(*levels), shape)
+    await steady(*levels).drop(tags=["user:2"])
+    three = Site(steady(*levels), shape)
     assert await three.ran() == ["page", "user 2"]
     await asyncio.sleep(1.1)  # what memory may be behind, where nobody is told of drops
     assert await one.ran() == await two.ran() == []
@@ -97,9 +79,9 @@ async def test_a_drop_of_a_part_reaches_the_whole_everywhere(make, shape, levels
 
 
 @pytest.mark.parametrize("levels", [("l2",), ("l3",), ("l2", "l3")], ids=str)
-async def test_the_token_of_a_drop_puts_its_reader_ahead_of_memory(make, levels):
+async def test_the_token_of_a_drop_puts_its_reader_ahead_of_memory(steady, levels):
     """Another process that has trusted its memory a moment ago asks the servers for who comes with the token."""
-    one, two, source = make(*levels), make(*levels), ["old"]
+    one, two, source = steady(*levels), steady(*levels), ["old"]
 
     def made(cache):
         @cache.cached(60, tags=["user"], key=lambda: 1)

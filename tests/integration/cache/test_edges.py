@@ -3,61 +3,43 @@
 from __future__ import annotations
 
 import os
-import uuid
 
 import pytest
 import redis
 
-from smw.cache import Cache
 from tests.unit.cache.shapes import SHAPES, Shaped
 
 pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
 TEN_YEARS_S = 10 * 365 * 86_400
 
 
-@pytest.fixture
-def process(redis_server, memcached_server):
-    """Make the caches of several processes of one service."""
-    namespace, made = f"edges-{uuid.uuid4().hex}", []
-    servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
-
-    def make(*levels: str) -> Cache:
-        at = {name: value for level in levels for name, value in servers[level].items()}
-        made.append(Cache(namespace=namespace, budget_ms=5000, jitter=0.0, **at))
-        return made[-1]
-
-    yield make
-    for cache in made:
-        cache.close()
-
-
 @pytest.mark.parametrize("levels", [("l2",), ("l3",)])
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_the_longest_time_to_live_is_a_hit(process, shape, levels):
+async def test_the_longest_time_to_live_is_a_hit(steady, shape, levels):
     """Ten years are not read as a date in the past, nor as no time at all."""
-    loads = [Shaped(process(*levels), shape, lambda _number: "value", ttl=TEN_YEARS_S) for _ in range(2)]
+    loads = [Shaped(steady(*levels), shape, lambda _number: "value", ttl=TEN_YEARS_S) for _ in range(2)]
     assert [await load() for load in loads] == ["value"] * 2
     assert [load.runs for load in loads] == [1, 0]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_a_value_over_the_limit_of_memcached_skips_it(process, shape):
+async def test_a_value_over_the_limit_of_memcached_skips_it(steady, shape):
     """A value too large for memcached is kept in Redis, counted, and no fault of the server."""
     large = os.urandom(600_000).hex() * 2
-    first, second = (Shaped(process("l2", "l3"), shape, lambda _number: large) for _ in range(2))
+    first, second = (Shaped(steady("l2", "l3"), shape, lambda _number: large) for _ in range(2))
     assert await first() == await second() == large
     assert [first.runs, second.runs] == [1, 0]
     facts = {(fact.name, fact.labels): fact.value for fact in first.cache.host.facts}
     assert facts["smw_cache_errors_total", (("level", "l3"), ("kind", "too-large"))] == 1
     assert all(first.cache.backends().values())
-    alone = Shaped(process("l3"), shape, lambda _number: large)
+    alone = Shaped(steady("l3"), shape, lambda _number: large)
     assert await alone() == large
     assert alone.runs == 1
 
 
-async def test_no_tag_lists_its_members_on_a_server(process, redis_server):
+async def test_no_tag_lists_its_members_on_a_server(steady, redis_server):
     """However many values carry a tag, Redis has one number for it: no set, no list, and every key ends."""
-    cache, names = process("l2"), {}
+    cache, names = steady("l2"), {}
     with redis.Redis.from_url(redis_server.url, decode_responses=True) as client:
         for count in (50, 500):
             load = Shaped(cache, ("function", "async"), lambda number: number, tags=["everybody"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 import redis
@@ -13,23 +12,6 @@ from smw.cache import Cache, get_many, get_many_sync
 pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
 LEVELS = [("l2",), ("l3",), ("l2", "l3")]
 each_level = pytest.mark.parametrize("levels", LEVELS, ids=str)
-
-
-@pytest.fixture
-def make(redis_server, memcached_server):
-    """Make caches of one service with a namespace that no other test has; each stands for a process."""
-    namespace = f"t{uuid.uuid4().hex}"
-    made: list[Cache] = []
-
-    def make(*levels: str) -> Cache:
-        servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
-        options = {key: value for level in levels for key, value in servers[level].items()}
-        made.append(Cache(namespace=f"{namespace}{''.join(levels)}", jitter=0.0, budget_ms=2000, **options))
-        return made[-1]
-
-    yield make
-    for cache in made:
-        cache.close()
 
 
 class Users:
@@ -75,14 +57,14 @@ def _now(number: int) -> dict: ...
 
 @each_level
 @pytest.mark.parametrize("shape", ["sync", "async", "method"])
-async def test_another_process_takes_all_it_can_from_the_servers(make, shape, levels):
+async def test_another_process_takes_all_it_can_from_the_servers(steady, shape, levels):
     """What one process has loaded at once another one finds; what it does not find it loads with one call."""
-    one, two = Users(make(*levels)), Users(make(*levels))
+    one, two = Users(steady(*levels)), Users(steady(*levels))
     assert await one.ask(shape, range(50)) == list(range(50))
     assert await two.ask(shape, range(45, 60)) == list(range(45, 60))
     assert (one.asked, two.asked) == ([list(range(50))], [list(range(50, 60))])
     one.cache.drop_sync(tags=["u:3", "u:4"])
-    three = Users(make(*levels))
+    three = Users(steady(*levels))
     assert await three.ask(shape, range(10)) == list(range(10))
     assert three.asked == [[3, 4]]
     for each in (one, two, three):
@@ -91,12 +73,12 @@ async def test_another_process_takes_all_it_can_from_the_servers(make, shape, le
 
 @each_level
 @pytest.mark.parametrize("shape", ["sync", "async", "method"])
-async def test_what_another_process_drops_during_the_load_is_not_kept(make, shape, levels):
+async def test_what_another_process_drops_during_the_load_is_not_kept(steady, shape, levels):
     """Of results loaded at once the one that was dropped elsewhere meanwhile is kept nowhere."""
-    other = make(*levels)
-    one = Users(make(*levels), lambda: other.drop_sync(tags=["u:2"]))
+    other = steady(*levels)
+    one = Users(steady(*levels), lambda: other.drop_sync(tags=["u:2"]))
     assert await one.ask(shape, range(4)) == list(range(4))
-    two = Users(make(*levels))
+    two = Users(steady(*levels))
     assert await two.ask(shape, range(4)) == list(range(4))
     assert two.asked == [[2]]
     for cache in (one.cache, two.cache):
@@ -104,9 +86,9 @@ async def test_what_another_process_drops_during_the_load_is_not_kept(make, shap
 
 
 @pytest.mark.parametrize("shape", ["sync", "async"])
-async def test_redis_is_asked_once(make, redis_server, shape):
+async def test_redis_is_asked_once(steady, redis_server, shape):
     """A hundred results come from Redis with one MGET, or as many as its bound on names takes."""
-    one, two = Users(make("l2")), Users(make("l2"))
+    one, two = Users(steady("l2")), Users(steady("l2"))
     await one.ask(shape, range(100))
     await two.ask(shape, [0])
     with redis.Redis(host=redis_server.host, port=redis_server.port) as client:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import pytest
 
 from smw import cache as cache_module
-from smw.cache import Cache
 from smw.errors import LoadTimeout
 from tests.unit.cache.shapes import SHAPES, Shaped
 
@@ -16,24 +14,6 @@ pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
 LEVELS = [("l2",), ("l3",), ("l2", "l3")]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids="-".join)
 each_level = pytest.mark.parametrize("levels", LEVELS, ids=str)
-
-
-@pytest.fixture
-def make(redis_server, memcached_server):
-    """Make caches of one service with a namespace that no other test has; each stands for a process."""
-    namespace = f"t{uuid.uuid4().hex}"
-    made: list[Cache] = []
-
-    def make(*levels: str, **options) -> Cache:
-        servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
-        for level in levels:
-            options |= servers[level]
-        made.append(Cache(namespace=f"{namespace}{''.join(levels)}", jitter=0.0, budget_ms=2000, **options))
-        return made[-1]
-
-    yield make
-    for cache in made:
-        cache.close()
 
 
 class Origin:
@@ -50,11 +30,11 @@ class Origin:
 
 @each_shape
 @each_level
-async def test_an_expired_result_of_a_server_stands_in_and_a_dropped_one_does_not(make, shape, levels):
+async def test_an_expired_result_of_a_server_stands_in_and_a_dropped_one_does_not(steady, shape, levels):
     """Another process, whose source is down, takes what has expired, until somebody drops it."""
     here, there = Origin(), Origin()
-    first = Shaped(make(*levels), shape, here, 0.2, stale_if_error=100, tags=["t"])
-    cache = make(*levels)
+    first = Shaped(steady(*levels), shape, here, 0.2, stale_if_error=100, tags=["t"])
+    cache = steady(*levels)
     second = Shaped(cache, shape, there, 0.2, stale_if_error=100, tags=["t"])
     assert await first() == {"number": 1}
     there.is_down = True
@@ -67,13 +47,14 @@ async def test_an_expired_result_of_a_server_stands_in_and_a_dropped_one_does_no
     await cache.aclose(), await first.cache.aclose()
 
 
-async def test_each_result_lives_as_long_as_it_says(make):
+async def test_each_result_lives_as_long_as_it_says(steady):
     """Times told by the result, and that of None, hold on servers as well; what is not kept never gets there."""
     options = {"negative_ttl": 2.2, "unless": lambda result: bool(result) and result["number"] == 3}
 
     def process(levels) -> Shaped:
         lives = lambda result: 2.2 if result["number"] == 1 else 100  # noqa: E731
-        return Shaped(make(*levels), ("function", "async"), Origin(), lives, **options)
+        apart = lambda number: f"{levels} {number}"  # noqa: E731
+        return Shaped(steady(*levels), ("function", "async"), Origin(), lives, key=apart, **options)
 
     async def numbers(load) -> int:
         for number in range(4):
@@ -88,10 +69,10 @@ async def test_each_result_lives_as_long_as_it_says(make):
 
 
 @each_level
-async def test_exceptions_never_reach_a_server(make, levels):
+async def test_exceptions_never_reach_a_server(steady, levels):
     """A kept exception is this process's alone."""
     loads = [
-        Shaped(make(*levels), ("function", "sync"), Origin(), cache_exceptions=OSError, negative_ttl=60) for _ in "ab"
+        Shaped(steady(*levels), ("function", "sync"), Origin(), cache_exceptions=OSError, negative_ttl=60) for _ in "ab"
     ]
     loads[0]._act.is_down = True
     for _ in range(2):
@@ -103,9 +84,9 @@ async def test_exceptions_never_reach_a_server(make, levels):
 
 @each_shape
 @each_level
-async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_stored(make, shape, levels):
+async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_stored(steady, shape, levels):
     """A result is loaded anew before its end, and the newer one is on every level."""
-    loads = [Shaped(make(*levels), shape, Origin(), 2.2, refresh_ahead=0.1) for _ in "ab"]
+    loads = [Shaped(steady(*levels), shape, Origin(), 2.2, refresh_ahead=0.1) for _ in "ab"]
     for load in loads:
         await load()
     await asyncio.sleep(0.3)
@@ -114,7 +95,7 @@ async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_store
             assert await load() == {"number": 1}
             await asyncio.sleep(0.02)
     assert [load.runs for load in loads] == [2, 0]
-    fresh = Shaped(make(*levels), shape, Origin(), 2.2)
+    fresh = Shaped(steady(*levels), shape, Origin(), 2.2)
     assert await fresh() == {"number": 1}
     assert fresh.runs == 0
     for load in (*loads, fresh):
@@ -122,7 +103,7 @@ async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_store
 
 
 @each_level
-async def test_the_load_goes_on_when_everybody_has_left_and_fills_the_levels(make, levels):
+async def test_the_load_goes_on_when_everybody_has_left_and_fills_the_levels(steady, levels):
     """After `soft_timeout` the expired result of a server, after `hard_timeout` an error; then the new result."""
     gate = asyncio.Event()
 
@@ -134,10 +115,10 @@ async def test_the_load_goes_on_when_everybody_has_left_and_fills_the_levels(mak
         return 0
 
     options = {"soft_timeout": 0.02, "hard_timeout": 0.2, "stale_if_error": 100}
-    first = Shaped(make(*levels), ("function", "async"), at_once, 0.1, **options)
+    first = Shaped(steady(*levels), ("function", "async"), at_once, 0.1, **options)
     await first(1)
     await asyncio.sleep(0.15)
-    load = Shaped(make(*levels), ("function", "async"), act, 100, **options)
+    load = Shaped(steady(*levels), ("function", "async"), act, 100, **options)
     assert await load(1) == 0
     with pytest.raises(LoadTimeout):
         await load(2)
@@ -145,7 +126,7 @@ async def test_the_load_goes_on_when_everybody_has_left_and_fills_the_levels(mak
     await asyncio.sleep(0.05)
     assert await asyncio.gather(load(1), load(2)) == [2, 2]
     assert load.runs == 2
-    other = Shaped(make(*levels), ("function", "async"), act, 100, **options)
+    other = Shaped(steady(*levels), ("function", "async"), act, 100, **options)
     await other(1), await other(2)
     assert other.runs == 0
     for each in (first, load, other):

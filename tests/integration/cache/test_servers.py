@@ -11,7 +11,6 @@ import pytest
 import redis
 
 from smw import cache as cache_module
-from smw.cache import Cache
 from smw.testing import isolated
 
 pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
@@ -28,24 +27,6 @@ class Source:
     def read(self, user_id: int) -> dict:
         self.reads += 1
         return {"user": user_id, "value": self.value, "at": (1, 2)}
-
-
-@pytest.fixture
-def service(redis_server, memcached_server):
-    """Make caches of one service with a namespace that no other test has."""
-    namespace = f"t{uuid.uuid4().hex}"
-    made: list[Cache] = []
-
-    def make(*levels: str, **options) -> Cache:
-        servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
-        for level in levels:
-            options |= servers[level]
-        made.append(Cache(namespace=namespace, **options))
-        return made[-1]
-
-    yield make
-    for cache in made:
-        cache.close()
 
 
 def loader(cache, source, mode, **options):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import uuid
 
 import pytest
 import redis
@@ -13,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from smw import cache as cache_module
-from smw.cache import Cache
 
 pytestmark = [pytest.mark.service("redis"), pytest.mark.service("memcached")]
 LEVELS = pytest.mark.parametrize("levels", [("l2",), ("l3",), ("l2", "l3")])
@@ -22,24 +20,6 @@ MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 
 async def called(result):
     return await result if asyncio.iscoroutine(result) else result
-
-
-@pytest.fixture
-def service(redis_server, memcached_server):
-    """Make caches of one service with a namespace that no other test has."""
-    namespace = f"t{uuid.uuid4().hex}"
-    made: list[Cache] = []
-
-    def make(*levels: str, **options) -> Cache:
-        servers = {"l2": {"l2_host": redis_server.url}, "l3": {"l3_servers": [memcached_server.address]}}
-        for level in levels:
-            options |= servers[level]
-        made.append(Cache(namespace=namespace, budget_ms=2_000, **options))
-        return made[-1]
-
-    yield make
-    for cache in made:
-        cache.close()
 
 
 class Users:
@@ -78,13 +58,13 @@ class Users:
 
 @LEVELS
 @MODES
-async def test_what_is_written_is_read_everywhere(service, levels, mode):
+async def test_what_is_written_is_read_everywhere(steady, levels, mode):
     """After write_through a process without memory of its own finds the new value, from L2 on without the source."""
     names = {1: "Ada"}
-    here = Users(service(*levels), mode, names)
+    here = Users(steady(*levels), mode, names)
     assert await here.read() == "Ada"
     await called(here.put(1, "Eve"))
-    there = Users(service(*levels), mode, names)
+    there = Users(steady(*levels), mode, names)
     assert (await here.read(), await there.read()) == ("Eve", "Eve")
     assert "l2" not in levels or (here.reads, there.reads) == (1, 0)
 
@@ -92,21 +72,21 @@ async def test_what_is_written_is_read_everywhere(service, levels, mode):
 @LEVELS
 @MODES
 @pytest.mark.parametrize("how", ["write_around", "touch"])
-async def test_what_is_dropped_is_read_again_everywhere(service, levels, mode, how):
+async def test_what_is_dropped_is_read_again_everywhere(steady, levels, mode, how):
     """write_around and invalidate(fn=) leave no old value at any level."""
     names = {1: "Ada"}
-    here = Users(service(*levels), mode, names, strategy="write_around")
+    here = Users(steady(*levels), mode, names, strategy="write_around")
     assert await here.read() == "Ada"
     await called((here.put if how == "write_around" else here.touch)(1, "Eve"))
-    there = Users(service(*levels), mode, names)
+    there = Users(steady(*levels), mode, names)
     assert (await there.read(), await here.read()) == ("Eve", "Eve")
 
 
 @LEVELS
-async def test_a_load_from_before_does_not_win(service, levels):
+async def test_a_load_from_before_does_not_win(steady, levels):
     """What another process loaded before the write is not stored after it, by any server."""
     names, gate = {1: "Ada"}, asyncio.Event()
-    here, there = Users(service(*levels), "async", names), service(*levels)
+    here, there = Users(steady(*levels), "async", names), steady(*levels)
 
     async def slow(user_id: int) -> dict:
         found = {"name": names[user_id]}
@@ -122,15 +102,15 @@ async def test_a_load_from_before_does_not_win(service, levels):
     gate.set()
     assert (await loading)["name"] == "Ada"
     assert (await late(1))["name"] == "Eve"
-    assert await Users(service(*levels), "async", names).read() == "Eve"
+    assert await Users(steady(*levels), "async", names).read() == "Eve"
 
 
 @pytest.mark.parametrize("levels", [("l2",), ("l2", "l3")])
-def test_writers_of_many_processes_leave_the_last_value(service, levels):
+def test_writers_of_many_processes_leave_the_last_value(steady, levels):
     """Threads of two caches write one key as fast as they can; then all see what the source has."""
     names: dict[int, str] = {}
     source = threading.Lock()
-    both = [Users(service(*levels), "sync", names) for _ in range(2)]
+    both = [Users(steady(*levels), "sync", names) for _ in range(2)]
 
     def writer(users):
         @users.cache.writes(users.get)
@@ -152,7 +132,7 @@ def test_writers_of_many_processes_leave_the_last_value(service, levels):
         thread.start()
     for thread in threads:
         thread.join()
-    fresh = Users(service(*levels), "sync", names)
+    fresh = Users(steady(*levels), "sync", names)
     assert fresh.get(1) == {"name": names[1]}
 
 
@@ -171,11 +151,11 @@ def lose(redis_server):
 @LEVELS
 @MODES
 @pytest.mark.parametrize("kept", ["buffered", "durable"])
-async def test_pending_values_survive_the_loss_of_every_level(service, levels, mode, kept, request):
+async def test_pending_values_survive_the_loss_of_every_level(steady, levels, mode, kept, request):
     """Readers see what is acknowledged although the servers have lost it, until the source has it."""
     names = {1: "Ada"}
     options = {"state_dir": request.getfixturevalue("tmp_path")} if kept == "durable" else {}
-    users = Users(service(*levels, **options), mode, names, strategy="write_back")
+    users = Users(steady(*levels, **options), mode, names, strategy="write_back")
     assert await users.read() == "Ada"
     assert await called(users.put(1, "Eve")) is None
     assert await users.read() == "Eve"
@@ -184,14 +164,14 @@ async def test_pending_values_survive_the_loss_of_every_level(service, levels, m
         request.getfixturevalue("lose")(users.cache.settings.namespace)
     assert await users.read() == "Eve"
     if kept == "durable":
-        other = Users(service(*levels, **options), mode, names, strategy="write_back")
+        other = Users(steady(*levels, **options), mode, names, strategy="write_back")
         await other.cache.drop(tags=["user:1"])
         assert await other.read() == "Eve"
     await users.cache.aclose()
     assert names == {1: "Eve"}
 
 
-async def test_a_commit_tells_the_servers(service, tmp_path):
+async def test_a_commit_tells_the_servers(steady, tmp_path):
     """The commit of a session, blocking or awaited, drops at Redis and memcached; a rollback does not."""
     path = tmp_path / "users.db"
     engine, awaiting = create_engine(f"sqlite:///{path}"), create_async_engine(f"sqlite+aiosqlite:///{path}")
@@ -201,7 +181,7 @@ async def test_a_commit_tells_the_servers(service, tmp_path):
     change = text("UPDATE users SET name = :name WHERE id = 1")
 
     def reader():
-        cache = service("l2", "l3")
+        cache = steady("l2", "l3")
 
         @cache.cached(60, key=lambda: "one", tags=["users"])
         def name() -> str:
