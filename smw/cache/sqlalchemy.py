@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from smw.cache.commit import WaitingDrop
 
-__all__ = ["ARGUMENTS", "Transactions", "transactions"]
+__all__ = ["transactions"]
 
 _ASYNC = "sqlalchemy.ext.asyncio"
 
