@@ -130,6 +130,9 @@ class Loads(ABC):
 
     def _keep_error(self, error: Exception, place: Place, epoch: int, sight: Sight | None) -> None:
         life_s, kept = self._lives.shortened(self.options.negative_ttl_s or 0.0), kept_exception(error, self.stats)
+        if kept is None:
+            self._remarks.uncached("uncopyable-exception", type(error).__name__)
+            return
         self._engine.put(place, self._errors, kept, ttl_s=life_s, epoch=epoch, sight=sight)
 
     def _is_due(self, entry: Entry) -> bool:

@@ -16,8 +16,10 @@ _BYTES = 500
 """What an exception is taken to cost."""
 
 
-def kept_exception(error: Exception, stats: Stats) -> Held:
+def kept_exception(error: Exception, stats: Stats) -> Held | None:
     """Return the form for memory of an exception: every reader gets a copy of its own, raised where it stands.
+
+    It is None for one that cannot be copied.
 
     Args:
         error: What the function has raised.
@@ -29,7 +31,12 @@ def kept_exception(error: Exception, stats: Stats) -> Held:
         stats.others["l1", "negative"] += 1
         raise _copied(kept)
 
-    return Held(_copied(error), again, _BYTES)
+    try:
+        kept = _copied(error)
+        _copied(kept)
+    except Exception:  # noqa: BLE001 - whatever its class forbids; the caller is to get the exception itself
+        return None
+    return Held(kept, again, _BYTES)
 
 
 def _copied(error: Exception) -> Exception:
@@ -41,7 +48,8 @@ def _copied(error: Exception) -> Exception:
     state: Any = object.__getstate__(error)
     for attributes in state if isinstance(state, tuple) else (state,):
         for name, value in (attributes or {}).items():
-            setattr(made, name, value)
-    made.args = error.args
-    made.__traceback__ = made.__cause__ = made.__context__ = None
+            object.__setattr__(made, name, value)  # a frozen dataclass refuses every other way
+    object.__setattr__(made, "args", error.args)
+    for name in ("__traceback__", "__cause__", "__context__"):
+        object.__setattr__(made, name, None)
     return made

@@ -25,6 +25,7 @@ _REMEDIES = {
     "failing-condition": "mend the function given as condition=, which raised",
     "failing-ttl": "have the function given as ttl= return seconds for every result, 0 for those not to keep",
     "failing-unless": "mend the function given as unless=, which raised",
+    "uncopyable-exception": "give the exception's class a __copy__(self) method",
     "instance-without-weakref": "add __weakref__ to the class's __slots__ or pass key=",
 }
 _REMEDY = "pass key= or give the type a __cache_key__(self) method"

@@ -7,7 +7,9 @@ import gc
 import logging
 import traceback
 import weakref
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
 
 import pytest
 
@@ -86,6 +88,13 @@ class Missing(LookupError):
         super().__init__(f"no {number}")
         self.number = number
         self.seen = [number]
+
+
+@dataclass(frozen=True)
+class Frozen(LookupError):
+    """An exception whose attributes cannot be set."""
+
+    number: int
 
 
 def fails(number: int):
@@ -176,7 +185,7 @@ async def test_a_kept_exception_holds_no_frames(cache):
     "error",
     [
         OSError(2, "no such file", "name"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), KeyError("k"),
-        ValueError(), Missing(1), ExceptionGroup("both", [ValueError(1), KeyError(2)]),
+        ValueError(), Missing(1), ExceptionGroup("both", [ValueError(1), KeyError(2)]), Frozen(1),
     ],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
@@ -192,6 +201,30 @@ async def test_kept_exceptions_read_as_the_first_one(cache, error):
             await load()
     assert caught.value is not error
     assert (str(caught.value), caught.value.args) == (str(error), error.args)
+
+
+async def test_an_exception_that_cannot_be_copied_reaches_the_caller_and_is_not_kept(cache):
+    """The function's own exception is raised, each time anew, not the complaint of its class; that is counted."""
+
+    class Uncopyable(LookupError):
+        def __new__(cls, *, number: int) -> Self:
+            return super().__new__(cls, number)
+
+        def __init__(self, *, number: int) -> None:
+            super().__init__(f"number {number}")
+
+    calls: list[int] = []
+
+    def act(number: int) -> int:
+        calls.append(number)
+        raise Uncopyable(number=number)
+
+    load = Shaped(cache, ("function", "sync"), act, cache_exceptions=LookupError, negative_ttl=5)
+    for _ in range(2):
+        with pytest.raises(Uncopyable, match="number"):
+            await load()
+    assert len(calls) == 2
+    assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == ["uncopyable-exception"] * 2
 
 
 @each_shape
