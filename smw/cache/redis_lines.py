@@ -194,8 +194,10 @@ class AwaitingLines:
                     replies.append(await line.read_response())
                 except self._answered as error:
                     replies.append(error)
-        except BaseException:
+        except BaseException as error:
             await line.disconnect(nowait=True)
+            if isinstance(error, AttributeError):  # see `_ask`
+                raise self._lost from error
             raise
         return replies
 
@@ -209,11 +211,15 @@ class AwaitingLines:
         timer = self._loop.call_later(timeout_s, _cut, line, overrun)
         await self._free.acquire()  # does not suspend: one was free
         try:
-            return True, await self._ask(line, command)
+            reply = await self._ask(line, command)
         except self._lost:
             if overrun:
                 raise TimeoutError from None
             return False, None
+        else:
+            if overrun:  # cut in the moment in which the answer had come
+                await line.disconnect(nowait=True)
+            return True, reply
         finally:
             timer.cancel()
             self._idle.append(line)
@@ -226,8 +232,10 @@ class AwaitingLines:
             return await line.read_response()
         except self._answered:
             raise
-        except BaseException:
+        except BaseException as error:
             await line.disconnect(nowait=True)
+            if isinstance(error, AttributeError):  # how some releases of Python say that a transport was closed
+                raise self._lost from error
             raise
 
     async def aclose(self) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Sources"]
 
 _NAMES = ("kafka", "memory", "redis")
+_METHODS = tuple(name for name in {**vars(Stream), **Stream.__annotations__} if not name.startswith("_"))
+"""What makes a stream; `isinstance` would see what a wrapper passes on in some releases of Python and not in others."""
 _SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 _Writers = dict[tuple[str, str], Stream]
 
@@ -52,7 +54,7 @@ class Sources:
         if source is None:
             return redis_url or ("kafka" if brokers else "memory")
         if not isinstance(source, str):
-            if isinstance(source, Stream):
+            if all(hasattr(source, name) for name in _METHODS):
                 return source
             message = "source= takes a name, a Redis URL or an object with the methods of pipeline.Stream"
             raise ConfigError("SMW-P110", message, seen=type(source).__name__, fix='source="redis"')
