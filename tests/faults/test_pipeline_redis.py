@@ -10,16 +10,9 @@ import pytest
 from smw import pipeline
 from smw.errors import BackpressureError, Unavailable
 from smw.pipeline.ports import Entry
+from tests.integration.pipeline.waiting import until
 
 pytestmark = pytest.mark.service("redis")
-
-
-async def until(condition, seconds=15):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.timed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import signal
 import subprocess
@@ -17,33 +16,12 @@ from smw import pipeline
 from smw._kernel.signals import BackendDown, BackendUp
 from smw.errors import BackpressureError, ConfigError
 from smw.testing import Recorded
+from tests.integration.pipeline.waiting import until
 from tests.services import kafka
 
 pytestmark = pytest.mark.service("kafka")
 WORKER = Path(__file__).with_name("kafka_worker.py")
 FAST = pipeline.Retry(times=2, first=0.005, cap=0.01)
-numbers = itertools.count()
-
-
-@pytest.fixture
-def stream():
-    """A topic name of the test's own."""
-    return f"integration{next(numbers)}"
-
-
-@pytest.fixture
-async def make(kafka_server):
-    """Make pipelines on the shared broker and close them afterwards."""
-    made = []
-
-    def pipelines(**options):
-        made.append(pipeline.Pipeline({"kafka_brokers": kafka_server.url, "claim_idle_s": 1.5, **options}))
-        return made[-1]
-
-    yield pipelines
-    for own in made:
-        await own.aclose()
-    kafka.collected()
 
 
 def make_topic(url, name, partitions):
@@ -105,17 +83,9 @@ def refused(caplog):
     kafka.collected()
 
 
-async def until(condition, seconds=30):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0.02)
-
-
-async def test_emit_and_serve(make, stream, kafka_server):
+async def test_emit_and_serve(on_kafka, stream, kafka_server):
     """What is emitted is handled in order per key and committed when the worker leaves."""
-    own = make()
+    own = on_kafka()
     seen = []
 
     @own.stream_process(stream, group="g")
@@ -133,9 +103,9 @@ async def test_emit_and_serve(make, stream, kafka_server):
     assert committed(kafka_server.url, "g", stream) == 51
 
 
-async def test_dead_letters(make, stream):
+async def test_dead_letters(on_kafka, stream):
     """Poison bytes are given up at the first look, a failing record after its attempts; both are whole in the topic."""
-    own = make()
+    own = on_kafka()
     calls = []
 
     @own.stream_process(stream, retry=FAST)
@@ -156,9 +126,9 @@ async def test_dead_letters(make, stream):
     assert calls == [1, 1, 1]
 
 
-async def test_a_failing_key_parks_only_its_own_lane(make, stream):
+async def test_a_failing_key_parks_only_its_own_lane(on_kafka, stream):
     """While one key waits for its retry the others go on, and what is done beyond it is not done again."""
-    own = make()
+    own = on_kafka()
     seen, failures = [], []
 
     @own.stream_process(stream, retry=pipeline.Retry(times=1, first=1.0))
@@ -177,10 +147,10 @@ async def test_a_failing_key_parks_only_its_own_lane(make, stream):
     assert zero == 90
 
 
-async def test_readers_join_and_leave_without_loss_or_disorder(make, stream, workers, kafka_server):
+async def test_readers_join_and_leave_without_loss_or_disorder(on_kafka, stream, workers, kafka_server):
     """Workers come and go while records flow: all are handled, in order per key wherever nobody died."""
     make_topic(kafka_server.url, stream, 6)
-    own = make()
+    own = on_kafka()
     own.stream_process(stream)(lambda event: None)
     first = workers.start()
 
@@ -205,10 +175,10 @@ async def test_readers_join_and_leave_without_loss_or_disorder(make, stream, wor
         assert mine == sorted(mine)
 
 
-async def test_two_workers_and_one_is_killed(make, stream, workers, kafka_server):
+async def test_two_workers_and_one_is_killed(on_kafka, stream, workers, kafka_server):
     """SIGKILL of one of two worker processes: the other takes over, every record is handled."""
     make_topic(kafka_server.url, stream, 4)
-    own = make()
+    own = on_kafka()
     own.stream_process(stream)(lambda event: None)
     doomed, other = workers.start(), workers.start()
     for number in range(400):
@@ -220,9 +190,9 @@ async def test_two_workers_and_one_is_killed(make, stream, workers, kafka_server
     assert (await asyncio.to_thread(other.communicate, timeout=20))[0] == "left\n"
 
 
-async def test_sigterm_loses_nothing_and_repeats_nothing(make, stream, workers):
+async def test_sigterm_loses_nothing_and_repeats_nothing(on_kafka, stream, workers):
     """A worker that is told to end finishes and commits what runs; the rest comes to the next one, nothing twice."""
-    own = make()
+    own = on_kafka()
     seen = []
     own.stream_process(stream)(seen.append)
     for number in range(0, 2_000, 100):
@@ -238,9 +208,9 @@ async def test_sigterm_loses_nothing_and_repeats_nothing(make, stream, workers):
     assert sorted(first + seen) == list(range(2_000))
 
 
-async def test_a_record_that_kills_its_worker_is_not_tried_for_ever(make, stream, workers):
+async def test_a_record_that_kills_its_worker_is_not_tried_for_ever(on_kafka, stream, workers):
     """After as many crashes as attempts are allowed the next worker buries it, and the rest is done."""
-    own = make()
+    own = on_kafka()
     done = []
 
     @own.stream_process(stream, retry=FAST)
@@ -259,9 +229,9 @@ async def test_a_record_that_kills_its_worker_is_not_tried_for_ever(make, stream
     assert set(done) | set(workers.done()) == {0, 1, 2, 4, 5}
 
 
-async def test_a_full_buffer_pauses_fetching_and_stays_in_the_group(make, stream):
+async def test_a_full_buffer_pauses_fetching_and_stays_in_the_group(on_kafka, stream):
     """With more records than room, a slow handler is never taken for dead, and everything is handled once."""
-    own = make(stream_buffer_size=20)
+    own = on_kafka(stream_buffer_size=20)
     seen = []
 
     @own.stream_process(stream)
@@ -269,16 +239,16 @@ async def test_a_full_buffer_pauses_fetching_and_stays_in_the_group(make, stream
         await asyncio.sleep(0.25)
         seen.append(event)
 
-    feeder = make()
+    feeder = on_kafka()
     feeder.stream_process(stream)(lambda event: None)
     await asyncio.gather(*(feeder.emit(stream, number) for number in range(200)))
     await own.serve(stream, until_empty=True)
     assert sorted(seen) == list(range(200))
 
 
-async def test_the_lag_is_measured(make, stream):
+async def test_the_lag_is_measured(on_kafka, stream):
     """The tally of a served stream shows what nobody has settled."""
-    own = make()
+    own = on_kafka()
     hold = asyncio.Event()
 
     @own.stream_process(stream)
@@ -317,9 +287,9 @@ def test_kafka_without_brokers_says_what_is_missing():
     assert "kafka_brokers" in caught.value.fix
 
 
-async def test_a_name_that_no_topic_can_have(make):
+async def test_a_name_that_no_topic_can_have(on_kafka):
     """A stream name with a colon is refused for Kafka, with a name that fits."""
-    own = make()
+    own = on_kafka()
     own.stream_process("a:b")(lambda event: None)
     with pytest.raises(ConfigError, match="no topic named") as caught:
         await own.emit("a:b", 1)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,33 +14,11 @@ from smw import pipeline
 from smw._kernel.signals import RecordsLost
 from smw.errors import RecordError
 from smw.testing import Recorded
-from tests.services import kafka
+from tests.integration.pipeline.waiting import until
 
 pytestmark = pytest.mark.service("kafka")
 WORKER = Path(__file__).with_name("kafka_worker.py")
 FAST = pipeline.Retry(times=0)
-numbers = itertools.count()
-
-
-@pytest.fixture
-def stream():
-    """A topic name of the test's own."""
-    return f"lost{next(numbers)}"
-
-
-@pytest.fixture
-async def make(kafka_server):
-    """Make pipelines on the shared broker and close them afterwards."""
-    made = []
-
-    def pipelines(**options):
-        made.append(pipeline.Pipeline({"kafka_brokers": kafka_server.url, "claim_idle_s": 1.5, **options}))
-        return made[-1]
-
-    yield pipelines
-    for own in made:
-        await own.aclose()
-    kafka.collected()
 
 
 def deleted_before(url, topic, offset):
@@ -60,17 +36,9 @@ async def fill(own, stream, values):
         await own.emit(stream, value)
 
 
-async def until(condition, seconds=30):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0.02)
-
-
-async def test_what_retention_deleted_is_told(make, stream, kafka_server, caplog):
+async def test_what_retention_deleted_is_told(on_kafka, stream, kafka_server, caplog):
     """A group that was behind hears how many are gone, less what it had done out of order, and goes on."""
-    own, seen, hold = make(drain_s=0.2), [], asyncio.Event()
+    own, seen, hold = on_kafka(drain_s=0.2), [], asyncio.Event()
 
     @own.stream_process(stream)
     async def handle(event: int):
@@ -99,9 +67,9 @@ async def test_what_retention_deleted_is_told(make, stream, kafka_server, caplog
     assert own._tally(stream).lost == 5
 
 
-async def test_an_empty_topic_tells_of_a_gap_without_a_new_record(make, stream, kafka_server):
+async def test_an_empty_topic_tells_of_a_gap_without_a_new_record(on_kafka, stream, kafka_server):
     """Where everything is gone the group hears of it at once, and the next record is handled."""
-    own, seen = make(), []
+    own, seen = on_kafka(), []
     own.stream_process(stream)(seen.append)
     await fill(own, stream, range(2))
     await own.serve(stream, until_empty=True)
@@ -114,9 +82,9 @@ async def test_an_empty_topic_tells_of_a_gap_without_a_new_record(make, stream, 
     assert (seen, own._tally(stream).lost) == ([0, 1, 6], 4)
 
 
-async def test_stopping_at_a_gap_holds_until_somebody_decides(make, stream, kafka_server):
+async def test_stopping_at_a_gap_holds_until_somebody_decides(on_kafka, stream, kafka_server):
     """With `stream_on_gap="stop"` every start ends the same way, and nothing behind the gap is passed over."""
-    own, seen = make(stream_on_gap="stop"), []
+    own, seen = on_kafka(stream_on_gap="stop"), []
     own.stream_process(stream, group="g")(seen.append)
     await fill(own, stream, range(2))
     await own.serve(stream, until_empty=True)
@@ -126,17 +94,17 @@ async def test_stopping_at_a_gap_holds_until_somebody_decides(make, stream, kafk
         with pytest.raises(RecordError, match="up to 2 unsettled records were deleted"):
             await own.serve(stream, until_empty=True)
     assert seen == [0, 1]
-    calm = make()
+    calm = on_kafka()
     calm.stream_process(stream, group="g")(seen.append)
     await calm.serve(stream, until_empty=True)
     assert seen == [0, 1, 4, 5]
 
 
-async def test_a_place_behind_the_end(make, stream, kafka_server, caplog):
+async def test_a_place_behind_the_end(on_kafka, stream, kafka_server, caplog):
     """What a group remembers of a longer log says nothing of this one: all of it is handled, and that is logged."""
     from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
-    own, seen = make(), []
+    own, seen = on_kafka(), []
     own.stream_process(stream, group="g")(seen.append)
     await fill(own, stream, range(3))
     place = TopicPartition(stream, 0)
@@ -153,11 +121,11 @@ async def test_a_place_behind_the_end(make, stream, kafka_server, caplog):
     assert (seen, own._tally(stream).lost) == ([0, 1, 2], 0)
 
 
-async def test_a_topic_that_is_made_anew_while_it_is_read(make, stream, kafka_server):
+async def test_a_topic_that_is_made_anew_while_it_is_read(on_kafka, stream, kafka_server):
     """The records of the new topic are handled, although their offsets were handled before."""
     from kafka import KafkaAdminClient
 
-    own, seen = make(), []
+    own, seen = on_kafka(), []
     own.stream_process(stream)(seen.append)
     await fill(own, stream, range(3))
     serving = asyncio.create_task(own.serve(stream))
@@ -166,7 +134,7 @@ async def test_a_topic_that_is_made_anew_while_it_is_read(make, stream, kafka_se
     await asyncio.to_thread(admin.delete_topics, [stream])
     admin.close()
     await asyncio.sleep(1)  # the broker makes it again for whoever asks for it
-    other = make()
+    other = on_kafka()
     other.stream_process(stream)(seen.append)
     await fill(other, stream, range(100, 102))
     await until(lambda: {100, 101} <= set(seen))
@@ -174,11 +142,11 @@ async def test_a_topic_that_is_made_anew_while_it_is_read(make, stream, kafka_se
     await serving
 
 
-async def test_tombstones_of_a_compacted_topic(make, stream, kafka_server):
+async def test_tombstones_of_a_compacted_topic(on_kafka, stream, kafka_server):
     """A record without a value is None where that is allowed, and skipped where it is not."""
     from kafka import KafkaProducer
 
-    own, other, optional, strict = make(), make(), [], []
+    own, other, optional, strict = on_kafka(), on_kafka(), [], []
 
     @own.stream_process(stream, group="optional")
     def handle(event: dict | None, ctx):
@@ -200,9 +168,11 @@ async def test_tombstones_of_a_compacted_topic(make, stream, kafka_server):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_crash_beside_a_dead_letter_repeats_it_and_loses_nothing(make, stream, kafka_server, tmp_path, when):
+async def test_a_crash_beside_a_dead_letter_repeats_it_and_loses_nothing(
+    on_kafka, stream, kafka_server, tmp_path, when
+):
     """A worker that dies before its letter is stored, or between letter and commit, leaves the record to the next."""
-    own, done = make(), []
+    own, done = on_kafka(), []
     own.stream_process(stream, retry=FAST)(lambda event: done.append(event) or 1 / (event != 3))
     await fill(own, stream, range(6))
     (tmp_path / "log").touch()

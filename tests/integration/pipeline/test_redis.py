@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import signal
 import subprocess
@@ -21,13 +20,6 @@ from smw.testing import Recorded
 pytestmark = pytest.mark.service("redis")
 WORKER = Path(__file__).with_name("worker.py")
 FAST = pipeline.Retry(times=2, first=0.005, cap=0.01)
-numbers = itertools.count()
-
-
-@pytest.fixture
-def stream():
-    """A stream name of the test's own."""
-    return f"integration{next(numbers)}"
 
 
 @pytest.fixture
