@@ -32,27 +32,6 @@ def test_values_are_sealed_where_there_is_a_key(bench):
     assert source.reads == 1
 
 
-def test_rolled_out_key_reads_what_the_old_one_sealed(bench):
-    """A new first key seals; what the old one sealed still opens."""
-    source = Source()
-    loader(bench.cache("l2", encryption_keys=KEYS), source)(1)
-    loader(bench.cache("l2", encryption_keys={"k2": b"2" * 32, **KEYS}), source)(1)
-    assert source.reads == 1
-
-
-def test_entries_swapped_between_keys_do_not_open(bench):
-    """A value moved to another key by whoever can write to the server is a miss."""
-    source = Source()
-    load = loader(bench.cache("l2", encryption_keys=KEYS), source)
-    load(1)
-    load(2)
-    store = bench.stores["l2"]
-    one, two = store.data
-    store.data[one], store.data[two] = store.data[two], store.data[one]
-    assert loader(bench.cache("l2", encryption_keys=KEYS), source)(1)["user"] == 1
-    assert source.reads == 3
-
-
 def test_encryption_without_a_key():
     """Production refuses to start; development warns and uses a key of its own."""
     with pytest.raises(ConfigError, match="encryption"):
