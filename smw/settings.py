@@ -33,6 +33,7 @@ __all__ = [
 Profile = Literal["development", "testing", "production"]
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _LOCAL_SCHEME = "memory"
+_PLAIN_SCHEME = "memcached"  # what other libraries write in front of host:port
 _KEY_BYTES = 32
 FRAMEWORKS = ("GDPR", "SOX", "HIPAA", "PCI")  # the security part has the same, where no pydantic may be loaded
 
@@ -90,8 +91,9 @@ def _stores(value: object) -> object:
     urls = [item for item in items if "://" in str(item)]
     _host_port(tuple(item for item in items if item not in urls))
     for url in urls:
-        if urlsplit(str(url)).scheme in _REDIS_SCHEMES:
-            msg = f"{masked(url)!r} is no server of L3; host:port names a memcached"
+        scheme = urlsplit(str(url)).scheme
+        if scheme in _REDIS_SCHEMES or (scheme == _PLAIN_SCHEME and scheme not in plugins.names(plugins.STORES)):
+            msg = f"{masked(url)!r} is no server of L3; host:port without a scheme names a memcached"
             raise ValueError(msg)
         _store_url(url)
     return items
@@ -103,8 +105,8 @@ def _host_port(value: object) -> object:
         return items
     for item in items:
         host, _, port = str(item).rpartition(":")
-        if not host or not port.isdecimal():
-            msg = f"{item!r} is not host:port"
+        if host.split() != [host] or not port.isdecimal():
+            msg = f"{item!r} is not host:port; commas separate several"
             raise ValueError(msg)
     return items
 

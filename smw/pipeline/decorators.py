@@ -25,10 +25,11 @@ class Registration(Advice):
     """Registers the finished function; adds nothing to its calls."""
 
     kind: ClassVar[Kind]
+    example: ClassVar[str]
 
     def __init__(self, registry: Registry, job_name: str, **options: Any) -> None:
         self._registry = registry
-        self._job_name = check_name(job_name)
+        self._job_name = check_name(job_name, f'@pipeline.{self.name}("{self.example}")')
         self._options = options
         self._shape: Shape | None = None
 
@@ -51,6 +52,7 @@ class StreamProcess(Registration):
 
     name = "stream_process"
     kind = "stream"
+    example = "user_events"
 
     def describe(self) -> str:
         """Return one line for ``smw.explain``."""
@@ -63,6 +65,7 @@ class BatchTransform(Registration):
 
     name = "batch_transform"
     kind = "batch"
+    example = "playlist_analytics"
 
     def describe(self) -> str:
         """Return one line for ``smw.explain``."""

@@ -55,8 +55,8 @@ class Job:
         return target.name if code is None else f"{target.name} ({code.co_filename}:{code.co_firstlineno})"
 
 
-def check_name(name: Any) -> str:
-    """Return `name` if a stream or job can have it.
+def check_name(name: Any, fix: str = 'pipeline.emit("user_events", ...)') -> str:
+    """Return `name` if a stream or job can have it; `fix` shows one where the name stands.
 
     Raises:
         ConfigError: It cannot.
@@ -67,7 +67,7 @@ def check_name(name: Any) -> str:
         "SMW-P102",
         "the name of a stream or batch job is letters, digits, and . _ : - after the first one, at most 200",
         seen=repr(name),
-        fix='@pipeline.stream_process("user_events")',
+        fix=fix,
     )
 
 

@@ -285,3 +285,12 @@ def test_unknown_settings_are_named():
     """A wrong setting is one error with the nearest name."""
     with pytest.raises(ConfigError, match="Did you mean 'batch_size'"):
         pipeline.Pipeline(batchsize=1)
+
+
+@pytest.mark.parametrize(
+    ("decorate", "fix"), [("stream_process", "user_events"), ("batch_transform", "playlist_analytics")]
+)
+def test_forgotten_parentheses_show_the_decorator_that_was_meant(decorate, fix):
+    """A decorator without its name is refused, and the fix is a line with the same decorator."""
+    with pytest.raises(ConfigError, match=rf'@pipeline\.{decorate}\("{fix}"\)'):
+        getattr(smw, decorate)(lambda event: None)

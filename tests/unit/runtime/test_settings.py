@@ -67,6 +67,8 @@ def test_every_documented_variable_is_read(environ: dict[str, str], part: str, f
         ({"CACHE_L1_SIZE": "many"}, "CACHE_L1_SIZE"),
         ({"SMW_BATCH_SIZE": "0"}, "SMW_BATCH_SIZE"),
         ({"KAFKA_BROKERS": "kafka"}, "KAFKA_BROKERS.*host:port"),
+        ({"CACHE_L3_SERVERS": "a:1 b:2"}, "'a:1 b:2' is not host:port; commas separate several"),
+        ({"CACHE_L3_SERVERS": "memcached://a:1"}, "host:port without a scheme names a memcached"),
         ({"CACHE_L2_URL": "reddis://h"}, "CACHE_L2_URL.*Did you mean 'redis'"),
         ({"SECURITY_AUDIT_LEVEL": "LOUD"}, "SECURITY_AUDIT_LEVEL"),
         ({"SMW_PROFILE": "prod"}, "unknown profile 'prod'. Did you mean 'production'"),
