@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import socket
 import struct
-import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -18,7 +15,7 @@ from smw.doctor.network import Place
 from tests.services.locate import locate
 from tests.services.server import Server, free_port
 from tests.services.specs import SPECS
-from tests.unit.cli.test_doctor_servers import certificate
+from tests.unit.cli.test_doctor_servers import certificate, listening
 
 SECRET = "hunter2-secret"
 LOGIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_app="{SECRET}";'
@@ -35,27 +32,6 @@ def report(brokers, **environ):
         for check in checks
         if check["name"].startswith("pipeline.kafka.")
     }
-
-
-@contextlib.contextmanager
-def listening(answer):
-    """A server that does with each connection what `answer` says; yields its address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held = []
-
-        def serve():
-            with contextlib.suppress(OSError):
-                while True:
-                    held.append(server.accept()[0])
-                    answer(held[-1])
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        for connection in held:
-            connection.close()
 
 
 def answering(*bodies):
@@ -195,20 +171,20 @@ def test_another_server_on_the_port(redis_server, memcached_server):
 )
 def test_what_a_port_may_answer(answer, seen):
     """Another protocol, a door that shuts, silence and a broker that does not fit are different causes."""
-    with listening(answer) as address:
-        _, found = report(address)
+    with listening(answer) as port:
+        _, found = report(f"127.0.0.1:{port}")
     assert found["api"][0] == "fail"
     assert seen in found["api"][1]
 
 
 def test_a_broker_that_does_not_tell_its_settings():
     """Who may not ask is told that this was not checked, which is exit code 3."""
+    host = "127.0.0.1"
     with listening(lambda connection: None) as broker:
-        host, port = broker.split(":")
-        live = struct.pack(">iiih", 0, 1, 1, len(host)) + host.encode() + struct.pack(">ihhii", int(port), -1, -1, 1, 0)
+        live = struct.pack(">iiih", 0, 1, 1, len(host)) + host.encode() + struct.pack(">ihhii", broker, -1, -1, 1, 0)
         refused = struct.pack(">iihhbhi", 0, 1, 31, -1, 4, 1, 0)[:-4] + b"1" + struct.pack(">i", 0)
-        with listening(answering(API_VERSIONS_ONLY, live, refused)) as address:
-            code, found = report(address)
+        with listening(answering(API_VERSIONS_ONLY, live, refused)) as port:
+            code, found = report(f"{host}:{port}")
     assert (code, found["settings"][0], found["advertised"][0]) == (3, "not checked", "ok")
 
 
