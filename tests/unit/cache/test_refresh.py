@@ -89,8 +89,8 @@ async def test_it_is_loaded_anew_also_where_memory_has_to_ask_each_time(bench, o
     assert load.runs == 2
 
 
-async def test_a_hundred_callers_cause_one_load_and_none_of_them_waits(cache, bench):
-    """They all get the present value while it loads."""
+def gated(cache):
+    """Return a loader whose source answers while its gate is open, and that gate, which is open at first."""
     gate = asyncio.Event()
     gate.set()
 
@@ -99,6 +99,12 @@ async def test_a_hundred_callers_cause_one_load_and_none_of_them_waits(cache, be
         return load.runs
 
     load = Shaped(cache, ASYNC, act, 60, refresh_ahead=0.5)
+    return load, gate
+
+
+async def test_a_hundred_callers_cause_one_load_and_none_of_them_waits(cache, bench):
+    """They all get the present value while it loads."""
+    load, gate = gated(cache)
     await load()
     gate.clear()
     bench.clock.advance(31)
@@ -110,14 +116,7 @@ async def test_a_hundred_callers_cause_one_load_and_none_of_them_waits(cache, be
 
 async def test_who_comes_after_the_end_waits_for_the_load_that_is_under_way(cache, bench):
     """A refresh that outlasts the life of the value is the one load of those who come then."""
-    gate = asyncio.Event()
-    gate.set()
-
-    async def act(number: int) -> int:
-        await gate.wait()
-        return load.runs
-
-    load = Shaped(cache, ASYNC, act, 60, refresh_ahead=0.5)
+    load, gate = gated(cache)
     await load()
     gate.clear()
     bench.clock.advance(31)

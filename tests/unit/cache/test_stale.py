@@ -107,26 +107,41 @@ async def test_what_another_process_stored_stands_in_too(bench, origin, levels):
         await there()
 
 
-@each_shape
-@each_level
-@pytest.mark.parametrize("when", ["before", "during", "rest"])
-async def test_what_was_dropped_never_stands_in(bench, origin, shape, levels, when):
-    """A drop before the failed load, while it runs, or while the source rests: the error is raised."""
-    cache = bench.cache(*levels)
+async def doubtful(here, there, shape, *, bench, origin, when):
+    """Return a loader over a source that is down: its value has expired, and is dropped `there` by the end of a load.
+
+    Args:
+        here: Where the loader is.
+        there: Where the value is dropped.
+        shape: The loader's.
+        bench: Whose clock goes on.
+        origin: The source.
+        when: ``before`` the load that fails, ``during`` that load, or while the source has a ``rest`` after one.
+    """
 
     def act(number: int) -> dict:
         if when == "during" and origin.is_down:
-            cache.drop_sync(tags=["t"])
+            there.drop_sync(tags=["t"])
         return origin(number)
 
-    load = Shaped(cache, shape, act, 60, stale_if_error=100, tags=["t"])
+    load = Shaped(here, shape, act, 60, stale_if_error=100, tags=["t"])
     await load()
     origin.is_down = True
     bench.clock.advance(61)
     if when == "rest":
         assert (await load())["value"] == "old"
     if when != "during":
-        cache.drop_sync(tags=["t"])
+        there.drop_sync(tags=["t"])
+    return load
+
+
+@each_shape
+@each_level
+@pytest.mark.parametrize("when", ["before", "during", "rest"])
+async def test_what_was_dropped_never_stands_in(bench, origin, shape, levels, when):
+    """A drop before the failed load, while it runs, or while the source rests: the error is raised."""
+    cache = bench.cache(*levels)
+    load = await doubtful(cache, cache, shape, bench=bench, origin=origin, when=when)
     with pytest.raises(ConnectionError):
         await load()
 
@@ -136,20 +151,7 @@ async def test_what_was_dropped_never_stands_in(bench, origin, shape, levels, wh
 async def test_what_another_process_dropped_never_stands_in(bench, origin, levels, when):
     """The servers are asked once more after a load has failed, however long it took."""
     here, there = bench.cache(*levels), bench.cache(*levels)
-
-    def act(number: int) -> dict:
-        if when == "during" and origin.is_down:
-            there.drop_sync(tags=["t"])
-        return origin(number)
-
-    load = Shaped(here, SYNC, act, 60, stale_if_error=100, tags=["t"])
-    await load()
-    origin.is_down = True
-    bench.clock.advance(61)
-    if when == "rest":
-        assert (await load())["value"] == "old"
-    if when != "during":
-        there.drop_sync(tags=["t"])
+    load = await doubtful(here, there, SYNC, bench=bench, origin=origin, when=when)
     with pytest.raises(ConnectionError):
         await load()
 
