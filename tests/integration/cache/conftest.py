@@ -9,6 +9,12 @@ import pytest
 from smw.cache import Cache
 
 
+@pytest.fixture(params=["sync", "async"])
+def mode(request):
+    """Whether the test calls from blocking code or awaits."""
+    return request.param
+
+
 @pytest.fixture
 def service(redis_server, memcached_server):
     """Make caches of one service with a namespace that no other test has."""

@@ -22,11 +22,6 @@ CALL_S = 0.4
 BACK_S = 2.0
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
 @pytest.fixture
 async def cache_at():
     """Make caches of one namespace."""

@@ -27,11 +27,6 @@ CALL_S = 0.4
 """Of a quarter of a second, with what a busy machine adds."""
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
 def cache_at(url, **options):
     return Cache(namespace=f"t{uuid.uuid4().hex}", l2_url=url, **options)
 

@@ -21,11 +21,6 @@ from tests.services.topologies import ask
 pytestmark = pytest.mark.service("redis")
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
 @pytest.mark.parametrize("make", [_redis.blocking, _redis.awaiting])
 @pytest.mark.parametrize(
     "url",

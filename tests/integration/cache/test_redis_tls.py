@@ -15,11 +15,6 @@ from tests.services.places import free_port
 from tests.services.topologies import ask
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
 @pytest.fixture
 def cache_at():
     """Make caches of one namespace."""

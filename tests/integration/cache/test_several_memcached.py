@@ -20,11 +20,6 @@ CALL_S = 0.4
 BACK_S = 2.0
 
 
-@pytest.fixture(params=["sync", "async"])
-def mode(request):
-    return request.param
-
-
 @pytest.fixture
 def servers(service_factory):
     started = [service_factory("memcached") for _ in range(3)]
