@@ -151,11 +151,11 @@ if __name__ not in ("__main__", "front_door"):
 
     @nox.session
     def chaos(session: nox.Session) -> None:
-        """Search the cache's protocol in full and hurt real servers for minutes: `SMW_CHAOS_S` each, 120 by default."""
+        """Search the cache's protocol in full and hurt real servers for minutes: `SMW_CHAOS_S` each, 60 by default."""
         prepare(session, "all", groups=("test",))
         servers(session)
         session.env["SMW_COHERENCE"] = "full"
-        session.env["SMW_CHAOS_S"] = os.environ.get("SMW_CHAOS_S", "120")
+        session.env["SMW_CHAOS_S"] = os.environ.get("SMW_CHAOS_S", "60")
         pytest(session, *CHAOS)
 
     @nox.session

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -131,6 +132,7 @@ def hurt(chance: random.Random, redis, memcached) -> None:
 @pytest.mark.service("memcached")
 def test_promises_hold_while_servers_are_hurt(service_factory, tmp_path):
     """Here nothing old after a drop, elsewhere nothing beyond the trust, and in the end everybody sees the newest."""
+    faulthandler.cancel_dump_traceback_later()  # it may be asked to take longer than a test may
     seed = int(os.environ.get("SMW_CHAOS_SEED", str(random.randrange(10**6))))
     chance, seconds = random.Random(seed), float(os.environ.get("SMW_CHAOS_S", "10"))
     redis, memcached = service_factory("redis"), service_factory("memcached")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -63,6 +64,7 @@ def hurt(chance: random.Random, servers) -> None:
 @pytest.mark.parametrize("make", [SentinelRedis, RedisCluster])
 def test_promises_hold_through_fail_overs(make, pytestconfig, service_factory, tmp_path):
     """Here nothing old after a drop, elsewhere nothing beyond the trust, and in the end everybody sees the newest."""
+    faulthandler.cancel_dump_traceback_later()  # it may be asked to take longer than a test may
     seed = int(os.environ.get("SMW_CHAOS_SEED", str(random.randrange(10**6))))
     chance, seconds = random.Random(seed), float(os.environ["SMW_CHAOS_S"])
     servers, memcached = make(found_here(pytestconfig)), service_factory("memcached")
