@@ -309,7 +309,8 @@ class Engine:
                 self.put(place, policy, held, ttl_s=ttl_s, took_s=took_s, epoch=epoch, sight=sight)
         refused = forms.refused if ttl_s > 0 else None
         origin = Origin(place, versions, asked)
-        return Finding("", copy=copy, first=(value,), missed=missed, refused=refused, origin=origin)
+        lives = ttl_s > 0
+        return Finding("", copy=copy, first=(value,), missed=missed, refused=refused, origin=origin, lives=lives)
 
     def put(
         self,

@@ -79,9 +79,10 @@ class Finding:
         refused: Why it was not kept as asked: (reason, type).
         is_stale: It has expired, and stands in for a load that failed.
         origin: Where it comes from, for results that are made from it; None where nobody knows.
+        lives: Whether it has a time to live at all, so that it takes the place of what was there before.
     """
 
-    __slots__ = ("_copy", "_first", "is_stale", "level", "missed", "origin", "refused")
+    __slots__ = ("_copy", "_first", "is_stale", "level", "lives", "missed", "origin", "refused")
 
     def __init__(
         self,
@@ -93,8 +94,10 @@ class Finding:
         refused: tuple[str, str] | None = None,
         is_stale: bool = False,
         origin: Entry | Origin | None = None,
+        lives: bool = True,
     ) -> None:
         self.level = level
+        self.lives = lives
         self.missed = missed
         self.refused = refused
         self.is_stale = is_stale

@@ -113,7 +113,7 @@ class Loads(ABC):
         try:
             finding = await engine.obtain(place, policy, proceed, call.mode, look=look)
         except self.options.cache_exceptions as error:
-            self._keep_error(error, place, epoch, sight)
+            await self._keep_error(error, place, epoch, sight, call.mode)
             raise
         except Exception as error:
             spare = await self._spare(flight, place, call.mode, error)
@@ -124,16 +124,31 @@ class Loads(ABC):
             self._sights.pop(flight, None)
             self.adopt(call, place)
         self._landed += 1
+        if not finding.lives:
+            await self._supersede(place, sight, call.mode)
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)
         return finding
 
-    def _keep_error(self, error: Exception, place: Place, epoch: int, sight: Sight | None) -> None:
+    async def _keep_error(self, error: Exception, place: Place, epoch: int, sight: Sight | None, mode: Mode) -> None:
         life_s, kept = self._lives.shortened(self.options.negative_ttl_s or 0.0), kept_exception(error, self.stats)
+        stands = self._engine.fence.stands(place.scopes, epoch)
+        if stands and await self._supersede(place, sight, mode):
+            epoch = self._engine.fence.epoch
         if kept is None:
             self._remarks.uncached("uncopyable-exception", type(error).__name__)
-            return
-        self._engine.put(place, self._errors, kept, ttl_s=life_s, epoch=epoch, sight=sight)
+        elif stands:
+            self._engine.put(place, self._errors, kept, ttl_s=life_s, epoch=epoch, sight=sight)
+
+    async def _supersede(self, place: Place, sight: Sight | None, mode: Mode) -> bool:
+        """Drop an older result of `place`, if it could stand in although a newer answer is known that is not kept."""
+        if self.policy.stale_s <= 0 or not (place.key in place.home or (sight is not None and sight.stale)):
+            return False
+        if self.is_shared(place):
+            await self._engine.drop((), place.scopes[:1], mode)
+        else:
+            self._engine.drop_here(place.scopes[:1])
+        return True
 
     def _is_due(self, entry: Entry) -> bool:
         """Tell whether the caller of this moment is to have a value loaded anew that still stands."""
@@ -167,7 +182,7 @@ class Loads(ABC):
             ends = entry.ahead.ends if entry.ahead is not None else ends
             finding = await renewed(engine, place, self.policy, proceed, call.mode, ends=ends, note=sights)
         except self.options.cache_exceptions as error:
-            self._keep_error(error, place, epoch, self._sights.get(flight))
+            await self._keep_error(error, place, epoch, self._sights.get(flight), call.mode)
             raise
         except Exception as error:
             self.stats.refreshes["failed"] += 1
@@ -184,6 +199,8 @@ class Loads(ABC):
             self.adopt(call, place)
         self._landed += 1
         self.stats.refreshes["ok"] += 1
+        if not finding.lives:
+            await self._supersede(place, None, call.mode)
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)
         return finding

@@ -14,6 +14,7 @@ __all__ = ["kept_exception"]
 
 _BYTES = 500
 """What an exception is taken to cost."""
+_CONTAINERS = (list, dict, set)
 
 
 def kept_exception(error: Exception, stats: Stats) -> Held | None:
@@ -48,7 +49,8 @@ def _copied(error: Exception) -> Exception:
     state: Any = object.__getstate__(error)
     for attributes in state if isinstance(state, tuple) else (state,):
         for name, value in (attributes or {}).items():
-            object.__setattr__(made, name, value)  # a frozen dataclass refuses every other way
+            own = value.copy() if type(value) in _CONTAINERS else value  # notes of one reader are no other's
+            object.__setattr__(made, name, own)  # a frozen dataclass refuses every other way
     object.__setattr__(made, "args", error.args)
     for name in ("__traceback__", "__cause__", "__context__"):
         object.__setattr__(made, name, None)

@@ -203,6 +203,23 @@ async def test_kept_exceptions_read_as_the_first_one(cache, error):
     assert (str(caught.value), caught.value.args) == (str(error), error.args)
 
 
+async def test_what_a_caller_adds_to_a_kept_exception_is_seen_by_no_other(cache):
+    """Notes and lists of one reader, the first one included, are not those of the next."""
+
+    def act(number: int) -> int:
+        error = Missing(number)
+        error.add_note("of the function")
+        raise error
+
+    load = Shaped(cache, ("function", "sync"), act, cache_exceptions=Missing, negative_ttl=5)
+    for _ in range(3):
+        with pytest.raises(Missing) as caught:
+            await load()
+        assert (caught.value.seen, caught.value.__notes__) == ([1], ["of the function"])
+        caught.value.seen.append("spoilt")
+        caught.value.add_note("of one request")
+
+
 async def test_an_exception_that_cannot_be_copied_reaches_the_caller_and_is_not_kept(cache):
     """The function's own exception is raised, each time anew, not the complaint of its class; that is counted."""
 

@@ -252,6 +252,39 @@ async def test_a_kept_exception_does_not_stand_in_when_it_has_expired(bench, cac
         await load()
 
 
+@each_shape
+@each_level
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"unless": lambda result: result is None}, {"negative_ttl": 0},
+        {"cache_exceptions": KeyError, "negative_ttl": 5},
+    ],
+    ids=["unless", "negative", "exception"],
+)  # fmt: skip
+async def test_what_a_newer_answer_has_superseded_never_stands_in(bench, shape, levels, options):
+    """A result that is gone at its source stays gone when the source is down, although no newer one was kept."""
+    answers: list = ["old", KeyError("gone") if "cache_exceptions" in options else None, ConnectionError()]
+
+    def act(_number: int) -> str | None:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    load = Shaped(bench.cache(*levels), shape, act, 60, stale_if_error=100, **options)
+    assert await load() == "old"
+    bench.clock.advance(61)
+    if "cache_exceptions" in options:
+        with pytest.raises(KeyError):
+            await load()
+    else:
+        assert await load() is None
+    bench.clock.advance(6)
+    with pytest.raises(ConnectionError):
+        await load()
+
+
 async def test_a_function_that_waits_for_itself_is_told_so(bench, cache):
     """A programming error is no failure of the source."""
     depth = []
