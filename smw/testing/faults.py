@@ -26,6 +26,7 @@ __all__ = ["down", "full", "garbage", "hang", "readonly", "slow"]
 
 _BLOCKING = ("listen", "probe")
 """What a store does outside of requests, and one that is away does not."""
+_STORING = ("open", "write", "replace", "lease")
 
 
 def _faulty(store: Store, strike: Strike, *, change: Callable[[Any], Any], answers: bool) -> Store:
@@ -177,9 +178,9 @@ def garbage(level: str, *, rate: float = 1.0, cache: Cache | None = None) -> Abs
 
 def readonly(level: str, *, rate: float = 1.0, cache: Cache | None = None) -> AbstractContextManager[None]:
     """Have a level refuse whatever changes it within the block, as a replica does; see `down`."""
-    return _placed(level, cache, _refusing("readonly", "open", "write", "drop", counts=False), rate=rate)
+    return _placed(level, cache, _refusing("readonly", "drop", *_STORING, counts=False), rate=rate)
 
 
 def full(level: str, *, rate: float = 1.0, cache: Cache | None = None) -> AbstractContextManager[None]:
     """Have a level store nothing new within the block, for want of room; see `down`."""
-    return _placed(level, cache, _refusing("full", "open", "write", counts=False), rate=rate)
+    return _placed(level, cache, _refusing("full", *_STORING, counts=False), rate=rate)

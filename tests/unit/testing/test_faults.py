@@ -126,6 +126,27 @@ def test_a_level_that_stores_nothing_still_answers(runtime, fault, kind):
     assert runtime.cache.backends()["memory"] is True
 
 
+@pytest.mark.parametrize(("fault", "kind"), [(faults.readonly, "readonly"), (faults.full, "full")])
+def test_such_a_level_takes_no_written_value_either(runtime, fault, kind):
+    """What `writes` puts in place of a result is refused as well, and what was written is read all the same."""
+    source = {"a": 1}
+
+    @cache.cached(60)
+    def stock(sku: str) -> int:
+        return source[sku]
+
+    @cache.writes(stock, value=lambda _result, given: given["number"])
+    def store(sku: str, number: int) -> None:
+        source[sku] = number
+
+    stock("a")
+    with fault("l2"):
+        store("a", 2)
+        assert errors(runtime, "l2") == {kind: 1}
+        assert stock("a") == 2
+    assert stock("a") == 2
+
+
 def test_a_cached_call_can_be_asserted(runtime, clock):
     """The assertion passes where a level would answer, and else fails with what each level holds."""
     with pytest.raises(AssertionError, match=r"(?s)no level would answer this call:.*l2  memory: holds nothing"):
