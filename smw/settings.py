@@ -305,11 +305,15 @@ def build(model: type[M], settings: M | Mapping[str, Any] | None, options: Mappi
     """
     if isinstance(settings, model) and not options:
         return settings
+    told: object = settings
     given: dict[str, Any] = {}
     if isinstance(settings, PartSettings):
         given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    elif settings is not None:
-        given = dict(settings)
+    elif isinstance(told, Mapping):
+        given = dict(told)
+    elif told is not None:
+        what = f"{model.__name__} are made of a mapping or of keywords"
+        raise ConfigError("SMW-S101", what, seen=type(told).__name__, fix=f"one of: {', '.join(model.model_fields)}")
     given |= options or {}
     try:
         return model.model_validate(given)

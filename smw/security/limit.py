@@ -60,8 +60,8 @@ def parse_rate(text: str) -> Rate:
     match = _RATE.fullmatch(text)
     seconds = _UNITS.get(match[3].lower()) if match else None
     if match is None or seconds is None or not int(match[1]) or match[2] == "0":
-        fix = "a count and a time, such as 100/minute or 10/15 seconds"
-        raise ConfigError("SMW-A117", "this is no rate", seen=text, fix=fix)
+        fix = "a count and a time, such as 100/minute or 10/15 seconds; the setting is SECURITY_RATE_LIMIT"
+        raise ConfigError("SMW-A117", f"{text!r:.80} is no rate", fix=fix)
     return Rate(int(match[1]), int(match[2] or 1) * seconds)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASSES", "Catalogue", "Purpose", "load"]
 
+_READABLE = "SECURITY_CATALOGUE, or catalogue: the path of a TOML file, or a mapping"
+
 CLASSES: Mapping[str, str] = {
     "public": "nobody is harmed by it",
     "personal": "about an identifiable person",
@@ -133,9 +135,10 @@ def load(source: Mapping[str, Any] | Path | None) -> Catalogue | None:
             content = tomllib.loads(source.read_text("utf-8"))
         except OSError as error:
             what = f"security.catalogue cannot be read: {error.strerror}"
-            raise ConfigError("SMW-A113", what, seen=source) from None
+            raise ConfigError("SMW-A113", what, seen=source, fix=_READABLE) from None
         except ValueError as error:
-            raise ConfigError("SMW-A113", f"security.catalogue is no TOML: {error}", seen=source) from None
+            what = f"security.catalogue is no TOML: {error}"
+            raise ConfigError("SMW-A113", what, seen=source, fix=_READABLE) from None
     else:
         content = source
     try:
