@@ -123,7 +123,7 @@ def test_no_two_settings_share_a_variable() -> None:
 
 def test_an_address_in_the_place_of_settings_is_refused() -> None:
     """Whoever hands a part an address is told that it takes settings, by which names, and is not shown its password."""
-    with pytest.raises(ConfigError, match=r"CacheSettings are made of a mapping or of keywords(.|\n)*l2_host") as raised:
+    with pytest.raises(ConfigError, match=r"made of a mapping or of keywords(.|\n)*l2_host") as raised:
         build(CacheSettings, "redis://:secret@cache:6379")  # type: ignore[arg-type]
     assert "secret" not in str(raised.value)
 
