@@ -17,7 +17,7 @@ from smw.cache.placing import Placing, blamed
 from smw.cache.stats import CacheInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable
 
     from smw._kernel.call import Call, Target
     from smw._kernel.chain import Proceed
@@ -144,11 +144,14 @@ class CachedFunction(Loads):
             return look.found
         boarded = self._boarding(flight, look)
         load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
-        alone = self.options.flight == "off"
-        meanwhile = self._patience.of(place, call.mode)
-        flown = load() if alone else self._flights.fly(boarded, load, call.mode, meanwhile=meanwhile)
+        meanwhile, alone = self._patience.of(place, call.mode), self.options.flight == "off"
+        flown: Awaitable[Finding]
+        if alone and not meanwhile:
+            flown = load()
+        else:  # nobody else finds a load whose key is an object of its own, but the wait for it may end
+            flown = self._flights.fly(object() if alone else boarded, load, call.mode, meanwhile=meanwhile)
         try:
-            finding: Finding = await flown
+            finding = await flown
         except Exception:
             tell(self._engine, place, None)
             raise

@@ -103,6 +103,23 @@ async def test_after_the_hard_timeout_an_error_says_so_and_the_load_goes_on(benc
     assert ended(cache) == {"hard": 5}
 
 
+@each_shape
+async def test_callers_who_share_no_load_wait_no_longer_either(bench, cache, origin, shape):
+    """With flight="off" each caller has a load of its own, and leaves it after the same time."""
+    load = Shaped(cache, shape, origin, 60, flight="off", stale_if_error=100, soft_timeout=SOON_S, hard_timeout=0.05)
+    origin.gate.clear()
+    results = await asyncio.wait_for(asyncio.gather(load(), load(), return_exceptions=True), 5)
+    assert [type(result) for result in results] == [LoadTimeout] * 2
+    assert load.runs == 2
+    origin.gate.set()
+    await landed(load)
+    origin.gate.clear()
+    bench.clock.advance(61)
+    assert (await asyncio.wait_for(load(), 5))["value"] == "old"
+    origin.gate.set()
+    await landed(load)
+
+
 async def test_where_there_is_nothing_to_hand_out_the_wait_goes_on_to_the_hard_timeout(bench, cache, origin):
     """The soft timeout gives what has expired; without such a result only the hard one ends the wait."""
     load = Shaped(cache, ASYNC[0], origin, 60, stale_if_error=1000, soft_timeout=SOON_S, hard_timeout=2 * SOON_S)
