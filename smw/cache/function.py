@@ -135,6 +135,8 @@ class CachedFunction(Loads):
             look: What a look at the servers has shown since; None where there was none.
             landed: How many loads had ended before.
         """
+        if self._looked_too_soon(flight, look):
+            look = await self._engine.look(place, self.policy, call.mode)
         if look is not None and look.found is not None:
             entry = place.home.get(place.key) if look.found.level == "l1" else None
             if entry is not None and self._is_due(entry):

@@ -93,6 +93,15 @@ class Loads(ABC):
             return flight
         return flight, seen
 
+    def _looked_too_soon(self, flight: Hashable, look: Look | None) -> bool:
+        """Tell whether `look` was before the leader opened the counters, and so cannot say whether its load is new."""
+        leading = self._sights.get(flight)
+        if look is None or look.found is not None or look.sight.versions is None or leading is None:
+            return False
+        fence, generations = look.sight.versions
+        loaded = leading.versions
+        return None in (fence, *generations) and loaded is not None and None not in (loaded.fence, *loaded.generations)
+
     async def _obtain(
         self, flight: Hashable, call: Call, place: Place, proceed: Proceed, *, look: Look | None, landed: int
     ) -> Finding:

@@ -100,10 +100,11 @@ def total(members: list[Member]) -> int:
 def test_one_member_loads_for_all(members):
     """Threads and coroutines of several processes that miss one key at one moment share one run of the function."""
     fleet = members(4, slow, slow_awaited)
-    results, _ = at_once(fleet, 1, each=3)
-    assert results == [1] * 12
-    assert total(fleet) == 1
-    assert sum((member.fleet.waits for member in fleet), Counter())["filled"] >= 3
+    for key in range(1, 9):
+        results, _ = at_once(fleet, key, each=3)
+        assert results == [key] * 12
+        assert total(fleet) == key
+    assert sum((member.fleet.waits for member in fleet), Counter())["filled"] >= 3 * 8
 
 
 STORM = """
