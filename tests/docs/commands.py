@@ -153,4 +153,4 @@ def exists(command: str) -> None:
 def environment() -> dict[str, str]:
     """Return the environment of the page's commands, in which this environment's programs come first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path}
+    return {**os.environ, "PATH": path, "PYTEST_ADDOPTS": ""}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +54,15 @@ def served(command: list[str], home: Path) -> Iterator[Served]:
     words = [sys.executable, "-m", *(word.format(port=port) for word in command)]
     environment = {**os.environ, "SHOP_HOME": str(home), "PYTHONPATH": str(ROOT)}
     with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
     server = Served(f"http://127.0.0.1:{port}", port, home, process)
     try:
         eventually(lambda: _answers(server), within_s=_START_S)
         yield server
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        with suppress(ProcessLookupError):  # with its workers, who outlive a supervisor that is killed
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _answers(server: Served) -> bool:
