@@ -152,7 +152,10 @@ async def test_fail_over_is_survived(own, users):
 
 
 async def test_connections_leave_a_master_that_steps_down(own, users):
-    """A second after an ordered fail-over nobody asks the old master any more, although it still believes to be one."""
+    """Soon after an ordered fail-over nobody asks the old master any more, although it still believes to be one.
+
+    Connections look for their master every second, and heartbeats go over theirs four times in one.
+    """
     for user in users:
         await user.call(1)
     old = own.master
@@ -161,7 +164,7 @@ async def test_connections_leave_a_master_that_steps_down(own, users):
         if own.master is not old:
             break
         await asyncio.sleep(0.01)
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(2.0)
     for user in users:
         await user.call(1)
     before = commands(old)
