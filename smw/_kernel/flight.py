@@ -247,7 +247,7 @@ class Flights:
         """Ask for something else to give; whoever has got it, an error included, leaves the flight alone."""
         try:
             given = await ask()
-        except Exception:
+        except Exception:  # raised again: whoever has an error to give has left the flight
             self._leave_alone(flight)
             raise
         if given is not None:

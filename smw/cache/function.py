@@ -154,7 +154,7 @@ class CachedFunction(Loads):
             flown = self._flights.fly(object() if alone else boarded, load, call.mode, meanwhile=meanwhile)
         try:
             finding = await flown
-        except Exception:
+        except Exception:  # raised again: an error too was made from what was read
             tell(self._engine, place, None)
             raise
         self._count(finding, call, place)

@@ -106,6 +106,7 @@ class StoreConformance:
     @pytest.fixture
     def unreachable(self) -> Store:
         """Return a store whose server does not answer."""
+        # Only its author can make one, and the checks of the others stand without.
         pytest.skip("there is no fixture `unreachable` that returns a store without its server")
 
     @pytest.fixture(params=["async", "sync"])
@@ -115,6 +116,7 @@ class StoreConformance:
 
     async def forget(self, kit: Kit, counter: str) -> None:  # noqa: ARG002 - for those who can
         """Have the server lose a counter, whose full name is `counter`, as eviction does."""
+        # Not every server can be told to lose what it has.
         pytest.skip("there is no method `forget` that has the server lose a counter")
 
     @_checked
@@ -250,7 +252,7 @@ class StoreConformance:
     async def test_cancelled_calls_leave_no_reply_behind(self, kit: Kit) -> None:
         """However often callers are cancelled, no later call reads the answer of an earlier one."""
         if kit.mode == "sync":
-            pytest.skip("blocking calls are not cancelled")
+            pytest.skip("blocking calls are not cancelled")  # nothing to check: a thread cannot be
         for number in range(8):
             await kit.write(f"k{number}", b"%d" % number, await kit.read(f"k{number}"))
         wrong = 0
@@ -268,7 +270,7 @@ class StoreConformance:
     async def test_overrun_is_a_timeout_and_the_next_call_works(self, kit: Kit) -> None:
         """A call that is given next to no time gets its own answer or fails with `timeout`, and so does the next."""
         if kit.mode == "sync":
-            pytest.skip("blocking clients may have fixed time-outs")
+            pytest.skip("blocking clients may have fixed time-outs")  # the port allows for it
         for number in range(2):
             await kit.write(f"k{number}", b"%d" % number, await kit.read(f"k{number}"))
         kinds = set()
@@ -295,7 +297,7 @@ class StoreConformance:
     async def test_a_store_that_can_read_many_answers_as_for_each(self, kit: Kit) -> None:
         """Reading many keys with their counters at once shows what reading them one by one shows."""
         if not isinstance(kit.store, Batcher):
-            pytest.skip("it reads one key at a time")
+            pytest.skip("it reads one key at a time")  # an optional port
         for number in range(3):
             found = await kit.opened(f"k{number}", f"f{number}", "t")
             await kit.write(f"k{number}", b"%d" % number, found, f"f{number}", "t")
@@ -309,7 +311,7 @@ class StoreConformance:
     async def test_a_store_that_can_list_lists_its_keys(self, kit: Kit) -> None:
         """Where a store has `keys`, it yields every key and counter of a prefix, and none of another."""
         if not isinstance(kit.store, Lister):
-            pytest.skip("the store has no method `keys`")
+            pytest.skip("the store has no method `keys`")  # an optional port
         for key in ("k1", "k2"):
             await kit.write(key, b"x", await kit.read(key))
         await kit.open("a")
@@ -320,7 +322,7 @@ class StoreConformance:
     async def test_a_store_that_can_tell_its_figures_tells_known_ones(self, kit: Kit) -> None:
         """Where a store has `figures`, they have the names that tools show, and numbers but for the note."""
         if not isinstance(kit.store, Measurer):
-            pytest.skip("the store has no method `figures`")
+            pytest.skip("the store has no method `figures`")  # an optional port
         await kit.write("k", b"x", await kit.read("k"))
         told = dict(kit.store.figures())
         note = told.pop("note", "")

@@ -48,7 +48,7 @@ class Lifespan:
         """Run the protocol to its end."""
         try:
             await app(scope, self.receive, self.send)
-        except Exception:
+        except Exception:  # who does not know the protocol may say so in any way; who does is heard
             if self._asked or "app" in scope:
                 raise
             await self._stand_in()

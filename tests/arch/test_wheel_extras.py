@@ -194,6 +194,7 @@ def test_all_resolves_on_every_python(wheel, tmp_path, python):
     """One set of versions for `all` exists on every supported Python, from wheels alone."""
     uv = find_uv()
     if not uv:
+        # pip knows the markers of its own interpreter alone.
         pytest.skip("only uv resolves for a Python that is not running")
     wanted = tmp_path / "wanted.txt"
     wanted.write_text(f"smw[all] @ {wheel.as_uri()}\n")
