@@ -100,4 +100,4 @@ async def _prepare(engine: Engine, places: Sequence[Place], looks: Sequence[Look
 
 
 def _lacks(versions: Versions | None) -> bool:
-    return versions is not None and (versions.fence is None or None in versions.generations)
+    return versions is not None and not versions.is_whole

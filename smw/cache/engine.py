@@ -200,8 +200,8 @@ class Engine:
         if entry is None or entry.expires <= now or sight.versions not in (None, entry.ticket):
             return None
         if sight.versions is not None:
-            if None in (sight.versions.fence, *sight.versions.generations):
-                return None  # a counter that is missing shows no drop
+            if not sight.versions.is_whole:
+                return None
             entry.asked = sight.asked
         entry.trust(self._trusted_until(sight, entry.expires))
         entry.touched = 1

@@ -89,18 +89,17 @@ class Loads(ABC):
         """Return the flight to join: not one whose load began before a drop elsewhere that `look` has seen."""
         leading = self._sights.get(flight)
         seen, loaded = look and look.sight.versions, leading and leading.versions
-        if not seen or not loaded or loaded == seen or None in (loaded.fence, *loaded.generations):
+        if not seen or not loaded or loaded == seen or not loaded.is_whole:
             return flight
         return flight, seen
 
     def _looked_too_soon(self, flight: Hashable, look: Look | None) -> bool:
         """Tell whether `look` was before the leader opened the counters, and so cannot say whether its load is new."""
         leading = self._sights.get(flight)
-        if look is None or look.found is not None or look.sight.versions is None or leading is None:
+        seen, loaded = look and look.sight.versions, leading and leading.versions
+        if look is None or look.found is not None or not seen or not loaded:
             return False
-        fence, generations = look.sight.versions
-        loaded = leading.versions
-        return None in (fence, *generations) and loaded is not None and None not in (loaded.fence, *loaded.generations)
+        return loaded.is_whole and not seen.is_whole
 
     async def _obtain(
         self, flight: Hashable, call: Call, place: Place, proceed: Proceed, *, look: Look | None, landed: int

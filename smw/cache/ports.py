@@ -61,6 +61,11 @@ class Versions(NamedTuple):
     fence: int | None
     generations: Counters
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every counter was there: one that is missing shows no drop."""
+        return self.fence is not None and None not in self.generations
+
 
 class Found(NamedTuple):
     """What a read brought.

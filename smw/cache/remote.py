@@ -249,7 +249,7 @@ class Remote:
     ) -> None:
         """Start counters that do not exist yet, so that a value loaded from now on can carry them."""
         now = sight.versions
-        if now is None or (now.fence is not None and None not in now.generations):
+        if now is None or now.is_whole:
             return
         asked = self._clock.now()
         opened = await self.open(key, (fence_of(key), *tags), ttl_s, budget=budget, mode=mode)
