@@ -115,7 +115,7 @@ class Basis:
         self._hold(scopes)
         if basis is not None:
             self._join(basis)
-        if versions is None or not versions.is_whole:
+        if versions is None or versions.fence is None or not versions.is_whole:
             self.lacks = self.lacks or "unknown-dependency"
             return
         self.asked = min(self.asked, asked)
