@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smw._redis.address import Address, parse, shown
+from smw._redis.endings import ending_pool
 from smw._redis.tls import tls_connection
 from smw._redis.whole import whole_exchange
 from smw.errors import ConfigError, MissingExtra
@@ -74,7 +75,7 @@ def blocking(
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
     address, server, finder = _parsed(url), url, None
-    pools: type[Any] = redis.BlockingConnectionPool
+    pools = ending_pool(redis.BlockingConnectionPool)
     base: type[Any] = redis.SSLConnection if address.scheme == "rediss" else redis.Connection
     if address.kind != "server":
         from smw._redis import finders, found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from typing import TYPE_CHECKING, Any
+
+from smw import _redis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,4 @@ class RedisEar:
 
     def interrupt(self) -> None:
         """Have the thread that is waiting fail at once; called by another one."""
-        sock = self._line._sock  # noqa: SLF001 - the only way to end a read from outside
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        _redis.hang_up(self._line)

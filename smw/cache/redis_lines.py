@@ -114,6 +114,13 @@ class BlockingLines:
 
     def close(self) -> None:
         """Close every connection; those in use fail, and the next command connects again."""
+        idle, lines = self._idle, []
+        with contextlib.suppress(IndexError):
+            while True:
+                lines.append(idle.pop())  # which nobody else can take meanwhile
+        for line in filter(None, lines):
+            line.disconnect()
+        idle.extend(reversed(lines))
         self._pool.disconnect()
 
 
