@@ -107,11 +107,13 @@ async def findings(redis: Redis, clock: Clock) -> AsyncIterator[Finding]:
     try:
         took, info = await in_daemon(lambda: _logged_in(redis.url, clock))
     except Exception as error:  # noqa: BLE001 - whatever the client raises is sorted below
-        yield _login_failed(redis, place, error)
-        for finding in _unchecked(redis, _AFTER_LOGIN, "no login"):
+        failed = _login_failed(redis, place, error)
+        yield failed
+        step = "login" if failed.name.endswith(".auth") else "PING"
+        for finding in _unchecked(redis, _AFTER_LOGIN, f"asked only after a {step} that works"):
             yield finding
         return
-    yield Finding(f"{redis.name}.auth", "ok", _login(redis.url))
+    yield Finding(f"{redis.name}.auth", "ok", _login(redis))
     yield Finding(f"{redis.name}.ping", "ok", f"answers in {took * 1000:.1f} ms")
     if redis.kind == "cluster":
         yield await in_daemon(lambda: cluster_state(redis.url, f"{redis.name}.cluster", redis.holder))
@@ -141,10 +143,12 @@ def _unchecked(redis: Redis, steps: tuple[str, ...], why: str, fix: str = "") ->
         yield Finding(f"{redis.name}.{step}", "not checked", why, fix)
 
 
-def _login(url: str) -> str:
-    parts = urlsplit(url)
+def _login(redis: Redis) -> str:
+    parts = urlsplit(redis.url)
+    if not (parts.username or parts.password):
+        return f"answers PING without a login; {redis.holder} names none"
     who = f"user {parts.username}" if parts.username else "the default user"
-    return f"{who}, {'with a password' if parts.password else 'no password needed'}"
+    return f"answers PING to {who}, {'with a password' if parts.password else 'without a password'}"
 
 
 def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:

@@ -8,6 +8,7 @@ import tomllib
 from importlib import metadata, resources
 from typing import TYPE_CHECKING
 
+from smw import __version__
 from smw.doctor.report import Finding
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def _python(newest: str) -> Finding:
 
 
 async def versions() -> AsyncIterator[Finding]:
-    """Check Python and every installed package that smw can use."""
+    """Name smw's own version, and check Python and every installed package that smw can use."""
+    yield Finding("versions.smw", "ok", f"smw {__version__}")
     newest = tested()
     yield _python(newest.pop("python"))
     try:

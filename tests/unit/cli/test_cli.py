@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
+import smw
 from smw.cli.app import app
 
 RUNNER = CliRunner()
@@ -19,6 +22,14 @@ def _smw(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedP
     return subprocess.run(
         [sys.executable, "-m", "smw", *args], capture_output=True, text=True, check=False, env={**CLEAN, **(env or {})}
     )
+
+
+def test_the_version_is_one_line() -> None:
+    """What a report of an error needs first: smw, Python and the system."""
+    result = RUNNER.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    wanted = rf"smw {re.escape(smw.__version__)}, Python {re.escape(platform.python_version())}, \S+\n"
+    assert re.fullmatch(wanted, result.stdout)
 
 
 def test_config_show_masks_and_names_sources() -> None:

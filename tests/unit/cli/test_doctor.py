@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import smw
 from smw.cache.journal import Journal
 from smw.cache.journal_rows import bury, put
 from smw.cli.app import app
@@ -48,6 +49,8 @@ def test_a_clean_machine_is_well():
     assert report.exit_code == 0
     assert report.counts()["not checked"] == 0
     assert {"settings.profile", "process.descriptors", "versions.python"} <= {each.name for each in report.findings}
+    (own,) = [each for each in report.findings if each.name == "versions.smw"]
+    assert (own.verdict, own.seen) == ("ok", f"smw {smw.__version__}")
 
 
 def test_the_exit_code_follows_the_worst_verdict():

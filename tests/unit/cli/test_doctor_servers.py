@@ -71,6 +71,7 @@ def test_a_redis_that_is_well(redis_server):
     for prefix in ("cache.l2", "pipeline.redis"):
         assert verdicts(checks, prefix) == dict.fromkeys(STEPS, "ok")
     assert "primary, Redis" in checks["cache.l2.role"]["seen"]
+    assert checks["cache.l2.auth"]["seen"] == "answers PING without a login; CACHE_L2_URL names none"
 
 
 @pytest.mark.service("redis")
@@ -91,6 +92,7 @@ def test_a_password_that_is_wrong_or_missing(private, credentials, seen):
     assert (checks["cache.l2.auth"]["verdict"], checks["cache.l2.auth"]["seen"]) == ("fail", seen)
     assert "SMW_CACHE_L2_URL" in checks["cache.l2.auth"]["fix"]
     assert checks["cache.l2.role"]["verdict"] == "not checked"
+    assert checks["cache.l2.role"]["seen"] == "asked only after a login that works"
 
 
 @pytest.mark.service("redis")
@@ -102,7 +104,7 @@ def test_a_password_that_is_right_or_not_wanted(private):
     assert "the server has none" in unwanted["cache.l2.auth"]["seen"]
     client.config_set("requirepass", SECRET)
     code, checks = report(CACHE_L2_URL=url, SMW_SERVICE="shop")
-    assert (code, checks["cache.l2.auth"]["seen"]) == (0, "the default user, with a password")
+    assert (code, checks["cache.l2.auth"]["seen"]) == (0, "answers PING to the default user, with a password")
 
 
 @pytest.mark.service("redis")
@@ -221,7 +223,7 @@ def test_a_user_that_may_not_ask(private):
     client.execute_command("ACL", "SETUSER", "app", "on", f">{SECRET}", "~*", "+@all", "-info")
     code, checks = report(CACHE_L2_URL=f"redis://app:{SECRET}@127.0.0.1:{server.port}", SMW_SERVICE="shop")
     assert code == 3
-    assert checks["cache.l2.auth"]["seen"] == "user app, with a password"
+    assert checks["cache.l2.auth"]["seen"] == "answers PING to user app, with a password"
     assert {checks[f"cache.l2.{step}"]["verdict"] for step in ("role", "memory", "clients")} == {"not checked"}
 
 
