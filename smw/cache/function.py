@@ -10,7 +10,7 @@ from smw._kernel.compiler import Gear
 from smw.cache.bookmark import READING
 from smw.cache.collecting import tell, watched
 from smw.cache.keys import UnkeyableError
-from smw.cache.loading import Loading
+from smw.cache.loading import Loading, passed
 from smw.cache.loads import Loads
 from smw.cache.many import Many
 from smw.cache.placing import Placing, blamed
@@ -50,7 +50,7 @@ class CachedFunction(Loads):
 
     def bound(self) -> Bound | None:
         """Return what the chain runs; None where nothing is ever kept."""
-        if self.policy.ttl_s <= 0 or not (self.policy.in_memory or self.policy.names):
+        if not self.keeps_any:
             return None if self.many is None else Bound(self._past)
         placing = self._placing
         if placing.gear_key is None:
@@ -64,6 +64,7 @@ class CachedFunction(Loads):
             proceed = self.many.loading(call)
         place = self.placed(call)
         if place is None:
+            passed(self.target.name)
             return await proceed()
         entry = self._engine.fresh(place)
         if entry is not None:
@@ -180,6 +181,11 @@ class CachedFunction(Loads):
             TypeError: Its arguments do not fit.
         """
         return self._placing.of(call)
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether the result of any call is kept."""
+        return self.policy.ttl_s > 0 and bool(self.policy.in_memory or self.policy.names)
 
     @property
     def is_told_apart(self) -> bool:

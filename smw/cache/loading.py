@@ -11,11 +11,20 @@ if TYPE_CHECKING:
     from smw._kernel.host import Host
     from smw.cache.spread import Watch
 
-__all__ = ["LOADS", "Loading"]
+__all__ = ["LOADS", "PAST", "Loading", "passed"]
 
 LOADS: ContextVar[list[str] | None] = ContextVar("smw_cache_loads", default=None)
 """Takes the names of the functions that are called from here on, where somebody wants to know."""
+PAST = "past "
+"""Stands there before the name of a function whose call went past the cache."""
 _NO_SPAN = nullcontext()
+
+
+def passed(function: str) -> None:
+    """Tell whoever wants to know that a call of a function goes past the cache."""
+    loads = LOADS.get()
+    if loads is not None:
+        loads.append(PAST + function)
 
 
 class Loading:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
-from smw.cache.loading import LOADS
+from smw.cache.loading import LOADS, PAST
 from smw.cache.readers import cached_in
 from smw.errors import ConfigError
 
@@ -34,24 +34,29 @@ class Warmed:
         hit: Calls that a level answered.
         failed: Calls that raised.
         error: The first exception of those.
+        past: Calls that went past the cache, so that nothing is kept of them.
     """
 
     loaded: int
     hit: int
     failed: int
     error: Exception | None = None
+    past: int = 0
 
 
 class _Count:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, keeps_any: bool) -> None:
         self.name = name
-        self.loaded = self.hit = self.failed = 0
+        self.keeps_any = keeps_any
+        self.loaded = self.hit = self.failed = self.past = 0
         self.error: Exception | None = None
         self._lock = threading.Lock()
 
     def done(self, loads: list[str]) -> None:
         with self._lock:
-            if self.name in loads:
+            if not self.keeps_any or PAST + self.name in loads:
+                self.past += 1
+            elif self.name in loads:
                 self.loaded += 1
             else:
                 self.hit += 1
@@ -64,7 +69,7 @@ class _Count:
             _log.warning("warming up %s: a call raised %s; others go on", self.name, type(error).__name__)
 
     def result(self) -> Warmed:
-        return Warmed(self.loaded, self.hit, self.failed, self.error)
+        return Warmed(self.loaded, self.hit, self.failed, self.error, self.past)
 
 
 async def warm(fn: Callable[..., Any], calls: Iterable[Any] | AsyncIterable[Any], *, concurrency: int = 8) -> Warmed:
@@ -163,7 +168,7 @@ def _checked(fn: Callable[..., Any], concurrency: object) -> _Count:
         raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ConfigError("SMW-C124", "concurrency= takes a number from 1 on", seen=concurrency, fix="concurrency=8")
-    return _Count(found[1].name)
+    return _Count(found[1].name, keeps_any=found[0].function(found[1]).keeps_any)
 
 
 def _awaited(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -178,9 +178,10 @@ def warm(
     with opened(app, profile):
         done = warm_sync(function(fn), _lines(calls), concurrency=concurrency)
     if json:
-        as_json({"schema": 1, "loaded": done.loaded, "hit": done.hit, "failed": done.failed})
+        as_json({"schema": 1, "loaded": done.loaded, "hit": done.hit, "failed": done.failed, "past": done.past})
     else:
-        typer.echo(f"loaded {done.loaded}, hit {done.hit}, failed {done.failed}")
+        past = f", past the cache {done.past}" if done.past else ""
+        typer.echo(f"loaded {done.loaded}, hit {done.hit}, failed {done.failed}{past}")
         if done.error is not None:
             typer.echo(f"the first to fail raised {type(done.error).__name__}: {done.error}", err=True)
     raise typer.Exit(int(done.failed > 0))

@@ -348,6 +348,22 @@ def test_blocking_code_warms_both_kinds(runtime):
         cache.warm_sync(price, source())
 
 
+async def test_calls_past_the_cache_are_told_apart_from_hits(runtime):
+    """A call that a condition sends past the cache, and one of a function that keeps nothing, are no hits."""
+
+    @cache.cached(ttl=60, key=lambda number: number, condition=lambda number: number > 1)
+    def some(number: int) -> int:
+        return number
+
+    @cache.cached(ttl=0)
+    async def none(number: int) -> int:
+        return number
+
+    assert await cache.warm(some, [1, 2, 3]) == cache.Warmed(2, 0, 0, past=1)
+    assert cache.warm_sync(some, [1, 2, 3]) == cache.Warmed(0, 2, 0, past=1)
+    assert await cache.warm(none, [1, 2]) == cache.Warmed(0, 0, 0, past=2)
+
+
 @pytest.mark.parametrize(
     ("fn", "concurrency", "code"), [(uncached, 8, "C112"), (price, 0, "C124"), (price, True, "C124")]
 )
