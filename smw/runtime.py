@@ -12,6 +12,7 @@ from smw._kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from smw._kernel.ending import at_exit, exit_on
 from smw._kernel.host import Host
 from smw._kernel.process import ForkLock
+from smw._kernel.told import plainly
 from smw.configuration import Given, Settings, resolve
 from smw.errors import ConfigError
 
@@ -53,6 +54,7 @@ class Runtime:
         ConfigError: On opening, when a setting is wrong.
     """
 
+    @plainly("Runtime()", 'Runtime("production", cache={"l1_size": 5000})')
     def __init__(
         self,
         profile: str | None = None,
@@ -277,6 +279,7 @@ def configure(
     Returns:
         The runtime, open and current. The one that was current before is closed.
 
+@plainly("configure()", 'smw.configure("production", cache={"l1_size": 5000})')
     Raises:
         ConfigError: A setting is wrong; names it, and the nearest valid one. Nothing has changed then.
     """

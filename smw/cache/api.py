@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from smw._kernel import current
 from smw._kernel.chain import advise
+from smw._kernel.told import plainly
 from smw.cache.advice import Cached
 from smw.cache.commit import EVERYWHERE
 from smw.cache.invalidation import Invalidate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_commit", "reading_after", "writes"]
 
 
+@plainly("@cached", "@cached(ttl=60)")
 def cached(
     ttl: float | timedelta | Literal["auto"] | Auto | Callable[[Any], float | timedelta],
     *,
@@ -111,6 +113,7 @@ def cached(
     return advise(Cached(options, owner=None))
 
 
+@plainly("@invalidate", '@invalidate(tags=["user:{user_id}"])')
 def invalidate(
     *,
     tags: Sequence[str] = (),
@@ -137,6 +140,7 @@ def invalidate(
     return advise(Invalidate(tags, fn=fn, key=key, when=when, owner=None))
 
 
+@plainly("@writes", "@writes(profile)")
 def writes(
     to: Callable[..., Any],
     *,
@@ -215,8 +219,11 @@ def info(fn: Callable[..., Any], /) -> CacheInfo:
     return _function(fn).info()
 
 
-async def drop(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
+@plainly("drop()", 'drop(tags=["user:7"])')
+async def drop(*, tags: Sequence[str] | None = None, keys: Sequence[str] | None = None) -> Token:
     """Drop everything under `tags`, and the results under `keys` (see `key_for`).
+
+    Tags are taken as they are: fields in braces are those of `cached` and `invalidate`. Empty lists drop nothing.
 
     When it returns, this process hands out nothing older; a server that did not answer is told later.
 
@@ -224,12 +231,13 @@ async def drop(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
         What readers elsewhere are given to `reading_after`, so that they see nothing older either.
 
     Raises:
-        ConfigError: A tag is no text or a key is none.
+        ConfigError: Neither is given, a tag is no text, or a key is none.
     """
     return await _part().drop(tags=tags, keys=keys)
 
 
-def drop_sync(*, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
+@plainly("drop_sync()", 'drop_sync(tags=["user:7"])')
+def drop_sync(*, tags: Sequence[str] | None = None, keys: Sequence[str] | None = None) -> Token:
     """Drop as `drop` does, from blocking code."""
     return _part().drop_sync(tags=tags, keys=keys)
 

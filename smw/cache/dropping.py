@@ -4,21 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 from smw._kernel.bridge import on_asyncio
 from smw.cache.level import run_blocking
+from smw.errors import ConfigError
 
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
     from smw.cache.engine import Engine
     from smw.cache.readers import Scopes
 
-__all__ = ["drop", "drop_from_anywhere", "drop_soon"]
+__all__ = ["checked_texts", "drop", "drop_from_anywhere", "drop_soon", "warn_of_fields"]
 
 _log = logging.getLogger("smw.cache")
+_FIELD = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.]{0,40}\}")
+_FORM = 'drop(tags=["user:7"]), or drop(keys=[key_for(profile, 7)])'
 _telling: set[asyncio.Task[Any]] = set()
 """Tasks that tell servers; the event loop itself holds them weakly."""
+
+
+def checked_texts(tags: object, keys: object) -> tuple[list[str], list[Any]]:
+    """Return the tags and the keys that a drop by hand is told, the keys unchecked; of empty lists it drops nothing.
+
+    Raises:
+        ConfigError: It is told of neither, or of something that is no sequence of texts.
+    """
+    if tags is None and keys is None:
+        what = "drop() needs tags= or keys=, what is to be dropped"
+        raise ConfigError("SMW-C110", what, fix=f"{_FORM}; clear() drops everything")
+    for given in (tags, keys):
+        if given is not None and (isinstance(given, str) or not isinstance(given, Iterable)):
+            what = "tags= and keys= take sequences of texts"
+            raise ConfigError("SMW-C110", what, seen=type(given).__name__, fix=_FORM)
+    texts: list[Any] = list(cast("Iterable[Any]", tags or ()))
+    other = next((text for text in texts if not isinstance(text, str)), None)
+    if other is not None:
+        raise ConfigError("SMW-C110", "a tag is a text", seen=type(other).__name__, fix=_FORM)
+    return texts, list(cast("Iterable[Any]", keys or ()))
+
+
+def warn_of_fields(tags: Iterable[str]) -> bool:
+    """Warn of a tag that looks like one of a decorator, whose fields nobody fills here; tell whether one did.
+
+    It is no error: the braces may come from the name of a user, and no name must make a request fail. What the tag
+    says besides is not logged.
+    """
+    field = next((field[0] for field in map(_FIELD.search, tags) if field), None)
+    if field is None:
+        return False
+    _log.warning(
+        "cache.drop is told a tag with %s in it, and takes tags as they are: fields are filled by @cached and "
+        '@invalidate alone; where one is meant write its value, as in tags=[f"user:{user_id}"]',
+        field,
+    )
+    return True
 
 
 async def drop(engine: Engine, scopes: Scopes, mode: Mode) -> None:

@@ -188,7 +188,7 @@ def _refuse_decorated(ttl: Callable[..., object]) -> None:
     """
     if not isinstance(ttl, types.FunctionType) or ttl.__name__ == "<lambda>":
         return
-    scope = sys._getframe(3)  # noqa: SLF001 - where `cached` was called
+    scope = sys._getframe(4)  # noqa: SLF001 - where `cached` was called, which `plainly` wraps
     named = [space.get(ttl.__name__) for space in (scope.f_locals, scope.f_globals, ttl.__globals__)]
     if not any(known is ttl for known in named):
         fix = f"write {_FORM}, or ttl=lambda result: 60"
@@ -198,7 +198,7 @@ def _refuse_decorated(ttl: Callable[..., object]) -> None:
 def _checked_ttl(ttl: object) -> float:
     ttl_s = _checked_seconds("ttl", ttl)
     if ttl_s > MOST_TTL_S:
-        warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=5)
+        warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=6)
     return min(ttl_s, MOST_TTL_S)
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from smw._kernel.chain import advise
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
+from smw._kernel.told import plainly
 from smw.cache.advice import Cached
 from smw.cache.behind import WriteBehind
 from smw.cache.bookmark import Token, reading
 from smw.cache.codec import Codec
 from smw.cache.commit import EVERYWHERE, Commits
-from smw.cache.dropping import drop, drop_soon
+from smw.cache.dropping import checked_texts, drop, drop_soon, warn_of_fields
 from smw.cache.engine import Engine
 from smw.cache.fence import Fence
 from smw.cache.fleet import fleet_of
@@ -33,7 +34,6 @@ from smw.cache.tools import Tools
 from smw.cache.typed import Classes, declared_classes
 from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
 from smw.cache.writing import WRITERS, Writes, known_writers
-from smw.errors import ConfigError
 from smw.settings import CacheSettings, build
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Cache(Tools):
         self._lock = threading.RLock()
         self._functions: dict[str, list[tuple[Cached, CachedFunction]]] = {}
         self._regions: dict[str, Region] = {}
+        self._warned = False
         self._listener: Listener | None = None
         self._behind: WriteBehind | None = None
         self._names = names_of(self.settings, self.host)
@@ -133,6 +134,7 @@ class Cache(Tools):
             yield from self._behind.facts()
         yield from watch_facts(self._engine.watch, self._engine.remote.servers)
 
+    @plainly("@cached", "@cache.cached(ttl=60)")
     def cached(
         self,
         ttl: float | timedelta | Literal["auto"] | Auto | Callable[[Any], float | timedelta],
@@ -178,6 +180,7 @@ class Cache(Tools):
         )
         return advise(Cached(options, owner=self))
 
+    @plainly("@invalidate", '@cache.invalidate(tags=["user:{user_id}"])')
     def invalidate(
         self,
         *,
@@ -196,6 +199,7 @@ class Cache(Tools):
         """
         return self.commits.add(register)
 
+    @plainly("@writes", "@cache.writes(profile)")
     def writes(
         self,
         to: Callable[..., Any],
@@ -280,8 +284,11 @@ class Cache(Tools):
         """Drop all that this cache's namespace holds, regions included, in the caller's mode."""
         await self._engine.drop([self._names.everything], (), mode)
 
-    async def drop(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
+    @plainly("drop()", 'cache.drop(tags=["user:7"])')
+    async def drop(self, *, tags: Sequence[str] | None = None, keys: Sequence[str] | None = None) -> Token:
         """Drop everything under `tags`, and the results under `keys` (see `smw.cache.key_for`).
+
+        Tags are taken as they are: fields in braces are those of `cached` and `invalidate`. Empty lists drop nothing.
 
         When it returns, this process hands out nothing older; a server that did not answer is told later.
 
@@ -289,19 +296,20 @@ class Cache(Tools):
             What readers elsewhere are given to `reading_after`, so that they see nothing older either.
 
         Raises:
-            ConfigError: A tag is no text or a key is none.
+            ConfigError: Neither is given, a tag is no text, or a key is none.
         """
         return await self._drop(tags, keys, "async")
 
-    def drop_sync(self, *, tags: Sequence[str] = (), keys: Sequence[str] = ()) -> Token:
+    @plainly("drop_sync()", 'cache.drop_sync(tags=["user:7"])')
+    def drop_sync(self, *, tags: Sequence[str] | None = None, keys: Sequence[str] | None = None) -> Token:
         """Drop as `drop` does, from blocking code."""
         return run_blocking(self._drop(tags, keys, "sync"))  # type: ignore[no-any-return]
 
-    async def _drop(self, tags: Sequence[str], keys: Sequence[str], mode: Any) -> Token:
-        if isinstance(tags, str) or isinstance(keys, str):
-            raise ConfigError("SMW-C110", "tags= and keys= take sequences of texts", fix='drop(tags=["user"])')
-        checked = [self._names.checked(key) for key in keys]
-        named = [self._names.tag(tag) for tag in tags]
+    async def _drop(self, tags: Sequence[str] | None, keys: Sequence[str] | None, mode: Any) -> Token:
+        texts, given = checked_texts(tags, keys)
+        self._warned = self._warned or warn_of_fields(texts)
+        checked = [self._names.checked(key) for key in given]
+        named = [self._names.tag(tag) for tag in texts]
         await self._engine.drop(named, checked, mode)
         return Token.of((*named, *checked), self.host.clock.wall())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from smw._kernel import current
 from smw._kernel.chain import Advice, Bound, advise
 from smw._kernel.process import ForkLock
+from smw._kernel.told import plainly
 from smw.errors import DecorationError, nearest
 from smw.monitor.instruments import BUSINESS_NAME, LABEL_NAME
 
@@ -144,6 +145,7 @@ def declared() -> list[BusinessMetric]:
         return list(_declared)
 
 
+@plainly("@trace", "@trace()")
 def trace(name: str | None = None, *, kind: str = "internal", attributes: Attributes | None = None) -> Callable[[F], F]:
     """Record one span around each call of a function, method, coroutine function or (async) generator.
 
@@ -162,6 +164,7 @@ def trace(name: str | None = None, *, kind: str = "internal", attributes: Attrib
     return advise(Trace(name, kind, attributes, None))
 
 
+@plainly("@track_business_metric", '@track_business_metric("playlist_created")')
 def track_business_metric(
     name: str, *, value: Callable[[Any], float] | None = None, labels: LabelValues | None = None
 ) -> Callable[[F], F]:

@@ -12,6 +12,7 @@ from smw._kernel import current
 from smw._kernel.chain import advise
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
+from smw._kernel.told import plainly
 from smw.monitor import decorators, instruments, logs, propagation
 from smw.monitor.business import Business
 from smw.monitor.cells import Losses, Reading
@@ -173,12 +174,14 @@ class Monitor:
 
     # --- decorators and spans -------------------------------------------------------------------------------------
 
+    @plainly("@trace", "@monitor.trace()")
     def trace(
         self, name: str | None = None, *, kind: str = "internal", attributes: decorators.Attributes | None = None
     ) -> Callable[[F], F]:
         """Record one span around each call, through this monitor; see `smw.monitor.trace`."""
         return advise(decorators.Trace(name, kind, attributes, self))
 
+    @plainly("@track_business_metric", '@monitor.track_business_metric("playlist_created")')
     def track_business_metric(
         self,
         name: str,

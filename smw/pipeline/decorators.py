@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from smw._kernel.chain import Advice, advise
+from smw._kernel.told import plainly
 from smw.errors import ConfigError, DecorationError
 from smw.pipeline.deadletter import SUFFIX
 from smw.pipeline.registry import SHARED, Job, Kind, Registry, check_name
@@ -107,6 +108,7 @@ def batch_advice(registry: Registry, name: str, batch_size: Any) -> BatchTransfo
     return BatchTransform(registry, name, batch_size=batch_size)
 
 
+@plainly("@stream_process", '@stream_process("user_events")')
 def stream_process(
     name: str,
     *,
@@ -136,6 +138,7 @@ def stream_process(
     return register(stream_advice(SHARED, name, source, group, retry, dead_letter=dead_letter))
 
 
+@plainly("@batch_transform", '@batch_transform("playlist_analytics")')
 def batch_transform(name: str, *, batch_size: int | None = None) -> Callable[[F], F]:
     """Make a function a batch job; the function itself stays what it is.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from smw._kernel.bridge import Portal, in_thread
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
+from smw._kernel.told import plainly
 from smw.errors import BackpressureError
 from smw.pipeline import batch, decorators
 from smw.pipeline.delivery import Delivery, Limits
@@ -79,6 +80,7 @@ class Pipeline:
 
     # --- decorators --------------------------------------------------------------------------------------------------
 
+    @plainly("@stream_process", '@pipeline.stream_process("user_events")')
     def stream_process(
         self,
         name: str,
@@ -92,6 +94,7 @@ class Pipeline:
         advice = decorators.stream_advice(self._registry, name, source, group, retry, dead_letter=dead_letter)
         return decorators.register(advice)
 
+    @plainly("@batch_transform", '@pipeline.batch_transform("playlist_analytics")')
     def batch_transform(self, name: str, *, batch_size: int | None = None) -> Callable[[F], F]:
         """Make a function a batch job of this pipeline; see `smw.pipeline.batch_transform`."""
         return decorators.register(decorators.batch_advice(self._registry, name, batch_size))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from smw._kernel import current
 from smw._kernel.call import Kind
 from smw._kernel.chain import Advice, Bound, advise
+from smw._kernel.told import plainly
 from smw.errors import DecorationError
 from smw.security.compliance.names import frameworks_of
 from smw.security.templates import check_names
@@ -134,6 +135,7 @@ class RequireCompliance(Advice):
         return f"@require_compliance([{', '.join(self.frameworks)}])"
 
 
+@plainly("@audit_log", '@audit_log("user_data_access")')
 def audit_log(
     action: str, *, resource: str | None = None, subject: str | None = None, keep: Iterable[str] = ()
 ) -> Callable[[F], F]:
@@ -151,6 +153,7 @@ def audit_log(
     return advise(AuditLog(action, resource, subject, keep, None))
 
 
+@plainly("@require_compliance", '@require_compliance(["GDPR"])')
 def require_compliance(
     frameworks: Iterable[str], *, purpose: str | None = None, data: Iterable[str] = (), mode: Mode | None = None
 ) -> Callable[[F], F]:

@@ -12,6 +12,7 @@ from smw._kernel.chain import advise
 from smw._kernel.facts import Fact
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
+from smw._kernel.told import plainly
 from smw.errors import ConfigError
 from smw.security.client import TrustedProxies
 from smw.security.compliance.catalogue import CLASSES, load
@@ -119,12 +120,14 @@ class Security:
         """Return what the controls said so far in this process."""
         return self._tally.report()
 
+    @plainly("@audit_log", '@security.audit_log("user_data_access")')
     def audit_log(
         self, action: str, *, resource: str | None = None, subject: str | None = None, keep: Iterable[str] = ()
     ) -> Callable[[F], F]:
         """Record each call here; as `security.audit_log`, bound to this object."""
         return advise(AuditLog(action, resource, subject, keep, self))
 
+    @plainly("@require_compliance", '@security.require_compliance(["GDPR"])')
     def require_compliance(
         self,
         frameworks: Iterable[str],

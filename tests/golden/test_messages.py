@@ -18,7 +18,7 @@ from fastapi import APIRouter, FastAPI
 from typer.testing import CliRunner
 
 import smw
-from smw import cached, require_compliance, track_business_metric
+from smw import cached, invalidate, require_compliance, track_business_metric
 from smw.cache import Cache, key_for
 from smw.cli.app import app
 from smw.errors import SmwError
@@ -86,10 +86,15 @@ def test_02_a_scheme_is_misspelled():
 
 
 def test_03_an_option_is_misspelled():
-    """The nearest option is offered and all are listed; in the decorator Python itself refuses."""
+    """The nearest option is offered and all are listed, for settings and for what the functions themselves take."""
     with pytest.raises(TypeError, match="sizee"):
         cached(ttl=60, sizee=3)
-    golden("03-unknown-option", message(lambda: smw.configure(cache={"l1_sizee": 3})))
+    mistakes = (
+        lambda: smw.configure(cache={"l1_sizee": 3}),
+        lambda: smw.configure(cach={"l1_size": 3}),
+        lambda: invalidate(tag=["user"]),
+    )
+    golden("03-unknown-option", "".join(map(message, mistakes)))
 
 
 def test_04_a_variable_is_misspelled(caplog):
@@ -129,7 +134,7 @@ def test_06_the_parentheses_are_missing():
         def playlist(number: int) -> int:
             return number
 
-    golden("06-no-parentheses", message(decorate))
+    golden("06-no-parentheses", message(decorate) + message(lambda: invalidate(plain)))
 
 
 def test_07_the_time_to_live_is_no_time():

@@ -7,6 +7,9 @@ import logging
 
 import pytest
 
+from smw import cache as cache_module
+from smw.errors import ConfigError
+
 
 def injecting(fn):
     """Add an argument, as decorators that open a session do, and look like the function below."""
@@ -93,3 +96,49 @@ def test_a_call_that_does_not_fit_drops_nothing(loaded, caplog):
     here(7)
     assert runs == [7]
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({}, "drop() needs tags= or keys="),
+        ({"tags": None}, "clear() drops everything"),
+        ({"tags": [7]}, "a tag is a text\n  seen:  int"),
+        ({"tags": 7}, "tags= and keys= take sequences of texts\n  seen:  int"),
+        ({"keys": "smw:shop:k"}, "take sequences of texts\n  seen:  str"),
+    ],
+)
+async def test_a_drop_by_hand_of_nothing_is_a_mistake(cache, told, says):
+    """What is no list of texts, and a drop that names nothing at all, is refused with the form that is right."""
+    with pytest.raises(ConfigError) as blocking:
+        cache.drop_sync(**told)
+    with pytest.raises(ConfigError) as awaited:
+        await cache.drop(**told)
+    assert says in str(blocking.value)
+    assert str(blocking.value) == str(awaited.value)
+
+
+async def test_a_drop_of_an_empty_list_drops_nothing(cache):
+    """Who computes what has changed may find that nothing has."""
+    load = cache.cached(60, tags=["user:{user_id}"])(lambda user_id: user_id)
+    load(7)
+    assert cache.drop_sync(tags=[]).startswith("smw1.")
+    assert (await cache.drop(keys=())).startswith("smw1.")
+    load(7)
+    assert cache_module.info(load).hits["l1"] == 1
+
+
+def test_fields_in_a_drop_by_hand_are_said_once_and_never_raise(cache, caplog):
+    """Braces may come from the name of a user: the tag is dropped as it is, and one warning names the field alone."""
+    load = cache.cached(60, tags=["user:{user_id}"])(lambda user_id: user_id)
+    load("{name}")
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        cache.drop_sync(tags=["plain", "odd{", "{}", "{0}", "{a b}"])
+        assert caplog.messages == []
+        cache.drop_sync(tags=["user:{name}"])
+        cache.drop_sync(tags=["secret-tenant:{user_id}"])
+    (message,) = caplog.messages
+    assert "{name}" in message
+    assert 'tags=[f"user:{user_id}"]' in message
+    load("{name}")
+    assert cache_module.info(load).misses["l1"] == 2
