@@ -59,7 +59,7 @@ class Settings:
         profile: ``development``, ``testing`` or ``production``.
         service: Name of the service, "" if unknown.
         sources: ``part.setting`` → where its value came from; defaults are not listed.
-        suspicious: Environment variables that look misspelled → the nearest known one.
+        suspicious: Environment variables that look misspelled → the nearest known one, "" where none is near.
     """
 
     profile: str

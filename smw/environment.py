@@ -14,10 +14,11 @@ from smw.settings import PARTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Environment", "Variable", "read", "variables"]
+__all__ = ["Environment", "Variable", "read", "unknown", "variables"]
 
 PREFIX = "SMW_"
-_NEAR_MISS = 0.85
+_NEAR_MISS = 0.85  # of a name that may be another program's
+_NEAR = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Environment:
     Args:
         values: part → setting → text; part "" holds ``profile`` and ``service``.
         names: part → setting → the variable that gave it, as the user spelled it.
-        suspicious: Variables that smw does not know but that look meant for it → the nearest known one.
+        suspicious: Variables that smw does not know but that look meant for it → the nearest known one, "" where none
+            is near.
     """
 
     values: dict[str, dict[str, str]]
@@ -135,10 +137,17 @@ def _suspicious(environ: Mapping[str, str], known: tuple[Variable, ...]) -> dict
     for name in environ:
         if name in valid or name.startswith("OTEL_"):  # OpenTelemetry has many more that its SDK reads itself
             continue
-        if name.startswith(PREFIX):
-            close = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
-        else:
-            close = difflib.get_close_matches(name, plain, n=1, cutoff=_NEAR_MISS)
+        if name.startswith(PREFIX):  # which all have in common, so that it says nothing
+            bare = name.removeprefix(PREFIX)
+            close = difflib.get_close_matches(bare, {known.removeprefix(PREFIX) for known in plain}, n=1, cutoff=_NEAR)
+            found[name] = PREFIX + close[0] if close else ""
+            continue
+        close = difflib.get_close_matches(name, plain, n=1, cutoff=_NEAR_MISS)
         if close:
             found[name] = close[0]
     return found
+
+
+def unknown(name: str, near: str) -> str:
+    """Return what is said of a suspicious variable."""
+    return f"environment variable {name} is not known to smw" + (f"; did you mean {near}?" if near else "")

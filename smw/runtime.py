@@ -14,6 +14,7 @@ from smw._kernel.host import Host
 from smw._kernel.process import ForkLock
 from smw._kernel.told import plainly
 from smw.configuration import Given, Settings, resolve
+from smw.environment import unknown
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Runtime:
             host = Host(settings.service, settings.profile, self._clock, self._entropy)
             self._resolved = resolved = settings, host
             for name, near in settings.suspicious.items():
-                _log.warning("environment variable %s is not known to smw; did you mean %s?", name, near)
+                _log.warning("%s", unknown(name, near))
             try:
                 self.part("monitor")  # before all others, so that it misses none of their signals
             except BaseException:

@@ -25,6 +25,7 @@ def show(
 ) -> None:
     """Show every setting, its value, where the value came from, and the variable that sets it."""
     from smw.configuration import resolve
+    from smw.environment import unknown
 
     settings = resolve(profile)
     rows = [row for row in settings.rows() if not changed or row.source != "default"]
@@ -38,7 +39,7 @@ def show(
     ]
     as_table(f"smw settings, profile {settings.profile}", ("setting", "value", "from", "variable", "about"), table)
     for name, near in settings.suspicious.items():
-        typer.echo(f"{name} is not known to smw; did you mean {near}?", err=True)
+        typer.echo(unknown(name, near), err=True)
 
 
 @app.command()

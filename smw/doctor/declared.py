@@ -29,7 +29,8 @@ def holder(settings: Settings, part: str, field: str) -> str:
 def names(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Yield variables that smw does not know, that hide one another, or that nothing acts on yet."""
     for name, near in settings.suspicious.items():
-        yield Finding("settings.unknown", "fail", f"{name} is not known to smw", f"did you mean {near}?")
+        fix = f"did you mean {near}?" if near else "drop it; smw config show lists those that are"
+        yield Finding("settings.unknown", "fail", f"{name} is not known to smw", fix)
     for variable in variables():
         prefixed, plain = environ.get(PREFIX + variable.name), environ.get(variable.name)
         if not variable.name.startswith(PREFIX) and prefixed and plain and prefixed != plain:

@@ -57,6 +57,10 @@ def test_config_check_exits_1_for_a_wrong_or_misspelled_variable() -> None:
     assert (wrong.exit_code, "BATCH_SIZE" in wrong.stdout) == (1, True)
     near = RUNNER.invoke(app, ["config", "check"], env={**CLEAN, "CACHE_L2_ULR": "x"})
     assert (near.exit_code, "CACHE_L2_URL" in near.stdout) == (1, True)
+    unknown = RUNNER.invoke(app, ["config", "check"], env={**CLEAN, "SMW_FOO": "x"})
+    assert (unknown.exit_code, "SMW_FOO is not known" in unknown.stdout, "did you mean" in unknown.stdout) == (
+        1, True, False,
+    )  # fmt: skip
 
 
 def test_explain_prints_the_stack_of_a_function(tmp_path: pytest.TempPathFactory) -> None:
