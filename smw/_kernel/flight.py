@@ -16,7 +16,7 @@ from smw.errors import SmwError
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
 
-__all__ = ["Flights", "RecursiveLoadError", "flying", "led"]
+__all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led"]
 
 Load = Callable[[], Awaitable[Any]]
 Meanwhile = Sequence[tuple[float, Callable[[], Awaitable[tuple[Any] | None]]]]
@@ -30,6 +30,11 @@ _now = SystemClock.now
 def led() -> tuple[object, ...]:
     """Return the flights whose loads run here."""
     return _leading.get()
+
+
+def lead(flights: Iterable[Any]) -> None:
+    """Run the loads of `flights` in this context from now on: what it calls for any of them calls itself."""
+    _leading.set(tuple(flights))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smw.cache.forms import Policy
     from smw.cache.level import Level
 
-__all__ = ["look_many"]
+__all__ = ["look_many", "read_ahead"]
 
 _MOST_NAMES = 256
 """Names in one question: a reply must not grow without end, nor keep a server from others for long."""
@@ -32,7 +32,7 @@ async def look_many(engine: Engine, places: Sequence[Place], policy: Policy, mod
         policy: How they are kept.
         mode: The caller's mode.
     """
-    ahead = await _read(engine, places, mode)
+    ahead = await read_ahead(engine, places, mode)
     if mode == "sync":
         looks = [
             await engine.look(place, policy, mode, ahead=shown) for place, shown in zip(places, ahead, strict=True)
@@ -44,7 +44,7 @@ async def look_many(engine: Engine, places: Sequence[Place], policy: Policy, mod
     return looks
 
 
-async def _read(engine: Engine, places: Sequence[Place], mode: Mode) -> list[Ahead | None]:
+async def read_ahead(engine: Engine, places: Sequence[Place], mode: Mode) -> list[Ahead | None]:
     """Return what the servers that keep the counters show of each place; None where it has to be asked by itself."""
     remote, shown = engine.remote, [None] * len(places)
     found: list[Ahead | None] = list(shown)
@@ -85,7 +85,14 @@ def _in_questions(engine: Engine, places: Sequence[Place], numbers: Sequence[int
 
 async def _prepare(engine: Engine, places: Sequence[Place], looks: Sequence[Look], policy: Policy, mode: Mode) -> None:
     """Start the counters of all that is going to be loaded."""
-    missing = [number for number, look in enumerate(looks) if look.found is None and _lacks(look.sight.versions)]
+    fleet = engine.fleet if policy.is_of_fleet else None
+    missing = [
+        number
+        for number, look in enumerate(looks)
+        if look.found is None
+        and _lacks(look.sight.versions)
+        and not (fleet is not None and fleet.is_fit(places[number], look.sight))  # a lease opens them as well
+    ]
     for _, some in _in_questions(engine, places, missing):
         names = tuple(dict.fromkeys(name for number in some for name in _names(places[number])[1]))
         asked, longest_s = engine.host.clock.now(), policy.ttl_s + policy.stale_s

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from smw._kernel.facts import Fact
 from smw._kernel.process import ForkLock, after_fork
-from smw.cache.listener import ALONE, LOOK
+from smw.cache.leasing import Asked, Leasing
+from smw.cache.listener import AGAIN, ALONE, NEXT
 from smw.cache.names import fence_of
-from smw.cache.ports import Lessor, Versions
+from smw.cache.ports import LeaseAsk, Lessor, Versions
+from smw.cache.stepping import LOOK, MORE_S, WAIT, Wait, ask
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from smw._kernel.call import Mode
+    from smw._kernel.guard import Budget
     from smw.cache.engine import Engine, Look, Place
     from smw.cache.forms import Finding, Policy
-    from smw.cache.level import Level
     from smw.cache.listener import Listener
     from smw.cache.ports import Leased
     from smw.cache.remote import Sight
 
 __all__ = ["Fleet", "fleet_of"]
 
-FILLED, RELEASED, LATE = LOOK, ALONE, "late"
+FILLED, RELEASED, FAILED, LATE = AGAIN, ALONE, NEXT, "late"
 WAIT_S = 10.0
 """How long a caller waits for loads elsewhere before it loads itself."""
 _CONNECT_S = 0.25
@@ -34,15 +37,16 @@ _SLACK_S = 0.05
 _VAIN_S = 60.0
 _QUICK_S = 0.001
 _MOST_VAIN = 1000
-_OUTCOMES = {FILLED: "filled", RELEASED: "released", LATE: "late"}
+_MOST_FAILED = 3
+"""How many loads of others may fail, one after the other, before a caller waits for none any more."""
+_OUTCOMES = {FILLED: "filled", RELEASED: "released", FAILED: "failed", LATE: "late"}
 
 
 def fleet_of(engine: Engine, listener: Listener | None) -> Fleet | None:
     """Return what has one process load for all, or None where no server lets processes agree on one."""
-    if listener is None:
+    if listener is None or not all(isinstance(level.store, Lessor) for level in engine.remote.tiers[0].servers):
         return None
-    lessor = listener.level.store
-    return Fleet(engine, listener.level, lessor, listener) if isinstance(lessor, Lessor) else None
+    return Fleet(engine, listener)
 
 
 class Fleet:
@@ -54,29 +58,30 @@ class Fleet:
     load that two processes make is a load too many, and never an old value. Functions whose last loads took less than a
     millisecond, about what a lease costs, are loaded by each process.
 
+    A value that still stands is loaded anew by whoever has the lease; the others hand out what they have.
+
     Args:
         engine: The levels.
-        level: The server, with what keeps its failures from callers.
-        lessor: The server.
         listener: Brings the news.
     """
 
-    def __init__(self, engine: Engine, level: Level, lessor: Lessor, listener: Listener) -> None:
+    def __init__(self, engine: Engine, listener: Listener) -> None:
+        self.leasing = Leasing(engine)
         self._engine = engine
-        self._level = level
-        self._lessor = lessor
         self._listener = listener
         self._now = engine.host.clock.now
         self._lock = ForkLock()
         self.waits: Counter[str] = Counter()
         self._forked()
         after_fork(self._forked)
-        listener.carry(self.news, lessor.renew)
+        listener.carry(self.news, self.leasing.renew)
 
     def _forked(self) -> None:
         self._waiting: dict[str, set[concurrent.futures.Future[str]]] = {}
         self._vain: dict[str, float] = {}
         self._took: dict[int, float] = {}
+        self._rallies: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[None]]
+        self._rallies = weakref.WeakKeyDictionary()
 
     async def load(
         self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]], mode: Mode, *, look: Look
@@ -94,26 +99,69 @@ class Fleet:
             BaseException: What `load` raises, and nothing else.
         """
         key, ends, load = place.text or "", self._now() + WAIT_S, self._timed(place, load)
-        while self._is_fit(place, look.sight):
+        failed = 0
+        while self.is_fit(place, look.sight):
             waits: concurrent.futures.Future[str] = concurrent.futures.Future()
             with self._lock:
                 self._waiting.setdefault(key, set()).add(waits)
             try:
-                leased = await self._lease(place, policy, look, mode)
+                leased = await self._lease(place, policy, look.sight, look.budget, mode)
                 if leased is None:
                     break
                 if leased.leads:
-                    return await self._lead(place, policy, load, mode, look=look)
-                how = FILLED if leased.is_filled else await self._told(waits, leased.left_s, ends, mode)
+                    epoch, budget = look.epoch, look.budget
+                    return await self._lead(place, policy, load, mode, sight=look.sight, epoch=epoch, budget=budget)
+                how = FILLED if leased.is_filled else await self._told(place, waits, leased.left_s, ends, mode)
+                if policy.is_gathered and mode == "async":
+                    await self._others()
             finally:
                 self._done(key, waits)
-            if how != FILLED or self._now() >= ends:
+            failed += how == FAILED
+            if how in (RELEASED, LATE) or failed >= _MOST_FAILED or self._now() >= ends:
                 break
-            look = await self._engine.look(place, policy, mode)
+            look = await self._look(place, policy, mode)
             if look.found is not None:
                 return look.found
         sight, epoch, budget = look.sight, look.epoch, look.budget
         return await self._engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
+
+    async def renew(
+        self,
+        place: Place,
+        policy: Policy,
+        load: Callable[[], Awaitable[Any]],
+        mode: Mode,
+        *,
+        sight: Sight,
+        epoch: int,
+        budget: Budget,
+    ) -> Finding | None:
+        """Return what `load` returns, in the place of a value that still stands; None where another process loads it.
+
+        Args:
+            place: Where it belongs.
+            policy: How it is kept.
+            load: Calls the function.
+            mode: The caller's mode.
+            sight: What the servers have shown, apart from values.
+            epoch: The fence's epoch before.
+            budget: What may still be spent.
+
+        Raises:
+            BaseException: What `load` raises, and nothing else.
+        """
+        load, keep = self._timed(place, load), self._engine.load
+        if self.is_fit(place, sight):
+            leased = await self._lease(place, policy, sight, budget, mode, waits=False)
+            if leased is not None and not leased.leads:
+                return None
+            keep = self._lead if leased is not None else keep
+        return await keep(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
+
+    async def _look(self, place: Place, policy: Policy, mode: Mode) -> Look:
+        if place.is_stepped:
+            return cast("Look", await ask(LOOK, place))
+        return await self._engine.look(place, policy, mode)
 
     def _timed(self, place: Place, load: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
         """Return `load`, noting how long those of its function take."""
@@ -128,50 +176,51 @@ class Fleet:
 
         return timed
 
-    def _is_fit(self, place: Place, sight: Sight) -> bool:
+    def is_fit(self, place: Place, sight: Sight) -> bool:
         """Tell whether a lease makes sense: loads take longer than it does, the server answers, and keeps the value."""
-        if sight.versions is None or self._level.name not in sight.seen:
+        if sight.versions is None or self.leasing.level_of(place.text or "").name not in sight.seen:
             return False
         if self._took.get(id(place.home), _QUICK_S) < _QUICK_S:
             return False
         vain = self._vain.get(place.text or "")
         return vain is None or vain <= self._now()
 
-    async def _lease(self, place: Place, policy: Policy, look: Look, mode: Mode) -> Leased | None:
+    async def _lease(
+        self, place: Place, policy: Policy, sight: Sight, budget: Budget, mode: Mode, *, waits: bool = True
+    ) -> Leased | None:
         """Take the lease, or learn who has it; notes what the counters show."""
-        key, sight, asked = place.text or "", look.sight, self._now()
-        more: dict[str, Any] = {"is_absent": sight.seen[self._level.name].blob is None}
-        counters, ttl_s = (fence_of(key), *place.tags), policy.ttl_s + policy.stale_s
-        ask = self._level.ask
-        leased: Leased | None = await ask(
-            self._lessor.lease, key, counters, ttl_s, budget=look.budget, mode=mode, **more
-        )
+        key, asked = place.text or "", self._now()
+        is_absent = waits and sight.seen[self.leasing.level_of(key).name].blob is None
+        lease = LeaseAsk(key, (fence_of(key), *place.tags), is_absent, waits)
+        question = Asked(lease, policy.ttl_s + policy.stale_s, budget)
+        leased = await self.leasing.one(question, mode, is_stepped=place.is_stepped)
         if leased is not None:
             sight.versions, sight.asked = Versions(leased.counters[0], leased.counters[1:]), asked
         return leased
 
     async def _lead(
-        self, place: Place, policy: Policy, load: Callable[[], Awaitable[Any]], mode: Mode, *, look: Look
+        self,
+        place: Place,
+        policy: Policy,
+        load: Callable[[], Awaitable[Any]],
+        mode: Mode,
+        *,
+        sight: Sight,
+        epoch: int,
+        budget: Budget,
     ) -> Finding:
-        key, sight, epoch, budget = place.text or "", look.sight, look.epoch, look.budget
+        key = place.text or ""
         try:
             finding = await self._engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
         except GeneratorExit:
-            self._lessor.forget(key)  # nothing can be awaited any more: the lease ends by itself
+            self.leasing.lessor_of(key).forget(key)  # nothing can be awaited any more: the lease ends by itself
             raise
         except BaseException:
-            await self._release(key, mode)
+            await self.leasing.give_back(key, NEXT, mode, is_stepped=place.is_stepped)
             raise
-        if await self._release(key, mode):
+        if await self.leasing.give_back(key, ALONE, mode, is_stepped=place.is_stepped):
             self._note_vain(key)
         return finding
-
-    async def _release(self, key: str, mode: Mode) -> bool:
-        """Give the lease back unless storing the value has; returns whether it had not."""
-        if not self._lessor.forget(key):
-            return False
-        await self._level.ask(self._lessor.release, key, budget=self._engine.budget(), mode=mode)
-        return True
 
     def _note_vain(self, key: str) -> None:
         """Wait for this key no more for a while, as its value was not stored."""
@@ -180,11 +229,15 @@ class Fleet:
                 self._vain = {}
             self._vain[key] = self._now() + _VAIN_S
 
-    async def _told(self, waits: concurrent.futures.Future[str], left_s: float, ends: float, mode: Mode) -> str:
+    async def _told(
+        self, place: Place, waits: concurrent.futures.Future[str], left_s: float, ends: float, mode: Mode
+    ) -> str:
         """Wait for news of a lease; when it has run out without any, its holder has died."""
         connected = self._listener.is_connected
         seconds = min(left_s + _SLACK_S if connected else _CONNECT_S, ends - self._now())
-        if mode == "sync":
+        if place.is_stepped:
+            await ask(WAIT, Wait(waits, self._now() + seconds))
+        elif mode == "sync":
             concurrent.futures.wait([waits], seconds)
         else:
             await asyncio.wait([asyncio.wrap_future(waits)], timeout=seconds)
@@ -193,6 +246,15 @@ class Fleet:
             how = LATE
         self.waits[_OUTCOMES[how]] += 1
         return how
+
+    async def _others(self) -> None:
+        """Wait a moment for others that are told something, so that all of them go on in one tick."""
+        loop = asyncio.get_running_loop()
+        rally = self._rallies.get(loop)
+        if rally is None or rally.done():
+            rally = self._rallies[loop] = loop.create_future()
+            loop.call_later(MORE_S, rally.set_result, None)
+        await asyncio.shield(rally)
 
     def _done(self, key: str, waits: concurrent.futures.Future[str]) -> None:
         with self._lock:
@@ -203,10 +265,10 @@ class Fleet:
                     del self._waiting[key]
 
     def news(self, how: str, key: str | None = None) -> None:
-        """Wake those who wait: ``f`` to look again, ``r`` to load themselves.
+        """Wake those who wait: ``f`` to look again, ``r`` to load themselves, ``x`` to have one of them load.
 
         Args:
-            how: One of the two.
+            how: One of the three.
             key: What they wait for; None for whatever it is.
         """
         with self._lock:

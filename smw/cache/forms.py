@@ -34,6 +34,7 @@ class Policy(NamedTuple):
         stale_s: How long after that one may stand in for a load that fails.
         ahead: After which share of its life one is loaded anew; 0.0: as chance will have it; None: when it has expired.
         is_of_fleet: Whether one process loads for all.
+        is_gathered: Whether what is loaded at one moment is loaded with one call.
     """
 
     ttl_s: float
@@ -46,6 +47,7 @@ class Policy(NamedTuple):
     stale_s: float = 0.0
     ahead: float | None = None
     is_of_fleet: bool = False
+    is_gathered: bool = False
 
     def lasts(self, key: Hashable, value: Any) -> float:
         """Return the seconds that `value` lives; 0 if it is not kept."""

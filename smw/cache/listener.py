@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from smw._kernel.facts import Fact
 from smw._kernel.guard import Budget
@@ -16,7 +16,7 @@ from smw.cache.ports import Speaker
 from smw.cache.wire import LEASE_END, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
@@ -36,9 +36,9 @@ _AGAIN_S = 0.1
 _REFUSED_AGAIN_S = 10.0
 _END_S = 0.5
 _GREET_S = 2.0
-LOOK, ALONE = "f", "r"
-"""What those who wait for the load of another process are told."""
-_MAIL = (b"f ", b"r ")
+AGAIN, ALONE, NEXT = "f", "r", "x"
+"""What those who wait for the load of another process are told: to look again, to load, that one of them is to load."""
+_MAIL = (b"f ", b"r ", b"x ")
 
 
 class Listener:
@@ -62,7 +62,7 @@ class Listener:
         self._linger_s = trust_s + _LINGER_S
         self._starting = ForkLock()
         self._news: Callable[[str, str | None], None] = _nobody_waits
-        self._renew: Callable[..., Awaitable[bool]] | None = None
+        self._renew: Callable[..., Coroutine[Any, Any, None]] | None = None
         self._forked()
         after_fork(self._forked)
         backplane.attended(self.start, self.ask)
@@ -104,7 +104,7 @@ class Listener:
         if self._stop.is_set():  # closed meanwhile, which has not seen this one
             ear.interrupt()
         self.is_connected = True
-        self._news(LOOK, None)  # what was told before this connection stood is lost
+        self._news(AGAIN, None)  # what was told before this connection stood is lost
         return ear
 
     def lost(self, ear: Ear | None) -> None:
@@ -137,15 +137,14 @@ class Listener:
         """Have a server that is back drop everything if it may have forgotten drops; blocks."""
         run_blocking(self._speaker.pulse(mode="sync", timeout_s=_GREET_S))
 
-    def carry(self, news: Callable[[str, str | None], None], renew: Callable[..., Awaitable[bool]]) -> None:
+    def carry(self, news: Callable[[str, str | None], None], renew: Callable[..., Coroutine[Any, Any, None]]) -> None:
         """Have `news` told what is sent to this process alone, and `renew` called with every heartbeat."""
         self._news, self._renew = news, renew
 
     def renew(self) -> None:
         """Prolong what this process holds."""
         if self._renew is not None:
-            budget = Budget(self._host.clock, HEARTBEAT_S)
-            run_blocking(self.level.ask(self._renew, budget=budget, mode="sync"))
+            run_blocking(self._renew(budget=Budget(self._host.clock, HEARTBEAT_S), mode="sync"))
 
     def take(self, message: bytes) -> None:
         """Take in one message."""

@@ -205,6 +205,8 @@ class Loads(ABC):
             self._sights.pop(flight, None)
             entry.postpone(engine.host.clock.now() + REST_S)
             self.adopt(call, place)
+        if finding is None:
+            return await self._left(call, place, proceed, entry)
         self._landed += 1
         self.stats.refreshes["ok"] += 1
         if not finding.lives:
@@ -212,6 +214,12 @@ class Loads(ABC):
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)
         return finding
+
+    async def _left(self, call: Call, place: Place, proceed: Proceed, entry: Entry) -> Finding:
+        """Return what stands while another process loads it anew, or wait for that where it has ended by now."""
+        if entry.alive and entry.expires > self._engine.host.clock.now():
+            return Finding("l1", copy=entry.copy, origin=entry)
+        return await self._engine.obtain(place, self.policy, proceed, call.mode)
 
     async def _spare(self, flight: Hashable, place: Place, mode: Mode, error: Exception) -> Finding | None:
         """Return what is handed out although the function has raised, asking the servers once more what stands."""

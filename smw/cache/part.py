@@ -244,8 +244,8 @@ class Cache(Tools):
             l1_ttl_s = told.l1_ttl_s or float("inf")
             ttl_s, stale_s, ahead = told.longest_s, told.stale_s, self._ahead(told, target)
             policy = Policy(ttl_s, told.copy, in_memory, names, codec, l1_ttl_s=l1_ttl_s, stale_s=stale_s, ahead=ahead)
-            is_of_fleet = told.flight == "fleet" and told.many is None and "l2" in names
-            policy = policy._replace(is_of_fleet=is_of_fleet)
+            is_of_fleet = told.flight == "fleet" and "l2" in names
+            policy = policy._replace(is_of_fleet=is_of_fleet, is_gathered=told.many is not None)
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))

@@ -29,6 +29,7 @@ class Place(NamedTuple):
         tags: Names of the counters of its tags, that of everything first.
         scopes: All under which it can be dropped, its own first.
         basis: What it is made from, as far as that is collected.
+        is_stepped: Whether its load is one of several that a blocking caller makes at once, and may be suspended.
     """
 
     home: Table
@@ -37,6 +38,7 @@ class Place(NamedTuple):
     tags: tuple[str, ...]
     scopes: tuple[str, ...]
     basis: Basis | None = None
+    is_stepped: bool = False
 
     @property
     def of_instance(self) -> bool:

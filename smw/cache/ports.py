@@ -15,6 +15,7 @@ __all__ = [
     "Counters",
     "Ear",
     "Found",
+    "LeaseAsk",
     "Leased",
     "Lessor",
     "Lister",
@@ -200,6 +201,22 @@ class Batcher(Protocol):
         ...
 
 
+class LeaseAsk(NamedTuple):
+    """One lease that is asked for.
+
+    Attributes:
+        key: Full key.
+        counters: Their names, that of the key first.
+        is_absent: There was no value when it was looked for; if there is one now, no lease is taken.
+        waits: Whether to be told when another holder has done.
+    """
+
+    key: str
+    counters: Sequence[str]
+    is_absent: bool
+    waits: bool = True
+
+
 class Leased(NamedTuple):
     """What came of asking for the lease of a key.
 
@@ -220,16 +237,12 @@ class Leased(NamedTuple):
 class Lessor(Protocol):
     """What a server offers beside `Speaker` so that one of several processes loads a key."""
 
-    async def lease(
-        self, key: str, counters: Sequence[str], ttl_s: float, *, is_absent: bool, mode: Mode, timeout_s: float
-    ) -> Leased:
-        """Open counters as `Store.open` does, and take the lease of `key` or be told when its holder has done.
+    async def lease(self, asks: Sequence[LeaseAsk], ttl_s: float, *, mode: Mode, timeout_s: float) -> Sequence[Leased]:
+        """Open counters as `Store.open` does, and take leases or be told when their holders have done.
 
         Args:
-            key: Full key.
-            counters: Their names, that of the key first.
-            ttl_s: They must live at least this long.
-            is_absent: There was no value when it was looked for; if there is one now, no lease is taken.
+            asks: What for; no key twice.
+            ttl_s: Counters must live at least this long.
             mode: The caller's mode.
             timeout_s: How long this may take.
         """
@@ -239,8 +252,8 @@ class Lessor(Protocol):
         """Renew the lease of `key` no more; returns whether this process still had it."""
         ...
 
-    async def release(self, key: str, *, mode: Mode, timeout_s: float) -> bool:
-        """Give a lease back, and have those who wait told that there will be no value."""
+    async def release(self, keys: Sequence[str], how: str, *, mode: Mode, timeout_s: float) -> bool:
+        """Give leases back, and have those who wait told `how` that has come."""
         ...
 
     async def renew(self, *, mode: Mode, timeout_s: float) -> bool:

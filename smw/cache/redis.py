@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import redis
 
     from smw._kernel.call import Mode
+    from smw.cache.ports import LeaseAsk
     from smw.cache.wire import Wire
 
 __all__ = ["RedisStore"]
@@ -256,18 +257,21 @@ class RedisStore:
         reply = await self._script(mode, timeout_s, PULSE, keys, COUNTER_S * 1000, self._channel)
         return Pulse(int(reply[0]), reply[1].decode(), bool(int(reply[2])))
 
-    async def lease(
-        self, key: str, counters: Sequence[str], ttl_s: float, *, is_absent: bool, mode: Mode, timeout_s: float
-    ) -> Leased:
-        """Open counters and take the lease of `key`, or learn who has it, with one script."""
+    async def lease(self, asks: Sequence[LeaseAsk], ttl_s: float, *, mode: Mode, timeout_s: float) -> list[Leased]:
+        """Open counters and take leases, or learn who has them, with one script."""
         wire = self._wire
         assert wire is not None  # noqa: S101 - for the type checker
-        words = [_milliseconds(max(ttl_s, COUNTER_S)), wire.sender, _milliseconds(LEASE_S), int(is_absent)]
-        *shown, left_ms = await self._script(mode, timeout_s, LEASE, [_lease_of(key), key, *counters], *words)
-        leads = left_ms == 0
-        if leads:
-            self._leases.add(key)
-        return Leased(tuple(map(int, shown)), leads, left_ms < 0, left_ms / 1000)
+        named = [name for ask in asks for name in (_lease_of(ask.key), ask.key, *ask.counters)]
+        words: list[Any] = [_milliseconds(max(ttl_s, COUNTER_S)), wire.sender, _milliseconds(LEASE_S)]
+        words += [word for ask in asks for word in (len(ask.counters), int(ask.is_absent), int(ask.waits))]
+        reply = iter(await self._script(mode, timeout_s, LEASE, named, *words))
+        leased = []
+        for ask in asks:
+            shown, left_ms = tuple([int(next(reply)) for _ in ask.counters]), next(reply)
+            leased.append(Leased(shown, left_ms == 0, left_ms < 0, left_ms / 1000))
+            if left_ms == 0:
+                self._leases.add(ask.key)
+        return leased
 
     def forget(self, key: str) -> bool:
         """Renew the lease of `key` no more; returns whether this process still had it."""
@@ -275,11 +279,12 @@ class RedisStore:
         self._leases.discard(key)
         return held
 
-    async def release(self, key: str, *, mode: Mode, timeout_s: float) -> bool:
-        """Give a lease back and tell who waits, with one script."""
+    async def release(self, keys: Sequence[str], how: str, *, mode: Mode, timeout_s: float) -> bool:
+        """Give leases back and tell who waits, with one script."""
         wire = self._wire
         assert wire is not None  # noqa: S101 - for the type checker
-        return bool(await self._script(mode, timeout_s, RELEASE, [_lease_of(key)], wire.sender, wire.mail))
+        words = wire.sender, wire.mail, how
+        return bool(await self._script(mode, timeout_s, RELEASE, [_lease_of(key) for key in keys], *words))
 
     async def renew(self, *, mode: Mode, timeout_s: float) -> bool:
         """Prolong every lease that this process has, with one script."""

@@ -45,22 +45,29 @@ end
 """
 )
 OPEN = _OPENED + "return opened(1, #KEYS)"
-# KEYS: lease, value, counters. ARGV: life of counters, who asks, life of the lease, whether no value was there.
-# A lease whose counters show something else belongs to a load that began before a drop: nobody waits for that one.
+# KEYS: for each key its lease, its value, its counters. ARGV: life of counters, who asks, life of a lease, then for
+# each key how many counters it has, whether no value was there, and whether its holder is waited for. A lease whose
+# counters show something else belongs to a load that began before a drop: nobody waits for that one.
 LEASE = (
     _OPENED
     + """
-local out, lease, me = opened(3, #KEYS), KEYS[1], ARGV[2]
-local held, now = redis.call('HMGET', lease, 'by', 'at'), table.concat(out, ' ')
-out[#out + 1] = 0
-if ARGV[4] == '1' and redis.call('EXISTS', KEYS[2]) == 1 then
-  out[#out] = -1
-elseif held[1] and held[1] ~= me and held[2] == now then
-  redis.call('HSET', lease, 'w' .. me, '')
-  out[#out] = math.max(1, redis.call('PTTL', lease))
-else
-  redis.call('HSET', lease, 'by', me, 'at', now)
-  redis.call('PEXPIRE', lease, ARGV[3])
+local out, me, at = {}, ARGV[2], 1
+for each = 4, #ARGV, 3 do
+  local lease, last = KEYS[at], at + 1 + tonumber(ARGV[each])
+  local shown, left = opened(at + 2, last), 0
+  local held, now = redis.call('HMGET', lease, 'by', 'at'), table.concat(shown, ' ')
+  if ARGV[each + 1] == '1' and redis.call('EXISTS', KEYS[at + 1]) == 1 then
+    left = -1
+  elseif held[1] and held[1] ~= me and held[2] == now then
+    if ARGV[each + 2] == '1' then redis.call('HSET', lease, 'w' .. me, '') end
+    left = math.max(1, redis.call('PTTL', lease))
+  else
+    redis.call('HSET', lease, 'by', me, 'at', now)
+    redis.call('PEXPIRE', lease, ARGV[3])
+  end
+  for _, number in ipairs(shown) do out[#out + 1] = number end
+  out[#out + 1] = left
+  at = last + 1
 end
 return out
 """
@@ -74,8 +81,14 @@ local function land(lease, me, mail, how)
   return redis.call('DEL', lease)
 end
 """
-# KEYS: lease. ARGV: who holds it, where waiters get their mail.
-RELEASE = _LAND + "return land(KEYS[1], ARGV[1], ARGV[2], 'r')"
+# KEYS: leases. ARGV: who holds them, where waiters get their mail, what they are told.
+RELEASE = (
+    _LAND
+    + """
+for _, lease in ipairs(KEYS) do land(lease, ARGV[1], ARGV[2], ARGV[3]) end
+return 1
+"""
+)
 # KEYS: leases. ARGV: who holds them, their life.
 RENEW = """
 for _, lease in ipairs(KEYS) do

@@ -73,8 +73,10 @@ async def renewed(
     *,
     ends: float,
     note: Callable[[Sight], None],
-) -> Finding:
+) -> Finding | None:
     """Put a newer value in the place of one that still stands: a server's, or else a loaded one.
+
+    None stands for one that another process is loading.
 
     Args:
         engine: The levels.
@@ -100,4 +102,6 @@ async def renewed(
                 return found
         sight = await ask(place.text, place.tags, policy.names, budget=budget, mode=mode, blind=True)
     note(sight)
+    if policy.is_of_fleet and engine.fleet is not None:
+        return await engine.fleet.renew(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
     return await engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)

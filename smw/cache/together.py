@@ -18,19 +18,19 @@ from smw.cache.collecting import tell
 from smw.cache.level import run_blocking
 from smw.cache.many import Outcome
 from smw.cache.readers import cached_in
+from smw.cache.stepping import LEASE, LOAD, LOOK, RELEASE, ask, stepped
 from smw.cache.warming import parted
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from smw._kernel.chain import Proceed
     from smw.cache.engine import Look, Place
     from smw.cache.function import CachedFunction
+    from smw.cache.leasing import Asked
 
 __all__ = ["get_many", "get_many_sync"]
-
-_ASKED = object()
 
 
 async def get_many(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int = 8) -> list[Any]:
@@ -181,8 +181,10 @@ class _Together:
         if self._function.many is None:
             ended = [run_blocking(_outcome(partial(self._answer, each, self._loader(each)))) for each in wanted]
         else:
+            for each in wanted:
+                each.place = None if each.place is None else each.place._replace(is_stepped=True)
             jobs = [self._answer(each, self._loader(each, asks=True)) for each in wanted]
-            ended = _stepped(jobs, lambda numbers: self._load([wanted[number].call for number in numbers]))
+            ended = stepped(jobs, self._answers(wanted), self._function.engine.host.clock.now)
         return self._all(wanted, ended)
 
     async def _looked(self, mode: Any) -> list[_Wanted]:
@@ -209,7 +211,7 @@ class _Together:
         return list(wanted.values())
 
     def _loader(self, wanted: _Wanted, *, asks: bool = False) -> Proceed:
-        proceed = _ask if asks else self._below(wanted.call)
+        proceed = partial(ask, LOAD) if asks else self._below(wanted.call)
         return (
             proceed
             if wanted.place is None
@@ -229,6 +231,27 @@ class _Together:
             taken, value = finding.take()
             results.append(value if taken else await proceed())
         return results
+
+    def _answers(self, wanted: Sequence[_Wanted]) -> dict[str, Callable[[list[int], list[Any]], list[Outcome]]]:
+        """Return what does for several results what loading one of them asks for."""
+        engine, policy = self._function.engine, self._function.policy
+
+        def look(_numbers: list[int], places: list[Place]) -> list[Outcome]:
+            return [Outcome(look) for look in run_blocking(look_many(engine, places, policy, "sync"))]
+
+        def lease(_numbers: list[int], asked: list[Asked]) -> list[Outcome]:
+            assert engine.fleet is not None  # noqa: S101 - for the type checker
+            return [Outcome(leased) for leased in run_blocking(engine.fleet.leasing.now(asked, "sync"))]
+
+        def release(_numbers: list[int], left: list[tuple[str, str]]) -> list[Outcome]:
+            assert engine.fleet is not None  # noqa: S101 - for the type checker
+            run_blocking(engine.fleet.leasing.release(left, "sync"))
+            return [Outcome(None)] * len(left)
+
+        def load(numbers: list[int], _none: list[None]) -> list[Outcome]:
+            return self._load([wanted[number].call for number in numbers])
+
+        return {RELEASE: release, LOOK: look, LEASE: lease, LOAD: load}
 
     def _load(self, calls: list[Call]) -> list[Outcome]:
         many = self._function.many
@@ -254,45 +277,3 @@ async def _awaited(job: Callable[[], Awaitable[Any]]) -> Any:
 
 async def _copied(copy: Callable[[], Any]) -> Any:
     return copy()
-
-
-@types.coroutine
-def _ask() -> Generator[Any, Any, Any]:
-    """Suspend a blocking call until what it wants to load is loaded."""
-    return (yield _ASKED)
-
-
-def _stepped(jobs: Sequence[Coroutine[Any, Any, Any]], load: Callable[[list[int]], list[Outcome]]) -> list[Outcome]:
-    """Run blocking calls until each has ended or asks for a load, then load for all of them at once.
-
-    They share one context, and go on in reverse order, so that what they have set there is taken back in order.
-
-    Args:
-        jobs: The calls.
-        load: From the numbers of those that ask to what their loads have come to.
-    """
-    ended: dict[int, Outcome] = {}
-
-    def step(number: int, outcome: Outcome) -> bool:
-        try:
-            if outcome.error is None:
-                jobs[number].send(outcome.value)
-            else:
-                jobs[number].throw(outcome.error)
-        except StopIteration as stop:
-            ended[number] = Outcome(stop.value)
-        except Exception as error:  # noqa: BLE001 - raised once all have ended
-            ended[number] = Outcome(None, error)
-        else:
-            return True
-        return False
-
-    try:
-        asking = [number for number in range(len(jobs)) if step(number, Outcome(None))]
-        while asking:
-            outcomes = dict(zip(asking, load(asking), strict=True))
-            asking = sorted(number for number in reversed(asking) if step(number, outcomes[number]))
-    finally:
-        for job in reversed(jobs):
-            job.close()
-    return [ended[number] for number in range(len(jobs))]

@@ -168,8 +168,8 @@ def test_waiting_asks_nothing(members, redis_server):
     assert took < 1.2
 
 
-def test_a_load_that_fails_holds_nobody_up(members):
-    """The error is its own caller's; those who waited load at the same time, not one after the other."""
+def test_a_load_that_fails_is_taken_over_by_one_of_the_others(members):
+    """The error is its own caller's; of those who waited one loads next, and the rest get what it has loaded."""
     failures = []
 
     def fails_once(key: int) -> int:
@@ -182,7 +182,28 @@ def test_a_load_that_fails_holds_nobody_up(members):
     fleet = members(6, fails_once)
     results, took = at_once(fleet, 1)
     assert sorted(map(type, results), key=repr) == sorted([LookupError] + [int] * 5, key=repr)
-    assert took < 1.0
+    assert total(fleet) == 2
+    assert sum((member.fleet.waits for member in fleet), Counter())["failed"] == 5
+    assert took < 1.5
+
+
+def test_a_source_that_fails_for_everybody_is_asked_in_turn_and_then_at_once(members):
+    """Each process gets an error of its own; the first three loads are one after the other, and no wait adds up."""
+    under_way, loads = [], []
+
+    def fails(key: int) -> int:
+        under_way.append(1)
+        loads.append(len(under_way))
+        time.sleep(0.2)
+        under_way.pop()
+        raise LookupError(key)
+
+    fleet = members(6, fails)
+    results, took = at_once(fleet, 1)
+    assert [type(result) for result in results] == [LookupError] * 6
+    assert len(loads) == 6
+    assert loads[:3] == [1, 1, 1]
+    assert took < 2.5
 
 
 def test_values_that_are_not_stored_are_not_waited_for_twice(members):

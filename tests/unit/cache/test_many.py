@@ -360,6 +360,20 @@ async def test_a_load_that_asks_for_what_it_loads_is_told_so(shop):
         await asyncio.wait_for(get_many(user, [1, 2]), 5)
 
 
+def test_a_blocking_load_that_asks_for_what_it_loads_is_told_so(shop):
+    """The same in blocking code, for any of the keys, while others load on."""
+
+    def load(ids):
+        return {number: user(2) if 2 in ids else number for number in ids}
+
+    @shop.cached(60, many=load)
+    def user(user_id: int) -> int: ...
+
+    with pytest.raises(RecursiveLoadError):
+        get_many_sync(user, [1, 2, 3])
+    assert get_many_sync(user, [1, 3]) == [1, 3]
+
+
 async def test_cancelled_callers_leave_the_load_to_the_others(shop):
     """A caller that gives up takes nobody along; when all have, the load ends."""
     begun, gate, ended = asyncio.Event(), asyncio.Event(), []
