@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from smw import plugins
 from smw.errors import ConfigError, nearest
+from smw.urls import REDIS_SCHEMES, masked, redis_url, scheme_of
 
 __all__ = [
     "PARTS",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Profile = Literal["development", "testing", "production"]
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_MOST_PORT = 65_535
 _LOCAL_SCHEME = "memory"
 _PLAIN_SCHEME = "memcached"  # what other libraries write in front of host:port
 _KEY_BYTES = 32
@@ -45,37 +45,29 @@ def _comma_list(value: object) -> object:
 
 
 def _redis_url(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    url = value if "://" in value else f"redis://{value}"
-    scheme = urlsplit(url).scheme
-    if scheme not in _REDIS_SCHEMES:
-        known = ", ".join(f"{name}://" for name in _REDIS_SCHEMES)
-        msg = f"unknown scheme {scheme!r}; known: {known}.{nearest(scheme, _REDIS_SCHEMES)}"
-        raise ValueError(msg)
-    return url
+    return redis_url(value) if isinstance(value, str) else value
 
 
 def _streams_url(value: object) -> object:
     url = _redis_url(value)
-    if isinstance(url, str) and urlsplit(url).scheme.endswith("+cluster"):
+    if isinstance(url, str) and scheme_of(url).endswith("+cluster"):
         raise ValueError("streams need one server: redis://, rediss://, unix:// or redis+sentinel://")
     return url
 
 
 def is_redis(url: str) -> bool:
     """Tell whether a URL that was accepted names a Redis, rather than the server of a plug-in."""
-    return urlsplit(url).scheme in _REDIS_SCHEMES
+    return scheme_of(url) in REDIS_SCHEMES
 
 
 def _store_url(value: object) -> object:
     """Take the URL of a Redis, of the server within the process, or of an installed plug-in."""
-    scheme = urlsplit(value).scheme if isinstance(value, str) and "://" in value else ""
-    if not scheme or scheme in _REDIS_SCHEMES:
+    scheme = scheme_of(value) if isinstance(value, str) else ""
+    if not scheme or scheme in REDIS_SCHEMES:
         return _redis_url(value)
-    installed = [name for name in plugins.names(plugins.STORES) if name not in _REDIS_SCHEMES]
+    installed = [name for name in plugins.names(plugins.STORES) if name not in REDIS_SCHEMES]
     if scheme != _LOCAL_SCHEME and scheme not in installed:
-        ours = (*_REDIS_SCHEMES, _LOCAL_SCHEME)
+        ours = (*REDIS_SCHEMES, _LOCAL_SCHEME)
         known = ", ".join(f"{name}://" for name in ours)
         theirs = f"; installed: {', '.join(f'{name}://' for name in installed)}" if installed else ""
         msg = f"unknown scheme {scheme!r}; known: {known}{theirs}.{nearest(scheme, (*ours, *installed))}"
@@ -91,8 +83,8 @@ def _stores(value: object) -> object:
     urls = [item for item in items if "://" in str(item)]
     _host_port(tuple(item for item in items if item not in urls))
     for url in urls:
-        scheme = urlsplit(str(url)).scheme
-        if scheme in _REDIS_SCHEMES or (scheme == _PLAIN_SCHEME and scheme not in plugins.names(plugins.STORES)):
+        scheme = scheme_of(str(url))
+        if scheme in REDIS_SCHEMES or (scheme == _PLAIN_SCHEME and scheme not in plugins.names(plugins.STORES)):
             msg = f"{masked(url)!r} is no server of L3; host:port without a scheme names a memcached"
             raise ValueError(msg)
         _store_url(url)
@@ -105,8 +97,8 @@ def _host_port(value: object) -> object:
         return items
     for item in items:
         host, _, port = str(item).rpartition(":")
-        if host.split() != [host] or not port.isdecimal():
-            msg = f"{item!r} is not host:port; commas separate several"
+        if host.split() != [host] or not port.isdecimal() or not 1 <= int(port) <= _MOST_PORT:
+            msg = f"{masked(item)!r} is not host:port; commas separate several"
             raise ValueError(msg)
     return items
 
@@ -154,20 +146,6 @@ Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
 def _setting(default: Any, env: str, about: str, *, used: bool = True, secret: bool = False, **limits: Any) -> Any:
     extra: dict[str, Any] = {"env": env, "used": used, "secret": secret}
     return Field(default, description=about, json_schema_extra=extra, repr=not secret, **limits)
-
-
-def masked(value: object) -> str:
-    """Return a value for people: without name and password in front of a host.
-
-    Everything up to the last `@` goes, for a password may hold one, or a slash.
-    """
-    if not isinstance(value, str):
-        return str(value)
-    before, _, host = value.rpartition("@")
-    scheme, slashes, _ = before.partition("://")
-    if slashes:
-        return f"{scheme}://***@{host}"
-    return f"***@{host}" if ":" in before else value
 
 
 class PartSettings(BaseModel):

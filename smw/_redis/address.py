@@ -64,9 +64,9 @@ class Address:
 
 def shown(url: str) -> str:
     """Return `url` without credentials and options, for logs, errors and health reports."""
-    parts = urlsplit(url)
-    where = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{where}{parts.path}"
+    scheme, _, rest = url.partition("://")
+    where = rest.rpartition("@")[2] if "@" in rest.partition("?")[0] else rest
+    return f"{scheme}://{where.partition('?')[0]}"
 
 
 def parse(url: str) -> Address:

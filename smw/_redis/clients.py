@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from smw._redis.address import Address, parse, shown
 from smw._redis.endings import ending_pool
 from smw._redis.tls import tls_connection
 from smw._redis.whole import whole_exchange
-from smw.errors import ConfigError, MissingExtra
+from smw.errors import ConfigError, MissingExtra, nearest
+from smw.urls import redis_url
 
 if TYPE_CHECKING:
     import redis
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["awaiting", "blocking"]
 
+_OF_POOLS = ("connection_class", "max_connections", "timeout")
 _SENTINEL_S = 0.05
 """Most that one Sentinel may take where the caller sets no time-out, so that the next can still be asked."""
 
@@ -39,6 +42,10 @@ def _options(timeout_s: float | None, connect_s: float | None, most: int, retry:
 
 def _parsed(url: str) -> Address:
     try:
+        redis_url(url)
+    except ValueError as error:
+        raise ConfigError("SMW-S103", f"the Redis URL is refused: {error}", fix="redis://host:6379/0") from None
+    try:
         return parse(url)
     except ValueError as error:
         raise _refused(url, error) from None
@@ -47,6 +54,18 @@ def _parsed(url: str) -> Address:
 def _refused(url: str, error: ValueError) -> ConfigError:
     text = str(error).replace(url, shown(url))
     return ConfigError("SMW-S103", f"the Redis URL {shown(url)} is refused: {text}", fix="redis://host:6379/0")
+
+
+def _asked(url: str, server: str, parse_url: Any, known: Any) -> dict[str, Any]:
+    """Return what a URL asks of redis-py's connections; one of their names misspelled would fail at each call."""
+    found: dict[str, Any] = parse_url(server)
+    connection = found.get("connection_class", known)
+    names = {name for kind in connection.__mro__ for name in inspect.signature(kind.__init__).parameters}
+    for name in found:
+        if name not in names and name not in _OF_POOLS:
+            what = f"the Redis URL {shown(url)} has an unknown option {name!r}.{nearest(name, names)}"
+            raise ConfigError("SMW-S103", what, fix="redis://host:6379/0?socket_keepalive=true")
+    return found
 
 
 def blocking(
@@ -99,7 +118,7 @@ def blocking(
             chosen = {"connection_class": whole_exchange(base) if whole else base}
         made: Any = redis.connection  # untyped in part
         options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
-        pool = pools(**{**options, **made.parse_url(server), **chosen})
+        pool = pools(**{**options, **_asked(url, server, made.parse_url, made.Connection), **chosen})
     except ValueError as error:
         raise _refused(url, error) from None
     if finder is not None:
@@ -151,7 +170,7 @@ def awaiting(
             chosen = {"connection_class": base}
         made: Any = redis.asyncio.connection  # untyped in part
         options = _options(timeout_s, connect_s, max_connections, Retry(NoBackoff(), 0))
-        pool = pools(**{**options, **made.parse_url(server), **chosen})
+        pool = pools(**{**options, **_asked(url, server, made.parse_url, made.Connection), **chosen})
     except ValueError as error:
         raise _refused(url, error) from None
     if finder is not None:

@@ -10,6 +10,7 @@ from smw._kernel.loops import PerLoop
 from smw.errors import ConfigError, nearest
 from smw.pipeline.memory import MemoryHub
 from smw.pipeline.ports import Stream
+from smw.urls import masked
 
 if TYPE_CHECKING:
     from smw._kernel.host import Host
@@ -70,8 +71,8 @@ class Sources:
             raise ConfigError("SMW-P111", message, fix='smw.configure(pipeline={"kafka_brokers": "localhost:9092"})')
         if source in ("kafka", "memory") or source.startswith(_SCHEMES):
             return source
-        message = f"unknown source {source!r}; known: kafka, memory, redis, or a redis:// URL.{nearest(source, _NAMES)}"
-        raise ConfigError("SMW-P110", message, fix='source="memory"')
+        known = f"known: kafka, memory, redis, or a redis:// URL.{nearest(source, _NAMES)}"
+        raise ConfigError("SMW-P110", f"unknown source {masked(source)!r}; {known}", fix='source="memory"')
 
     def reader(self, name: str, source: Any, group: str | None) -> Stream:
         """Return a new reader of a stream; a `Stream` object is its own reader."""

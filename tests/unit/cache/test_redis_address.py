@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from smw import _redis
 from smw.cache import Cache
 from smw.errors import ConfigError
 from smw.pipeline import Pipeline
+from smw.settings import CacheSettings, PipelineSettings
 
 SENTINELS = "redis+sentinel://u:p%40@h1:1,[::1]:2,h3/main/3?ssl_check_hostname=false&sentinel_password=x%40"
 
@@ -54,3 +57,90 @@ def test_streams_refuse_a_cluster():
     """A stream needs one server, and the refusal names the schemes that lead to one."""
     with pytest.raises(ConfigError, match=r"redis\+sentinel://"):
         Pipeline(redis_url="redis+cluster://h")
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("cache", "redis://cache"),
+        ("redis:6379", "redis://redis:6379"),
+        ("cache.internal:6379/2", "redis://cache.internal:6379/2"),
+        (":p%2Fw@cache_1:6379", "redis://:p%2Fw@cache_1:6379"),
+        ("redis://u:p@w@cache:6379/", "redis://u:p@w@cache:6379/"),
+        ("rediss://[fe80::1%25eth0]:6380/0?ssl_cert_reqs=none", "rediss://[fe80::1%25eth0]:6380/0?ssl_cert_reqs=none"),
+        ("redis://cache?db=3&socket_timeout=0.1", "redis://cache?db=3&socket_timeout=0.1"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("unix://user:p@/run/redis.sock", "unix://user:p@/run/redis.sock"),
+        ("redis+sentinel://h1,h2/main?sentinel_password=a@b", "redis+sentinel://h1,h2/main?sentinel_password=a@b"),
+    ],
+)
+def test_a_url_that_is_one(given, url):
+    """A host alone is a server; everything that leads to one is left as it is."""
+    assert CacheSettings(l2_url=given).l2_host == url
+    assert PipelineSettings(redis_url=given).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis:/cache", "lacks the // behind redis:; write redis://host:6379/0"),
+        ("rediss:cache:6379", "lacks the // behind rediss:; write rediss://host:6379/0"),
+        ("unix:/run/redis.sock", "lacks the // behind unix:; write unix:///run/redis.sock"),
+        ("unix://run/redis.sock", "three slashes"),
+        ("unix://", "three slashes"),
+        ("redis+sentinel:/h/main", "lacks the // behind redis+sentinel:; write redis+sentinel://host1"),
+        ("", "is empty"),
+        ("redis://", "names no host"),
+        ("redis:///0", "names no host"),
+        ("redis://:6379", "names no host"),
+        ("redis://cache:", "not host:port"),
+        ("redis://cache:0", "not host:port"),
+        ("redis://cache:65536", "not host:port"),
+        ("redis://cache:6379:1", "not host:port"),
+        ("redis://redis://cache", "not host:port"),
+        ("redis://[::1", "is no URL"),
+        ("redis://cache/shop", "number of a database"),
+        ("redis://cache/-1", "number of a database"),
+        ("redis//cache", "number of a database"),
+        ("redis://a,b:6379", "names several servers; write redis+sentinel://"),
+        ("redis://cache:6379\n", "a blank or a line's end"),
+        (" redis://cache", "unknown scheme ' redis'"),
+        ("redis://cache?db", "an option without a value"),
+        ("REDIS://cache", "Did you mean 'redis'?"),
+    ],
+)
+def test_a_url_that_is_none_is_refused_with_the_form(url, says):
+    """What would be read as another server, as another database, or as this machine, is refused where it is set."""
+    for make in (lambda: Cache(l2_url=url), lambda: Pipeline(redis_url=url)):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("letter", ["/", "?", "#", "[", "/?", "1#", "12/", "x=1?y="])
+@pytest.mark.parametrize("form", ["redis://user:{}@cache", "redis://:{}@cache/0", "rediss+sentinel://u:{}@h1,h2/main"])
+def test_a_password_that_is_not_escaped_is_never_shown(form, letter):
+    """The message says how to write it, wherever the URL is given."""
+    url = form.format(f"hid{letter}den")
+    for make in (lambda: Cache(l2_url=url), lambda: Pipeline(redis_url=url), lambda: _redis.blocking(url, timeout_s=1)):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        assert "%2F" in str(caught.value)
+        assert not re.search("hid|den", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://cache?socket_timout=1", "unknown option 'socket_timout'. Did you mean 'socket_timeout'?"),
+        ("rediss://cache?ssl_ca_cert=x", "unknown option 'ssl_ca_cert'. Did you mean 'ssl_ca_certs'?"),
+        ("unix:///run/redis.sock?foo=1", "unknown option 'foo'"),
+        ("redis+cluster://a,b?foo=1", "unknown option 'foo'"),
+    ],
+)
+async def test_an_option_that_redis_py_does_not_take(url, says):
+    """It would fail at each connection; it is refused where the URL is set, for both kinds of client."""
+    for make in (lambda: Cache(l2_url=url, namespace="t"), lambda: _redis.awaiting(url, timeout_s=1)):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        assert says in str(caught.value)

@@ -1,0 +1,104 @@
+"""Which URL of a Redis is taken, with the form to write where one is not, and how it is shown; connects to nothing."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from smw.errors import nearest
+
+__all__ = ["REDIS_SCHEMES", "masked", "redis_url", "scheme_of"]
+
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_FORMS = {
+    "": "redis://host:6379/0",
+    "unix": "unix:///run/redis.sock",
+    "sentinel": "redis+sentinel://host1:26379,host2:26379/mymaster/0",
+    "cluster": "redis+cluster://host1:6379,host2:6379",
+}
+_HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(?P<port>[0-9]{1,5}))?")
+_MOST_PORT = 65_535
+_ESCAPED = "in a name or password write / as %2F, ? as %3F, # as %23, @ as %40, [ as %5B"
+
+
+def masked(value: object) -> str:
+    """Return a value for people: without name and password in front of a host.
+
+    Everything up to the last `@` goes, for a password may hold one, or a slash.
+    """
+    if not isinstance(value, str):
+        return str(value)
+    before, _, host = value.rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    if slashes:
+        return f"{scheme}://***@{host}"
+    return f"***@{host}" if ":" in before else value
+
+
+def scheme_of(url: str) -> str:
+    """Return what stands in front of ``://``, "" where nothing does."""
+    scheme, slashes, _ = url.partition("://")
+    return scheme if slashes else ""
+
+
+def redis_url(given: str) -> str:
+    """Return the URL of a Redis, of Sentinels or of a cluster; without a scheme it is ``host:port`` of a server.
+
+    Raises:
+        ValueError: It is none; says how one is written, and shows no password.
+    """
+    scheme = scheme_of(given) or "redis"
+    if scheme not in REDIS_SCHEMES:
+        known = ", ".join(f"{name}://" for name in REDIS_SCHEMES)
+        raise ValueError(f"unknown scheme {scheme!r}; known: {known}.{nearest(scheme, REDIS_SCHEMES)}")
+    before, colon, behind = given.partition(":")
+    if not given:
+        raise _refused("", "is empty", form_of(scheme))
+    if any(letter.isspace() or not letter.isprintable() for letter in given):
+        raise _refused(given, "has a blank or a line's end in it", form_of(scheme))
+    if colon and before in REDIS_SCHEMES and not behind.startswith("//") and not behind[:1].isdecimal():
+        raise _refused(given, f"lacks the // behind {before}:", form_of(before))
+    url = given if "://" in given else f"redis://{given}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _refused(given, "is no URL", f"{form_of(scheme)}; {_ESCAPED}") from None
+    _check(given, parts)
+    return url
+
+
+def form_of(scheme: str) -> str:
+    """Return how a URL of that scheme is written."""
+    first, _, kind = scheme.partition("+")
+    return _FORMS["unix"] if first == "unix" else _FORMS[kind].replace("redis", first, 1)
+
+
+def _refused(given: str, why: str, form: str) -> ValueError:
+    shown = f"{masked(given)!r} " if given else ""
+    return ValueError(f"{shown}{why}; write {form}")
+
+
+def _check(given: str, parts: SplitResult) -> None:
+    """Refuse what redis-py would read as something else, or as this machine."""
+    form, hosts = form_of(parts.scheme), parts.netloc.rpartition("@")[2]
+    found = [_HOST.fullmatch(host) for host in hosts.split(",")]
+    is_path = parts.scheme == "unix"
+    if parts.fragment or ("@" not in parts.netloc and "@" in given and not is_path and not all(found)):
+        raise _refused(given, "ends before its host", f"{form}; {_ESCAPED}")
+    if parts.query and not all("=" in option for option in parts.query.split("&")):
+        raise _refused(given, "has an option without a value behind the ?", f"{form}; {_ESCAPED}")
+    if is_path:
+        if hosts or not parts.path.strip("/"):
+            raise _refused(given, "names no socket, which has three slashes in front", form)
+        return
+    if "+" in parts.scheme:  # the one place that reads these says itself what they lack
+        return
+    if len(found) > 1:
+        raise _refused(given, "names several servers", f"{_FORMS['sentinel']}, or {_FORMS['cluster']}")
+    if not hosts or hosts.startswith(":"):
+        raise _refused(given, "names no host", form)
+    port = found[0]["port"] if found[0] else ""
+    if not found[0] or (port is not None and not 1 <= int(port or 0) <= _MOST_PORT):
+        raise _refused(given, "is not host:port, with a port from 1 to 65535", form)
+    if parts.path.strip("/") and not re.fullmatch(r"/[0-9]+/?", parts.path):
+        raise _refused(given, "has something other than the number of a database behind its host", form)
