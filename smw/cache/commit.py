@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from smw.cache.answers import answers_at_once
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class Commits:
         """Ask `register` from now on; returns the function that ends it.
 
         Raises:
-            ConfigError: It cannot be called.
+            ConfigError: It cannot be called, or has to be awaited.
         """
-        if not callable(register):
+        if not answers_at_once(register):
             fix = "cache.on_commit(lambda drop: transaction.on_commit(drop))"
             raise ConfigError("SMW-C145", "on_commit takes a function", seen=repr(register), fix=fix)
         self._hooks = (*self._hooks, register)

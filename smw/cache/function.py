@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
+from smw.cache.answers import answered
 from smw.cache.bookmark import READING
 from smw.cache.collecting import tell, watched
 from smw.cache.keys import UnkeyableError
@@ -165,7 +166,7 @@ class CachedFunction(Loads):
     def _is_wanted(self, condition: Callable[..., object], call: Call) -> bool:
         """Tell whether a call uses the cache."""
         try:
-            wanted = bool(condition(*call.args, **call.kwargs))
+            wanted = bool(answered(condition(*call.args, **call.kwargs)))
         except Exception as error:  # noqa: BLE001 - the function itself may well answer
             self._remarks.uncached("failing-condition", type(error).__name__)
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 import types
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from smw.cache.answers import answers_at_once
 from smw.errors import ConfigError, DecorationError, nearest
 
 if TYPE_CHECKING:
@@ -223,8 +223,8 @@ def _checked_seconds(name: str, given: object) -> float:
 def _checked_function(name: str, given: object, example: str) -> Callable[..., object] | None:
     if given is None:
         return None
-    if not callable(given) or inspect.iscoroutinefunction(given):
-        what = f"{name}= takes a function"
+    if not answers_at_once(given):
+        what = f"{name}= takes a function" + (" that answers without being awaited" if callable(given) else "")
         raise DecorationError("SMW-C108", what, seen=repr(given), fix=f"{name}={example}")
     return given
 

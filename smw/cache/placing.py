@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.call import Call
 from smw._kernel.compiler import UNKEYED
+from smw.cache.answers import answered
 from smw.cache.engine import OF_INSTANCE, Place
 from smw.cache.identity import identity_of
 from smw.cache.key import Key
@@ -110,7 +111,7 @@ class Placing:
     def _own_key(self, call: Call) -> bytes:
         assert self._options.key is not None  # noqa: S101 - for the type checker
         try:
-            return encode(self._options.key(*call.args, **call.kwargs))
+            return encode(answered(self._options.key(*call.args, **call.kwargs)))
         except UnkeyableError:
             raise
         except Exception as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smw._kernel.call import Call
 from smw._kernel.chain import stack_of
 from smw.cache.advice import Cached
+from smw.cache.answers import answered, answers_at_once
 from smw.errors import ConfigError, DecorationError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Reader:
             name = getattr(fn, "__qualname__", repr(fn))
             what = f"@{decorator} is told of {name}, which is not decorated with @cached"
             raise DecorationError("SMW-C140", what, fix="pass the decorated function, not its result and not its name")
-        if not (mapping is None or callable(mapping)):
+        if not (mapping is None or answers_at_once(mapping)):
             fix = f"{option}=lambda user_id, name: {{'user_id': user_id}}"
             raise DecorationError("SMW-C108", f"{option}= takes a function", seen=repr(mapping), fix=fix)
         self.advice, self.target = found
@@ -106,7 +107,7 @@ class Reader:
             except KeyError as error:  # below a foreign decorator whose own idea of the arguments is another
                 raise TypeError(*error.args) from None
         try:
-            given = self._mapping(*call.args, **call.kwargs)
+            given = answered(self._mapping(*call.args, **call.kwargs))
         except Exception as error:
             if isinstance(error, TypeError):
                 _ = call.arguments  # those that do not fit the function either are Python's to refuse

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.process import ForkLock
+from smw.cache.answers import answered
 from smw.cache.codec import UnstorableError
 from smw.cache.options import MOST_TTL_S, seconds_of
 
@@ -59,7 +60,7 @@ class Lifetimes:
     def _told(self, value: Any) -> float:
         """Ask the user's function; what it cannot answer is not kept."""
         try:
-            given = self._options.ttl_of(value) if self._options.ttl_of is not None else None
+            given = answered(self._options.ttl_of(value)) if self._options.ttl_of is not None else None
         except Exception as error:  # noqa: BLE001 - the function itself has succeeded
             self._remarks.uncached("failing-ttl", type(error).__name__)
             return 0.0
@@ -71,7 +72,7 @@ class Lifetimes:
 
     def _is_rejected(self, value: Any) -> bool:
         try:
-            return self._options.unless is not None and bool(self._options.unless(value))
+            return self._options.unless is not None and bool(answered(self._options.unless(value)))
         except Exception as error:  # noqa: BLE001 - the function itself has succeeded
             self._remarks.uncached("failing-unless", type(error).__name__)
             return True

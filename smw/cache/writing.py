@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from smw._kernel import current
 from smw._kernel.call import Call, Kind
 from smw._kernel.chain import Advice, Bound, Stack, stack_of
+from smw.cache.answers import AwaitableAnswerError, answered, answers_at_once
 from smw.cache.readers import Reader, Scopes
 from smw.errors import ConfigError, DecorationError, Unavailable, nearest
 
@@ -85,7 +86,7 @@ class Writes(Advice):
         if strategy not in STRATEGIES:
             what = f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}.{nearest(str(strategy), STRATEGIES)}"
             raise DecorationError("SMW-C146", what, fix='strategy="write_through"')
-        if not (value is None or callable(value)):
+        if not (value is None or answers_at_once(value)):
             raise DecorationError("SMW-C147", "value= takes a function", seen=repr(value), fix=_VALUE)
         if strategy == "write_back":
             if value is None:
@@ -180,7 +181,7 @@ class Writes(Advice):
             changed.part.drop_soon(changed.scopes)  # it may have been written all the same
             raise
         try:
-            value = result if self._value is None else self._value(result, call.arguments)
+            value = result if self._value is None else answered(self._value(result, call.arguments))
         except Exception:  # noqa: BLE001 - the source has been written, so the call has succeeded
             _log.exception("value= of @writes on %s failed; the result is dropped instead", call.target.name)
             await changed.part.drop_scopes(changed.scopes, call.mode)
@@ -220,7 +221,11 @@ class Writes(Advice):
             raise ConfigError("SMW-C148", what, fix=fix)
         key, behind, part = changed.place.scopes[0], changed.part.behind, changed.part
         assert self._value is not None  # noqa: S101 - for the type checker
-        value = self._value(None, call.arguments)
+        try:
+            value = answered(self._value(None, call.arguments))
+        except AwaitableAnswerError:
+            what = f"value= of @writes on {call.target.name} has to be awaited"
+            raise ConfigError("SMW-C147", what, fix=_VALUE) from None
         packed = behind.letters.arguments(call, key), behind.letters.value(changed.function, value, key)
         before = await look_before(part.engine, changed.place, changed.function.policy, call.mode)
         accepted = False

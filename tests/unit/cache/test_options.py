@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import traceback
@@ -15,6 +16,7 @@ import pytest
 
 from smw import cache as cache_module
 from smw._kernel.signals import CacheUncached
+from smw.cache import Cache
 from smw.cache.codec import Codec
 from smw.cache.ttl import Learned
 from smw.errors import DecorationError
@@ -305,6 +307,46 @@ async def test_an_unless_that_raises_keeps_nothing(cache, caplog):
     assert load.runs == 2
     assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == ["failing-unless"] * 2
     assert len(caplog.records) == 1
+
+
+async def never(*_args):
+    """Answer, but not at once."""
+    return False
+
+
+def late(*args):
+    """Answer with a coroutine, which nobody can tell beforehand."""
+    return never(*args)
+
+
+class Later:
+    """A callable whose answer has to be awaited."""
+
+    async def __call__(self, *_args):
+        return False
+
+
+@pytest.mark.parametrize("option", ["condition", "unless", "key", "ttl"])
+@pytest.mark.parametrize("given", [never, Later(), functools.partial(never, 1), (lambda: (yield))])
+def test_what_answers_later_is_refused_when_decorating(option, given):
+    """A coroutine is true whatever it would come to, and so is a generator."""
+    with pytest.raises(DecorationError, match=f"{option}= takes a function that answers without being awaited"):
+        Cache().cached(**({"ttl": 60} | {option: given}))
+
+
+@pytest.mark.parametrize("option", ["condition", "unless", "key", "ttl"])
+@each_shape
+async def test_an_answer_that_has_to_be_awaited_keeps_nothing(cache, shape, caplog, option):
+    """The function answers, the call is counted as uncached, one warning says why, and no coroutine is left over."""
+    told = {"ttl": 60} | {option: late}
+    load = Shaped(cache, shape, lambda number: number, **told)
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert [await load(1), await load(1)] == [1, 1]
+    assert load.runs == 2
+    assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == [f"failing-{option}"] * 2
+    (message,) = caplog.messages
+    assert f"{option}=" in message
+    assert "AwaitableAnswerError" in message
 
 
 @pytest.mark.parametrize("levels", [(), ("l2",)])

@@ -134,11 +134,12 @@ async def test_a_value_of_ones_own(cache):
     users = Users(cache, value=lambda result, arguments: {"name": result["name"] + arguments["name"]})
     assert users.put(1, "Eve") == {"name": "Eve"}
     assert await users.read(1) == "EveEve"
-    broken = Users(cache, value=lambda result, arguments: 1 / 0)
-    assert await broken.read(1) == "Ada"
-    assert broken.put(1, "Eve") == {"name": "Eve"}
-    assert await broken.read(1) == "Eve"
-    assert broken.reads == [1, 1]
+    for wrong in (lambda result, arguments: 1 / 0, lambda result, arguments: called(result)):
+        broken = Users(cache, value=wrong)
+        assert await broken.read(1) == "Ada"
+        assert broken.put(1, "Eve") == {"name": "Eve"}
+        assert await broken.read(1) == "Eve"
+        assert broken.reads == [1, 1]
 
 
 async def test_arguments_of_another_shape(cache):
@@ -345,6 +346,8 @@ def numbers(user_id: int):
         (lambda get: writes(plain), "C140", "not decorated with @cached"),
         (lambda get: writes(get, strategy="write_thru"), "C146", "Did you mean 'write_through'?"),
         (lambda get: writes(get, value=7), "C147", "takes a function"),
+        (lambda get: writes(get, value=called), "C147", "takes a function"),
+        (lambda get: writes(get, arguments=called), "C108", "arguments= takes a function"),
         (lambda get: writes(get, strategy="write_back"), "C147", "write_back needs value="),
         (lambda get: writes(get)(numbers), "C146", "has not written when it returns"),
         (lambda get: writes(get, arguments=7), "C108", "arguments= takes a function"),
