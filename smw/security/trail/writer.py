@@ -124,7 +124,8 @@ class Writer:
         """Ask for a checkpoint over everything added so far; the batch resolves once it is written.
 
         Args:
-            last: The checkpoint says that nothing follows; a line that does has it replaced first.
+            last: The checkpoint says that nothing follows; a line that does has it replaced first. Where the last one
+                says so already there is nothing to write, and a store that is closed by then is not asked.
 
         Raises:
             AuditUnavailable: The log is closed.
@@ -133,6 +134,10 @@ class Writer:
             if self._closing:
                 raise AuditUnavailable("SMW-A120", "the audit log is closed")
             batch = self._open
+            if last and self._ended and not batch.lines and self._before_open == self.store.tree.size:
+                done = Batch()
+                done.done.set_result(None)
+                return done
             batch.urgent = batch.seal = True
             batch.last = last
             self._wake()

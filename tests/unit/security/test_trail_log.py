@@ -426,6 +426,28 @@ def test_adopted_records_are_counted_and_told(tmp_path):
     assert "records 2 to 3 (2) lay behind the checkpoint after a crash and were adopted" in str(found)
 
 
+def test_an_end_is_written_once_and_a_loss_is_told(tmp_path, caplog):
+    """A log that has ended is not sealed again, so its store may be gone by then; lines that it still owes are loud."""
+    trail = trail_in(tmp_path)
+    trail.put({"kind": "outcome"})
+    trail.seal_if_open()
+    checkpoint = tmp_path / trail.log_id / "checkpoint"
+    written = checkpoint.stat().st_mtime_ns
+    trail.seal_if_open()
+    assert checkpoint.stat().st_mtime_ns == written
+    trail.put({"kind": "outcome"})
+    trail.seal_if_open()
+    assert checkpoint.stat().st_mtime_ns != written
+    trail._writer.store.close()
+    trail.seal_if_open()
+    assert caplog.messages == []
+    trail.put({"kind": "outcome"})
+    trail.seal_if_open()
+    assert "cannot be written: [Errno 9] the audit log is closed" in caplog.text
+    trail.close()
+    assert "2 records are lost" in caplog.text
+
+
 def test_a_torn_tail_behind_a_clean_end_is_tampering(tmp_path):
     """A writer that ended tears no line, so half a line behind its end was put there."""
     trail = trail_in(tmp_path)
