@@ -131,6 +131,33 @@ class Runtime:
                 raise
             return resolved
 
+    def prepare(self) -> None:
+        """Have ready what the first call would otherwise wait for: the cache's clients, and its warm-up; idempotent.
+
+        `configure` does so, and the web adapters before their first request. Without servers there is nothing to
+        prepare, and the cache opens with the first call.
+
+        Raises:
+            ConfigError: A setting of the cache is wrong.
+        """
+        cache = self._cache_with_servers()
+        if cache is not None:
+            cache.prepare()
+
+    async def aprepare(self) -> None:
+        """Prepare as `prepare` does, without blocking the event loop while servers are asked; idempotent."""
+        from smw._kernel.bridge import on_asyncio
+
+        cache = self._cache_with_servers()
+        if cache is not None and on_asyncio():
+            await cache.aprepare()
+        elif cache is not None:
+            cache.prepare()
+
+    def _cache_with_servers(self) -> Cache | None:
+        settings = self.settings.cache
+        return self.cache if settings.l2_host is not None or settings.l3_servers else None
+
     def part(self, name: str) -> Any:
         """Return a part by name: ``cache``, ``monitor``, ``security`` or ``pipeline``; builds it on first use."""
         part = self._parts.get(name)
@@ -256,6 +283,7 @@ def current() -> Runtime:
     return cast("Runtime", _current.default()).open()
 
 
+@plainly("configure()", 'smw.configure("production", cache={"l1_size": 5000})')
 def configure(
     profile: str | None = None,
     *,
@@ -267,6 +295,9 @@ def configure(
     web: Given = None,
 ) -> Runtime:
     """Configure smw for this process; functions decorated before and after use it from their next call on.
+
+    Where servers of the cache are configured it loads their clients, so that no call has to, and functions that are
+    decorated by now and are to start warm do so.
 
     Args:
         profile: ``development``, ``testing`` or ``production``; None takes ``SMW_PROFILE``, else development.
@@ -280,16 +311,22 @@ def configure(
     Returns:
         The runtime, open and current. The one that was current before is closed.
 
-@plainly("configure()", 'smw.configure("production", cache={"l1_size": 5000})')
     Raises:
         ConfigError: A setting is wrong; names it, and the nearest valid one. Nothing has changed then.
+        MissingExtra: The client of a configured server is not installed. Nothing has changed then either.
     """
     runtime = Runtime(
         profile, service=service, cache=cache, monitor=monitor, security=security, pipeline=pipeline, web=web
     ).open()
+    try:
+        runtime._cache_with_servers()  # noqa: SLF001 - a function of the same module
+    except BaseException:
+        runtime.close()
+        raise
     before = _current.use(runtime)
     if isinstance(before, Runtime):
         before.close()
+    runtime.prepare()
     return runtime
 
 

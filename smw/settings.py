@@ -186,6 +186,13 @@ class CacheSettings(PartSettings):
     jitter: float | None = _setting(
         None, "CACHE_JITTER", "largest share by which a life is shortened; unset: 0.1, in tests 0", ge=0, lt=1
     )
+    warm: Literal["fleet", "off"] = _setting(
+        "off", "CACHE_WARM", "fleet: a process starts with the results that others ask for most, read from Redis"
+    )
+    warm_keys: int = _setting(1000, "CACHE_WARM_KEYS", "most results that a process starts with", ge=1, le=100_000)
+    warm_timeout_s: float = _setting(
+        1.0, "CACHE_WARM_TIMEOUT_S", "longest that a start waits for them, seconds", gt=0, le=60
+    )
     state_dir: Path | None = _setting(
         None, "CACHE_STATE_DIR", "folder in which acknowledged writes survive the process; unset: kept in memory"
     )

@@ -19,6 +19,8 @@ __all__ = [
     "CacheStale",
     "CacheTampered",
     "CacheUncached",
+    "CacheWarmed",
+    "CacheWarming",
     "CacheWriteDead",
     "RecordDead",
     "RecordDone",
@@ -58,6 +60,20 @@ class CacheUncached(Signal):
     """A call or its result could not be cached; `reason` is a short constant."""
 
     fn: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWarming(Signal):
+    """A process that starts reads what the fleet asks for most, and is not ready before it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWarmed(Signal):
+    """That has ended; `reason` is ``deadline`` or ``away`` where it ended early, else empty."""
+
+    keys: int
+    seconds: float
     reason: str
 
 

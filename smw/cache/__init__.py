@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smw.cache.api import cached, drop, drop_sync, info, invalidate, key_for, on_commit, reading_after, writes
-    from smw.cache.asking import clear, clear_sync, peek, peek_sync, why, why_sync
+    from smw.cache.asking import (
+        clear,
+        clear_sync,
+        peek,
+        peek_sync,
+        warm_fleet,
+        warm_fleet_sync,
+        why,
+        why_sync,
+    )
     from smw.cache.bookmark import Token
     from smw.cache.options import Auto
     from smw.cache.part import Cache
@@ -17,11 +26,13 @@ if TYPE_CHECKING:
     from smw.cache.story import LevelStory, Story
     from smw.cache.together import get_many, get_many_sync
     from smw.cache.warming import Warmed, warm, warm_sync
+    from smw.cache.warmup import FleetWarmed
 
 __all__ = [
     "Auto",
     "Cache",
     "CacheInfo",
+    "FleetWarmed",
     "Found",
     "LevelStory",
     "Region",
@@ -45,6 +56,8 @@ __all__ = [
     "peek_sync",
     "reading_after",
     "warm",
+    "warm_fleet",
+    "warm_fleet_sync",
     "warm_sync",
     "why",
     "why_sync",
@@ -56,6 +69,7 @@ if not TYPE_CHECKING:
         "Auto": "options",
         "Cache": "part",
         "CacheInfo": "stats",
+        "FleetWarmed": "warmup",
         "Found": "ports",
         "LevelStory": "story",
         "Region": "region",
@@ -79,6 +93,8 @@ if not TYPE_CHECKING:
         "peek": "asking",
         "peek_sync": "asking",
         "warm": "warming",
+        "warm_fleet": "asking",
+        "warm_fleet_sync": "asking",
         "warm_sync": "warming",
         "why": "asking",
         "why_sync": "asking",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from smw._kernel import current
 from smw._kernel.call import Kind
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from smw.cache.options import Options
     from smw.cache.part import Cache
 
-__all__ = ["Cached"]
+__all__ = ["DECORATED", "Cached"]
+
+DECORATED: WeakSet[Cached] = WeakSet()
+"""Every `cached` that stands on a function, for who wants to know the functions before their first call."""
 
 
 class Cached(Advice):
@@ -34,6 +38,7 @@ class Cached(Advice):
     def __init__(self, options: Options, *, owner: Cache | None) -> None:
         self.options = options
         self.owner = owner
+        self.targets: dict[str, Target] = {}
         self.tags = frozenset(template.text for template in options.tags)
         if options.depends is not None:
             begin()
@@ -47,6 +52,8 @@ class Cached(Advice):
             template.check(target.parameters, target.qualname)
         if self.options.many is not None:
             check_many(self.options.many, target)
+        self.targets[target.name] = target
+        DECORATED.add(self)
 
     def function(self, target: Target) -> CachedFunction:
         """Return the function as its cache knows it."""

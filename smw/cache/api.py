@@ -52,6 +52,7 @@ def cached(
     depends: Literal["auto"] | None = None,
     copy: str = "auto",
     flight: Literal["process", "fleet", "off"] = "fleet",
+    warm: Literal["fleet", "off"] | None = None,
 ) -> Callable[[F], F]:
     """Keep the results of a function, sync or async, in memory and on the configured servers.
 
@@ -85,6 +86,8 @@ def cached(
         flight: Which concurrent calls with the same arguments share one run of the function: those of the ``fleet``, as
             far as its processes hear each other over Redis, those of a ``process``, or none (``off``). With `many=` no
             process waits for another.
+        warm: ``fleet`` has a process that starts fill its memory from L2 with the results that others ask for most,
+            before it takes a request; ``off`` does not. None: as the setting `warm` says.
 
     Raises:
         DecorationError: An argument is of the wrong kind, or the function has no result to keep.
@@ -109,6 +112,7 @@ def cached(
         depends=depends,
         copy=copy,
         flight=flight,
+        warm=warm,
     )
     return advise(Cached(options, owner=None))
 

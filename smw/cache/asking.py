@@ -9,8 +9,9 @@ from smw._kernel import current
 if TYPE_CHECKING:
     from smw.cache.part import Cache
     from smw.cache.story import Story
+    from smw.cache.warmup import FleetWarmed
 
-__all__ = ["clear", "clear_sync", "peek", "peek_sync", "why", "why_sync"]
+__all__ = ["clear", "clear_sync", "peek", "peek_sync", "warm_fleet", "warm_fleet_sync", "why", "why_sync"]
 
 
 def _part() -> Cache:
@@ -54,6 +55,21 @@ async def why(key: str) -> Story:
 def why_sync(key: str) -> Story:
     """Tell what `why` does, from blocking code."""
     return _part().why_sync(key)
+
+
+async def warm_fleet() -> FleetWarmed:
+    """Fill memory from L2 with what the fleet asks for most, of the functions with ``warm="fleet"``.
+
+    Web applications do so before they take their first request, and `smw.configure` for the functions that are known by
+    then. It is bounded by the settings `warm_keys` and `warm_timeout_s` and by half of `l1_bytes`; it never fails, and
+    calls no function.
+    """
+    return await _part().warm_fleet()
+
+
+def warm_fleet_sync() -> FleetWarmed:
+    """Fill memory as `warm_fleet` does, from blocking code."""
+    return _part().warm_fleet_sync()
 
 
 async def clear() -> None:

@@ -152,17 +152,29 @@ class Backplane:
         pulse = await self._ask(budget=budget, mode=mode)
         if pulse is None:
             return True
+        if self._heard is None:
+            return True
+        return await self._heard_up_to(pulse.number, _HEARD_WITHIN_S, mode)
+
+    async def joined(self, timeout_s: float, mode: Mode) -> bool:
+        """Tell whether a session has begun, waiting so long for it where somebody listens.
+
+        What is asked from then on needs no question of its own for as long as the session lasts.
+        """
+        return self._summon is not None and await self._heard_up_to(0, timeout_s, mode)
+
+    async def _heard_up_to(self, number: int, timeout_s: float, mode: Mode) -> bool:
         with self._lock:
-            if self._heard is None or self._heard >= pulse.number:
+            if self._heard is not None and self._heard >= number:
                 return True
             future: concurrent.futures.Future[None] = concurrent.futures.Future()
-            waiting = pulse.number, future
+            waiting = number, future
             self._waiting.append(waiting)
         try:
             if mode == "sync":
-                concurrent.futures.wait([future], _HEARD_WITHIN_S)
+                concurrent.futures.wait([future], timeout_s)
             else:
-                await asyncio.wait([asyncio.wrap_future(future)], timeout=_HEARD_WITHIN_S)
+                await asyncio.wait([asyncio.wrap_future(future)], timeout=timeout_s)
             return future.done()
         finally:
             with self._lock:

@@ -39,15 +39,24 @@ class CachedFunction(Loads):
         policy: How its results are kept.
         engine: The levels.
         names: How keys and tags are called.
+
+    Attributes:
+        begin: Called with every call that the compiled entry cannot answer, by whom it concerns that there are any.
     """
 
     def __init__(self, target: Target, options: Options, policy: Policy, engine: Engine, names: Names) -> None:
         super().__init__(target.name, options, policy, engine)
         self.target = target
         self.many = None if options.many is None else Many(options.many, target)
-        self._placing = Placing(target, options, self.policy, names, self._remarks)
+        self._placing = Placing(target, options, self.policy, names, self._remarks, memory=engine.memory)
         self._loading = Loading(target.name, engine.host, engine.watch)
         self._looking: set[Hashable] = set()
+        self.begin: Callable[[], None] | None = None
+
+    @property
+    def placing(self) -> Placing:
+        """Where its results belong."""
+        return self._placing
 
     def bound(self) -> Bound | None:
         """Return what the chain runs; None where nothing is ever kept."""
@@ -61,6 +70,8 @@ class CachedFunction(Loads):
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
         """Answer from the levels, or call the function and keep its result."""
+        if self.begin is not None:
+            self.begin()
         if self.many is not None:
             proceed = self.many.loading(call)
         place = self.placed(call)
@@ -219,5 +230,6 @@ class CachedFunction(Loads):
             negative=others["l1", "negative"],
             bypassed=others["none", "bypass"],
             uncached=others["none", "uncached"],
-            entries=len(self._placing.table) + len(self._placing.texts),
+            entries=sum(map(len, (self._placing.table, self._placing.texts, self._placing.warmed))),
+            warmed=self.stats.warmed,
         )

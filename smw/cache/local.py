@@ -26,6 +26,7 @@ class _Contents:
         self.values: dict[str, tuple[bytes, float]] = {}
         self.counters: dict[str, int] = {}
         self.numbers = itertools.count(1)
+        self.heat: dict[str, dict[str, float]] = {}
         self.lock = threading.Lock()
         after_fork(self._forked)
 
@@ -151,6 +152,42 @@ class LocalStore:
                     held.counters[name] = next(held.numbers)
             for key in keys:
                 held.values.pop(key, None)
+
+    async def tell_hot(
+        self,
+        name: str,
+        counts: Sequence[tuple[str, float]],
+        most: int,
+        *,
+        mode: Mode,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> None:
+        """Add to how often members are asked for, and keep the hottest; nothing fades here."""
+        held = self._contents
+        with held.lock:
+            heat = held.heat.setdefault(name, {})
+            for member, count in counts:
+                heat[member] = heat.get(member, 0.0) + count
+            held.heat[name] = dict(sorted(heat.items(), key=lambda pair: -pair[1])[:most])
+
+    async def hottest(
+        self,
+        name: str,
+        most: int,
+        longest: int,
+        *,
+        mode: Mode,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> list[tuple[str, float]]:
+        """Return the members that are asked for most."""
+        heat = self._contents.heat.get(name, {})
+        return [pair for pair in sorted(heat.items(), key=lambda pair: -pair[1])[:most] if len(pair[0]) <= longest]
+
+    async def sizes(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> list[int]:  # noqa: ARG002
+        """Return how many bytes are stored under each key."""
+        now = self._clock.now()
+        found = [self._contents.values.get(key, (b"", 0.0)) for key in keys]
+        return [len(blob) if ends > now else 0 for blob, ends in found]
 
     def keys(self, prefix: str, most: int) -> Iterator[str]:  # noqa: ARG002 - they are all at hand
         """Yield keys and counters that begin with `prefix`."""

@@ -8,11 +8,13 @@ import zlib
 from smw.cache.keys import digest, encode
 from smw.errors import ConfigError
 
-__all__ = ["Names", "fence_of", "is_fence"]
+__all__ = ["MARK", "Names", "fence_of", "is_fence"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[!-~]{1,200}")
 _REMEMBERED = 4096
+MARK = 16
+"""Digits of the mark of a function."""
 _FENCES = 4096
 
 
@@ -55,6 +57,10 @@ class Names:
     def key(self, encoded: bytes) -> str:
         """Return the full key of an encoded call."""
         return self._key_form + digest(self._owner + encoded, self._secret)
+
+    def mark(self, encoded: bytes) -> str:
+        """Return what stands for a function beside its keys."""
+        return digest(self._owner + encoded, self._secret)[:MARK]
 
     def owned(self, owner: str) -> Names:
         """Return names whose keys, but not tags, are apart from those of other owners."""

@@ -22,6 +22,7 @@ __all__ = ["LEVELS", "MOST_TTL_S", "Auto", "Options", "checked", "seconds_of"]
 
 LEVELS = ("l1", "l2", "l3")
 FLIGHTS = ("process", "fleet", "off")
+WARMS = ("fleet", "off")
 COPIES = ("auto", "share", "deep", "decode")
 MOST_TTL_S = 10 * 365 * 86_400.0
 _DAY_S = 86_400.0
@@ -81,6 +82,7 @@ class Options:
         hard_timeout_s: After how long a caller waits no longer; None: it does.
         many: Loads several results at once, or None.
         depends: ``auto``: a result is dropped with every cached result that it was made from; None: it is not.
+        warm: ``fleet``: a process starts with what others ask for most; ``off``: not; None: as the cache is set.
     """
 
     ttl_s: float | None
@@ -103,6 +105,7 @@ class Options:
     hard_timeout_s: float | None
     many: Callable[..., object] | None
     depends: str | None
+    warm: str | None
 
     @property
     def longest_s(self) -> float:
@@ -137,6 +140,7 @@ def checked(ttl: object, **told: Any) -> Options:
         refresh_ahead=_checked_share(told["refresh_ahead"], told["levels"]),
         many=_checked_loader(told["many"]),
         depends=_checked_depends(told["depends"], told["many"]),
+        warm=_checked_warm(told["warm"], told["levels"]),
         **_checked_lives(ttl, told),
     )
 
@@ -247,6 +251,19 @@ def _checked_depends(given: object, many: object) -> str | None:
         what = 'depends="auto" cannot tell which of the results of many= was made from what'
         raise DecorationError("SMW-C173", what, fix="give the results tags=, or leave out one of the two")
     return "auto"
+
+
+def _checked_warm(given: object, levels: object) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given, str) or given not in WARMS:
+        what = f'warm= is "fleet" or "off", or None for what the cache is set to.{nearest(str(given), WARMS)}'
+        raise DecorationError("SMW-C174", what, seen=repr(given), fix='warm="fleet"')
+    missing = [level for level in ("l1", "l2") if level not in _checked_levels(levels)]
+    if given == "fleet" and missing:
+        what = 'warm="fleet" fills memory from Redis, and one of the two may not keep results'
+        raise DecorationError("SMW-C174", what, seen=f"levels={levels}", fix='levels=("l1", "l2", "l3")')
+    return given
 
 
 def _checked_share(given: object, levels: object) -> float | None:

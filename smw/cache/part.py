@@ -32,6 +32,7 @@ from smw.cache.stats import function_facts, memory_facts, server_facts
 from smw.cache.tampering import Tampering
 from smw.cache.tools import Tools
 from smw.cache.typed import Classes, declared_classes
+from smw.cache.warmth import Warmth
 from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
 from smw.cache.writing import WRITERS, Writes, known_writers
 from smw.settings import CacheSettings, build
@@ -105,6 +106,7 @@ class Cache(Tools):
         after_fork(self._forked)
         self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
         self._engine.fleet = fleet_of(self._engine, self._listener)
+        self._warmth = Warmth(self, self.settings, self.prefix)
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
@@ -132,6 +134,7 @@ class Cache(Tools):
             yield from self._engine.fleet.facts()
         if self._behind is not None:
             yield from self._behind.facts()
+        yield from self._warmth.facts()
         yield from watch_facts(self._engine.watch, self._engine.remote.servers)
 
     @plainly("@cached", "@cache.cached(ttl=60)")
@@ -156,6 +159,7 @@ class Cache(Tools):
         depends: Literal["auto"] | None = None,
         copy: str = "auto",
         flight: Literal["process", "fleet", "off"] = "fleet",
+        warm: Literal["fleet", "off"] | None = None,
     ) -> Callable[[F], F]:
         """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
         options = checked(
@@ -177,6 +181,7 @@ class Cache(Tools):
             depends=depends,
             copy=copy,
             flight=flight,
+            warm=warm,
         )
         return advise(Cached(options, owner=self))
 
@@ -249,6 +254,7 @@ class Cache(Tools):
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             held.append((advice, function))
+            self._warmth.admit(function)
             if self.settings.state_dir is not None:
                 _ = self.behind  # other processes may have written what this one is going to read
             return function
@@ -335,6 +341,7 @@ class Cache(Tools):
             self._behind.close()
         for function in self._every():
             function.close()
+        self._warmth.close()
         self._end()
         for level in self._engine.remote.servers:
             level.close()
@@ -345,6 +352,7 @@ class Cache(Tools):
             await self._behind.aclose()
         for function in self._every():
             await function.aclose()
+        await self._warmth.aclose()
         self._end()
         for level in self._engine.remote.servers:
             await level.aclose()

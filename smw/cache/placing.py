@@ -17,7 +17,7 @@ from smw.errors import ConfigError
 if TYPE_CHECKING:
     from smw._kernel.call import Target
     from smw.cache.forms import Policy
-    from smw.cache.memory import Table
+    from smw.cache.memory import Memory, Table
     from smw.cache.names import Names
     from smw.cache.options import Options
     from smw.cache.remarks import Remarks
@@ -34,23 +34,30 @@ class Placing:
         policy: How its results are kept.
         names: How keys and tags are called.
         remarks: Told of what stays in memory.
+        memory: Keeps the entries.
 
     Attributes:
         table: Entries under the keys of the compiled entry.
         texts: All others.
+        warmed: Entries from before their first call, under their full keys: the arguments are not known yet.
+        mark: Stands for the function where servers note what is asked for most.
         is_told_apart: Whether its keys tell the function from every other one.
         gear_key: From a call's arguments to its key in `table`; None where all are in `texts`.
     """
 
-    def __init__(self, target: Target, options: Options, policy: Policy, names: Names, remarks: Remarks) -> None:
+    def __init__(
+        self, target: Target, options: Options, policy: Policy, names: Names, remarks: Remarks, *, memory: Memory
+    ) -> None:
         self.table: Table = {}
         self.texts: Table = {}
+        self.warmed: Table = {}
         is_geared = policy.in_memory and options.key is None and options.condition is None
         self.gear_key = target.gear_key if is_geared else None
         self._target = target
         self._options = options
         self._names = names
         self._remarks = remarks
+        self._memory = memory
         self._shares = bool(policy.names)
         self._names_of_levels = policy.names
         self._codec = policy.codec
@@ -60,6 +67,7 @@ class Placing:
         self.is_told_apart = identity is not None
         shape = tuple((p.name, int(p.kind)) for p in parameters)
         self._prefix = encode(target.name, options.version, shape) + (identity or b"")
+        self.mark = names.mark(self._prefix)
         fixed = None if any(tag.fields for tag in options.tags) else [names.tag(tag.text) for tag in options.tags]
         self._fixed_tags = None if fixed is None else (names.everything, *fixed)
 
@@ -71,7 +79,23 @@ class Placing:
             TypeError: Its arguments do not fit.
         """
         quick = UNKEYED if self.gear_key is None else self.gear_key(*call.args, **call.kwargs)
-        return self._of(call, quick)
+        place = self._of(call, quick)
+        if self.warmed and place.text in self.warmed:
+            self._adopt(place)
+        return place
+
+    def _adopt(self, place: Place) -> None:
+        """Put what came before its first call where that call looks for it, if it can be dropped as the call says."""
+        with self._memory.lock:
+            entry = self.warmed.get(place.text)
+            if entry is None:
+                return
+            if entry.tags != place.tags or place.key in place.home:  # what has been loaded meanwhile is newer
+                self._memory.abandon(entry)
+                return
+            self.warmed.pop(place.text, None)
+            entry.home, entry.key = place.home, place.key
+            place.home[place.key] = entry
 
     def _of(self, call: Call, quick: object) -> Place:
         arguments = call.arguments

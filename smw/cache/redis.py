@@ -13,6 +13,7 @@ from smw.cache.level import run_blocking
 from smw.cache.names import is_fence
 from smw.cache.ports import Found, Leased, Pulse, StoreFailedError
 from smw.cache.redis_ear import RedisEar
+from smw.cache.redis_hot import RedisHot
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
 from smw.cache.redis_scripts import DROP, LEASE, OPEN, PULSE, RELEASE, RENEW, REPLACE, WRITE
 from smw.cache.wire import LEASE_END
@@ -51,7 +52,7 @@ def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
 
-class RedisStore:
+class RedisStore(RedisHot):
     """Values and counters in Redis; what must be atomic is a script.
 
     Args:

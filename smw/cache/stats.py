@@ -27,15 +27,17 @@ class Stats:
         others: (level, outcome) → count, of everything that is slower than a hit in memory.
         refreshes: Outcome → count, of loads before the end of a value's life.
         ended_waits: ``soft`` or ``hard`` → count, of callers who did not wait for the end of a load.
+        warmed: Results that a warm-up from the fleet has brought.
     """
 
-    __slots__ = ("ended_waits", "hits", "others", "refreshes")
+    __slots__ = ("ended_waits", "hits", "others", "refreshes", "warmed")
 
     def __init__(self) -> None:
         self.hits = 0
         self.others: Counter[tuple[str, str]] = Counter()
         self.refreshes: Counter[str] = Counter()
         self.ended_waits: Counter[str] = Counter()
+        self.warmed = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class CacheInfo:
         bypassed: Calls that a condition sent past the cache.
         uncached: Calls that could not be cached.
         entries: Entries in memory.
+        warmed: Results that a warm-up from the fleet has put into memory.
     """
 
     fn: str
@@ -65,6 +68,7 @@ class CacheInfo:
     bypassed: int
     uncached: int
     entries: int
+    warmed: int = 0
 
 
 def function_facts(fn: str, stats: Stats) -> Iterator[Fact]:
@@ -81,6 +85,9 @@ def function_facts(fn: str, stats: Stats) -> Iterator[Fact]:
     for kind, count in stats.ended_waits.copy().items():
         by, about = (("fn", fn), ("kind", kind)), "Callers who did not wait for the end of a load."
         yield Fact("smw_cache_load_timeouts_total", "counter", about, by, count)
+    if stats.warmed:
+        about = "Results that a warm-up from the fleet has put into memory."
+        yield Fact("smw_cache_warmed_total", "counter", about, (("fn", fn),), stats.warmed)
 
 
 def memory_facts(memory: Memory) -> Iterator[Fact]:

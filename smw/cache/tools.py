@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from smw.cache.engine import Engine
     from smw.cache.names import Names
     from smw.cache.story import Story
+    from smw.cache.warmth import Warmth
+    from smw.cache.warmup import FleetWarmed
     from smw.settings import CacheSettings
 
 __all__ = ["Tools"]
@@ -30,6 +32,7 @@ class Tools:
     settings: CacheSettings
     _engine: Engine
     _names: Names
+    _warmth: Warmth
 
     @property
     def prefix(self) -> str:
@@ -69,6 +72,25 @@ class Tools:
     def why_sync(self, key: str) -> Story:
         """Tell what `why` does, from blocking code."""
         return run_blocking(story_of(self._key(key), self._engine, "sync"))  # type: ignore[no-any-return]
+
+    async def warm_fleet(self) -> FleetWarmed:
+        """Fill memory from L2 with what the fleet asks for most, as a process does that starts with `warm="fleet"`.
+
+        It is bounded by `warm_keys`, half of `l1_bytes`, and `warm_timeout_s`; it never fails, and calls no function.
+        """
+        return await self._warmth.warm("async", once=False)
+
+    def warm_fleet_sync(self) -> FleetWarmed:
+        """Fill memory as `warm_fleet` does, from blocking code."""
+        return run_blocking(self._warmth.warm("sync", once=False))  # type: ignore[no-any-return]
+
+    async def aprepare(self) -> None:
+        """Have ready what the first call would wait for: each function starts warm that is to; once a process."""
+        await self._warmth.warm("async", once=True)
+
+    def prepare(self) -> None:
+        """Have ready what `aprepare` does, from blocking code."""
+        run_blocking(self._warmth.warm("sync", once=True))
 
     async def clear(self) -> None:
         """Drop all that this cache's namespace holds, for every process; as `drop`, so one counter is raised."""

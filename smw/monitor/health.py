@@ -8,7 +8,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
-from smw._kernel.signals import BackendDown, BackendUp
+from smw._kernel.signals import BackendDown, BackendUp, CacheWarmed, CacheWarming
 from smw.errors import ConfigError
 from smw.monitor.masking import mask_text
 
@@ -122,9 +122,12 @@ class Health:
         self._down: dict[str, str] = {}
         self._round: asyncio.Task[Any] | None = None
         self._stopping = False
+        self._warming = 0
         self._ends = [
             host.bus.subscribe(BackendDown, self._backend_down),
             host.bus.subscribe(BackendUp, self._backend_up),
+            host.bus.subscribe(CacheWarming, self._warming_up),
+            host.bus.subscribe(CacheWarmed, self._warmed_up),
         ]
 
     def _backend_down(self, signal: BackendDown) -> None:
@@ -132,6 +135,12 @@ class Health:
 
     def _backend_up(self, signal: BackendUp) -> None:
         self._down.pop(signal.backend, None)
+
+    def _warming_up(self, _signal: CacheWarming) -> None:
+        self._warming += 1
+
+    def _warmed_up(self, _signal: CacheWarmed) -> None:
+        self._warming -= 1
 
     def add(self, name: str, probe: Any, *, critical: bool = True, timeout_s: float = 1.0) -> None:
         """Add or replace a check.
@@ -180,6 +189,8 @@ class Health:
         for check in list(self._checks.values()):
             bad = "fail" if check.critical else "warn"
             found[check.name] = ("pass" if check.passed else bad, check.output)
+        if self._warming > 0:
+            found["cache.warm-up"] = ("fail", "memory is being filled with what the fleet asks for most")
         if self._stopping:
             found["shutdown"] = ("fail", "the service is stopping")
         statuses = {status for status, _ in found.values()}
@@ -215,6 +226,7 @@ class Health:
     def after_fork(self) -> None:
         """Forget what the parent was probing."""
         self._round = None
+        self._warming = 0
         self._down.clear()
         for check in self._checks.values():
             check.at = -math.inf

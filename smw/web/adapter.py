@@ -126,7 +126,7 @@ class Adapter:
     async def _asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            bound = self._bound or self._bind(scope)
+            bound = self._bound or await self._begun(scope)
             chain = bound.again if _MONITORED in scope else bound.chain
             scope[_MONITORED] = True
             exchange = bound.exchange(scope, receive, send, bound.now, bound.routes)
@@ -149,7 +149,7 @@ class Adapter:
         return self.app(exchange.scope, exchange.receive, send)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        bound = self._bound or self._bind(scope)
+        bound = self._bound or await self._begun(scope)
         link: Callable[[], Any] = functools.partial(self.app, scope, receive, send)
         if _MONITORED not in scope:
             scope[_MONITORED] = True
@@ -160,6 +160,13 @@ class Adapter:
     def unbind(self) -> None:
         """Forget the runtime; the next exchange looks it up again."""
         self._bound = None
+
+    async def _begun(self, scope: Scope) -> _Bound:
+        """Bind without a lifespan, before the first exchange: those that come meanwhile wait as well."""
+        from smw.runtime import current as current_runtime
+
+        await current_runtime().aprepare()
+        return self._bind(scope)
 
     def _bind(self, scope: Scope) -> _Bound:
         from smw.runtime import current as current_runtime
@@ -185,6 +192,7 @@ class Adapter:
 
         runtime = current_runtime()
         self._opened = runtime
+        await runtime.aprepare()
         self._bind(scope)
         for source in self.sources:
             await source.opened(runtime)

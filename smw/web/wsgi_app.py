@@ -116,6 +116,7 @@ class WsgiApp:
             bound = self._bound
             if bound is None:
                 runtime = current_runtime()
+                runtime.prepare()
                 made = [(source, source.bind(runtime)) for source in self.sources]
                 policies = [(source, policy) for source, policy in made if policy is not None]
                 owner = flask_below(self.app)
