@@ -47,6 +47,8 @@ class SystemClock:
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
+    busy = staticmethod(time.thread_time)
+    """Returns the seconds that the calling thread has computed, waiting left out."""
 
     def pause(self, seconds: float) -> None:
         """Block the calling thread for `seconds`."""

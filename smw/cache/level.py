@@ -25,6 +25,7 @@ __all__ = ["Level", "run_blocking"]
 _log = logging.getLogger("smw.cache")
 _LEAST_S = 0.001
 _LAG_S = 0.05
+_WELL_S = 0.5
 _PAY_S = 2.0
 _PAY_FIRST_S, _PAY_MOST_S = 0.1, 0.5
 _SAY_EVERY_S = 60.0
@@ -79,12 +80,14 @@ class Level:
         self._payer: threading.Thread | None = None
         self._stop = threading.Event()
         self._said: dict[str, float] = {}
+        self._is_asking, self._well_at = False, float("-inf")
         after_fork(self._forked)
 
     def _forked(self) -> None:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._payer = None
+        self._is_asking = False
 
     def _probe(self) -> None:
         self.store.probe()  # that of the moment: tests put another in its place
@@ -104,12 +107,9 @@ class Level:
                 answer = await self._spanned(op, ask, *args, mode=mode, timeout_s=left_s, **more)
             else:
                 answer = await ask(*args, mode=mode, timeout_s=left_s, **more)
-        except StoreFailedError as error:
-            self._failed(error, late_s=self._timed(op, began) - left_s)
-            return None
-        except Exception:  # noqa: BLE001 - a client choked on what the server sent
-            self._timed(op, began)
-            self._failed(StoreFailedError("protocol"), late_s=0.0)
+        except Exception as error:  # noqa: BLE001 - whatever a client chokes on
+            # A blocking client knows no budget.
+            self._unanswered(error, took_s=self._timed(op, began), had_s=most_s if mode == "sync" else left_s)
             return None
         except BaseException:
             self._timed(op, began)
@@ -121,7 +121,7 @@ class Level:
         if took_s <= most_s:
             self.breaker.ok()
         elif mode == "sync":
-            self._failed(StoreFailedError("slow"), late_s=0.0)
+            self._failed(StoreFailedError("slow"))
         else:
             self.errors["lag"] += 1  # a late answer would have been cut off, had the loop not been busy elsewhere
         return answer
@@ -137,10 +137,45 @@ class Level:
         with self._spans.around(f"cache {op} {self.name}", "client", known) or _NO_SPAN:
             return await ask(*args, **more)
 
-    def _failed(self, error: StoreFailedError, *, late_s: float) -> None:
-        if error.kind == "timeout" and late_s > _LAG_S:
-            self.errors["lag"] += 1  # the loop was busy elsewhere when the answer came: no fault of the server
+    def _unanswered(self, error: Exception, *, took_s: float, had_s: float) -> None:
+        """Note a question that has failed, after `took_s` of the `had_s` that it was given."""
+        if not isinstance(error, StoreFailedError):
+            self._failed(StoreFailedError("protocol"))  # a client choked on what the server sent
             return
+        # Cut off late, or given less than half of what the server may take.
+        unfair = took_s - had_s > _LAG_S or 2 * had_s < self._timeout_s
+        if error.kind == "lag" or (error.kind == "timeout" and unfair):
+            self._lagged()
+        else:
+            self._failed(error)
+
+    def _lagged(self) -> None:
+        """Note a question that has failed without the fault of the server, as far as one can tell from a busy loop.
+
+        So the server is asked in a thread of its own, which no event loop keeps from taking in the answer. That an
+        answer comes is believed for a moment; that none does speaks against the server each time.
+        """
+        self.errors["lag"] += 1
+        with self._lock:
+            if self._is_asking or self._stop.is_set() or self._now() - self._well_at < _WELL_S:
+                return
+            self._is_asking = True
+        threading.Thread(target=self._ask_aside, name="smw-cache-aside", daemon=True).start()
+
+    def _ask_aside(self) -> None:
+        try:
+            self._probe()
+        except StoreFailedError as error:
+            self._failed(error)
+        except Exception:  # noqa: BLE001 - a client choked on what the server sent
+            self._failed(StoreFailedError("protocol"))
+        else:
+            self._well_at = self._now()
+            self.breaker.ok()
+        finally:
+            self._is_asking = False
+
+    def _failed(self, error: StoreFailedError) -> None:
         self.errors[error.kind] += 1
         if error.counts:
             for level in self.together():

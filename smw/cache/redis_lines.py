@@ -13,9 +13,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.clock import SystemClock
+from smw.cache.deadlines import Deadlines, LagError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import asyncio
+    from collections.abc import Awaitable, Callable, Sequence
 
     import redis
     import redis.asyncio
@@ -147,49 +149,118 @@ class AwaitingLines:
         self._pack = _packer()
         self._client = client
         self._pool = client.connection_pool
-        self._idle: deque[Any] = deque()
-        self._free = asyncio.Semaphore(most)
-        self._loop = asyncio.get_running_loop()
-        self._timeout = asyncio.timeout
+        self._idle: deque[Any] = deque([None] * most)  # None: room for a connection that is still to be made
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._replies = 0
+        self._deadlines = Deadlines(_transport)
+        self._now = self._deadlines.now
+        self._future = asyncio.get_running_loop().create_future
+        self._timeout_at = asyncio.timeout_at
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
 
-    async def run(self, timeout_s: float, *command: Any, first: tuple[Any, ...] | None = None) -> Any:
-        """Return the reply to a command; `first` goes before it on the same connection.
+    def run(self, timeout_s: float, *command: Any, first: tuple[Any, ...] | None = None) -> Awaitable[Any]:
+        """Return an awaitable of the reply to a command; `first` goes before it on the same connection.
 
         Raises:
+            LagError: The event loop was too busy to take in the reply within `timeout_s`, or to ask at all.
             TimeoutError: It did not come within `timeout_s`.
         """
-        if first is None and self._idle and self._idle[-1].is_connected and not self._free.locked():
-            done, reply = await self._run_quickly(timeout_s, command)
-            if done:
-                return reply
-        async with self._timeout(timeout_s), self._free:
-            pool: Any = self._pool
-            line = self._idle.pop() if self._idle else await pool.get_connection()
-            try:
-                if first is not None:
-                    await self._ask(line, first)
-                return await self._ask(line, command)
-            finally:
-                self._idle.append(line)
+        if first is not None:
+            return self._within(timeout_s, self._ask_both, first, command)
+        return self._within(timeout_s, self._ask, command)
 
     async def run_all(self, timeout_s: float, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return the replies to commands that are sent at once; an error reply is its exception.
 
         Raises:
+            LagError: The event loop was too busy to take in the replies within `timeout_s`, or to ask at all.
             TimeoutError: They did not all come within `timeout_s`.
         """
-        async with self._timeout(timeout_s), self._free:
-            pool: Any = self._pool
-            line = self._idle.pop() if self._idle else await pool.get_connection()
+        replies: list[Any] = await self._within(timeout_s, self._ask_all, commands)
+        return replies
+
+    async def _within(self, timeout_s: float, ask: Callable[..., Awaitable[Any]], *what: Any) -> Any:
+        """Ask over a connection that stands, once more where it had gone stale."""
+        idle, until = self._idle, self._now() + timeout_s
+        if idle and idle[-1] is not None and idle[-1].is_connected:
             try:
-                try:
-                    return await self._ask_all(line, commands)
-                except self._lost:
-                    return await self._ask_all(line, commands)  # it had gone stale, and connects again
-            finally:
-                self._idle.append(line)
+                return await self._exchange(idle.pop(), until, ask, *what)
+            except self._lost:
+                pass
+        line = await self._ready(until)
+        is_cut_short = 2 * (until - self._now()) < timeout_s
+        try:
+            return await self._exchange(line, until, ask, *what)
+        except TimeoutError:
+            if is_cut_short:
+                raise LagError from None  # the server had not had the time that it is given
+            raise
+
+    async def _exchange(self, line: Any, until: float, ask: Callable[..., Awaitable[Any]], *what: Any) -> Any:
+        deadlines = self._deadlines
+        deadlines.begin(line, until)
+        try:
+            reply = await ask(line, *what)
+        except BaseException as error:
+            overrun = deadlines.end(line)
+            if overrun is not None and isinstance(error, self._lost):
+                raise overrun from None
+            raise
+        else:
+            if deadlines.end(line) is not None:  # cut in the moment in which the answer had come
+                await line.disconnect(nowait=True)
+            self._replies += 1
+            return reply
+        finally:
+            self._give_back(line)
+
+    async def _ready(self, until: float) -> Any:
+        """Return a connection that stands: one that nobody uses, or else one that another caller gives back."""
+        idle, none, replies = self._idle, object(), self._replies
+        began, busy, line = self._now(), SystemClock.busy(), none
+        try:
+            async with self._timeout_at(until):
+                line = idle.pop() if idle else await self._given()
+                if line is None:
+                    pool: Any = self._pool
+                    line = await pool.get_connection()
+                elif not line.is_connected:
+                    await line.connect()
+        except BaseException as error:
+            if line is not none:
+                self._give_back(line)
+            # The loop was at work instead of waiting, or the server has answered others: it was hardly the server.
+            was_busy = 4 * (SystemClock.busy() - busy) > self._now() - began
+            if isinstance(error, TimeoutError) and (was_busy or self._replies != replies):
+                raise LagError from None
+            raise
+        return line
+
+    async def _given(self) -> Any:
+        future = self._future()
+        self._waiting.append(future)
+        try:
+            return await future
+        except BaseException:
+            if future.done() and not future.cancelled():
+                self._give_back(future.result())
+            raise
+
+    def _give_back(self, line: Any) -> None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(line)
+                return
+        if line is None:
+            self._idle.appendleft(None)
+        else:
+            self._idle.append(line)
+
+    async def _ask_both(self, line: Any, first: tuple[Any, ...], command: tuple[Any, ...]) -> Any:
+        await self._ask(line, first)
+        return await self._ask(line, command)
 
     async def _ask_all(self, line: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:
@@ -202,35 +273,9 @@ class AwaitingLines:
                 except self._answered as error:
                     replies.append(error)
         except BaseException as error:
-            await line.disconnect(nowait=True)
-            if isinstance(error, AttributeError):  # see `_ask`
-                raise self._lost from error
+            await self._end(line, error)
             raise
         return replies
-
-    async def _run_quickly(self, timeout_s: float, command: tuple[Any, ...]) -> tuple[bool, Any]:
-        """Ask over a connection that stands; returns whether it still did.
-
-        One timer watches it, which is cheaper than a time-out around the task.
-        """
-        line = self._idle.pop()
-        overrun: list[bool] = []
-        timer = self._loop.call_later(timeout_s, _cut, line, overrun)
-        await self._free.acquire()  # does not suspend: one was free
-        try:
-            reply = await self._ask(line, command)
-        except self._lost:
-            if overrun:
-                raise TimeoutError from None
-            return False, None
-        else:
-            if overrun:  # cut in the moment in which the answer had come
-                await line.disconnect(nowait=True)
-            return True, reply
-        finally:
-            timer.cancel()
-            self._idle.append(line)
-            self._free.release()
 
     async def _ask(self, line: Any, command: tuple[Any, ...]) -> Any:
         try:
@@ -240,10 +285,14 @@ class AwaitingLines:
         except self._answered:
             raise
         except BaseException as error:
-            await line.disconnect(nowait=True)
-            if isinstance(error, AttributeError):  # how some releases of Python say that a transport was closed
-                raise self._lost from error
+            await self._end(line, error)
             raise
+
+    async def _end(self, line: Any, error: BaseException) -> None:
+        """Close a connection whose reply was not read to its end."""
+        await line.disconnect(nowait=True)
+        if isinstance(error, AttributeError):  # how some releases of Python say that a transport was closed
+            raise self._lost from error
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -251,8 +300,6 @@ class AwaitingLines:
         await self._pool.disconnect()
 
 
-def _cut(line: Any, overrun: list[bool]) -> None:
-    overrun.append(True)
+def _transport(line: Any) -> Any:
     writer = line._writer  # noqa: SLF001 - the only way to end a read from outside
-    if writer is not None:
-        writer.transport.abort()
+    return None if writer is None else writer.transport

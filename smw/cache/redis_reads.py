@@ -18,24 +18,25 @@ _SAME_S = 0.005
 
 
 class _Batch:
-    """Reads that travel together."""
+    """Reads that travel together: each with the places of its keys among those of all, and how long it waits."""
 
-    __slots__ = ("first", "last", "places", "waiters")
+    __slots__ = ("first_s", "last_s", "places", "sent", "waiters")
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
         self.waiters: list[tuple[asyncio.Future[Any], list[int], float]] = []
-        self.first = float("inf")
-        self.last = 0.0
+        self.first_s = float("inf")
+        self.last_s = self.sent = 0.0
 
 
 class Reads:
     """The reads of one event loop.
 
     One that finds none on its way is sent at once. The others of its tick, and those of every later tick until it
-    has returned, are collected until the tick ends. Each waits no longer than its own deadline and may be cancelled
-    without harm to the others; a failure reaches all that travel together. When the last deadline passes
-    the connection is cut off.
+    has returned, are collected until the tick ends. From then on each waits no longer than its own time-out: what the
+    tick itself takes is not the server's, and many callers at once would leave it nothing. Each may be cancelled
+    without harm to the others; a failure reaches all that travel together. When the last deadline passes the
+    connection is cut off.
 
     Args:
         lines: The connections of the loop.
@@ -53,6 +54,7 @@ class Reads:
         """Return what the server has under `keys`, in this order; None where its reply has another shape.
 
         Raises:
+            LagError: The event loop was too busy to take it in within `timeout_s`, or to ask at all.
             TimeoutError: It did not come within `timeout_s`.
         """
         if not self._under_way:
@@ -68,12 +70,12 @@ class Reads:
         if batch is None or len(batch.places) >= MOST_KEYS:
             batch = self._batch = _Batch()
             self._loop.call_soon(self._send, batch)
-        places, deadline = batch.places, self._now() + timeout_s
+        places = batch.places
         asked = [places.setdefault(key, len(places)) for key in keys]
         future = self._loop.create_future()
-        batch.waiters.append((future, asked, deadline))
-        batch.first = min(batch.first, deadline)
-        batch.last = max(batch.last, deadline)
+        batch.waiters.append((future, asked, timeout_s))
+        batch.first_s = min(batch.first_s, timeout_s)
+        batch.last_s = max(batch.last_s, timeout_s)
         return future
 
     def _send(self, batch: _Batch) -> None:
@@ -84,12 +86,12 @@ class Reads:
         task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, batch: _Batch) -> None:
-        timer = None
-        if batch.last - batch.first > _SAME_S:
-            timer = self._loop.call_at(batch.first, self._release, batch)
+        timer, batch.sent = None, self._now()
+        if batch.last_s - batch.first_s > _SAME_S:
+            timer = self._loop.call_at(batch.sent + batch.first_s, self._release, batch)
         self._under_way += 1
         try:
-            reply = await self._ask(batch.last - self._now(), batch.places)
+            reply = await self._ask(batch.last_s, batch.places)
         except BaseException as error:
             lost = error if isinstance(error, Exception) else ConnectionAbortedError("the event loop ended")
             for future, _, _ in batch.waiters:
@@ -111,15 +113,18 @@ class Reads:
         return await self._lines.run(timeout_s, "MGET", *names)
 
     def _release(self, batch: _Batch) -> None:
+        self._loop.call_soon(self._let_go, batch)  # what has arrived is taken in first
+
+    def _let_go(self, batch: _Batch) -> None:
         """Let go those whose deadline has come before the others'."""
-        now = self._now()
+        had_s = self._now() - batch.sent
         left = [waiter for waiter in batch.waiters if not waiter[0].done()]
-        for future, _, deadline in left:
-            if deadline <= now:
+        for future, _, timeout_s in left:
+            if timeout_s <= had_s:
                 future.set_exception(TimeoutError())
-        later = [deadline for _, _, deadline in left if deadline > now]
-        if later and min(later) < batch.last:
-            self._loop.call_at(min(later), self._release, batch)
+        later = [timeout_s for _, _, timeout_s in left if timeout_s > had_s]
+        if later and min(later) < batch.last_s:
+            self._loop.call_at(batch.sent + min(later), self._release, batch)
 
 
 class SlotReads(Reads):

@@ -1,0 +1,81 @@
+"""Ends the exchanges of one event loop whose time is up, with one timer for all of them; knows no protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Deadlines", "LagError"]
+
+_NEVER = float("inf")
+
+
+class LagError(TimeoutError):
+    """The time was up, and it was the event loop that had used it rather than the server."""
+
+    kind = "lag"
+
+
+class Deadlines:
+    """What is exchanged over the connections of an event loop, and until when each may take.
+
+    A connection whose time is up is cut off. Before that the loop has one more turn, in which it takes in what arrived
+    while it was busy elsewhere. Where the socket still holds bytes then, the server had answered in time.
+
+    Args:
+        transport: From a connection to its transport; None where it has none.
+    """
+
+    __slots__ = ("_loop", "_next", "_overrun", "_timer", "_transport", "_until", "now")
+
+    def __init__(self, transport: Callable[[Any], Any]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._until: dict[Any, float] = {}
+        self._overrun: dict[Any, TimeoutError] = {}
+        self._next = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self.now = self._loop.time
+
+    def begin(self, line: Any, until: float) -> None:
+        """Cut `line` off at `until`, in the time of the loop, unless it has come to its end before."""
+        self._until[line] = until
+        if until < self._next:
+            self._arm(until)
+
+    def end(self, line: Any) -> TimeoutError | None:
+        """Let `line` go; returns what is to be raised where it was cut off."""
+        return None if self._until.pop(line, None) is not None else self._overrun.pop(line, None)
+
+    def _arm(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next, self._timer = until, self._loop.call_at(until, self._fire)
+
+    def _fire(self) -> None:
+        self._loop.call_soon(self._sweep)
+
+    def _sweep(self) -> None:
+        now, waiting = self.now(), self._until
+        for line in [line for line, until in waiting.items() if until <= now]:
+            del waiting[line]
+            transport = self._transport(line)
+            self._overrun[line] = LagError() if _is_readable(transport) else TimeoutError()
+            if transport is not None:
+                transport.abort()
+        self._next, self._timer = _NEVER, None
+        if waiting:
+            self._arm(min(waiting.values()))
+
+
+def _is_readable(transport: Any) -> bool:
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0 or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
