@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from smw.cache.hot import Hearth
 from smw.cache.ports import Batcher, Lister, Measurer, StoreFailedError
 
 if TYPE_CHECKING:
@@ -329,6 +330,21 @@ class StoreConformance:
         assert told.keys() <= {"entries", "bytes", "hits", "misses", "evictions"}
         assert all(isinstance(number, int) for number in told.values())
         assert isinstance(note, str)
+
+    @_checked
+    async def test_a_store_that_remembers_what_is_hot_bounds_it(self, kit: Kit) -> None:
+        """Where a store has `tell_hot`, it adds up counts, keeps the highest, and tells sizes of values alone."""
+        if not isinstance(kit.store, Hearth):
+            pytest.skip("the store has no methods `tell_hot`, `hottest` and `sizes`")  # an optional port
+        name, how = kit.name("hot"), kit.how
+        assert await kit.store.hottest(name, 10, 10, **how) == []
+        await kit.store.tell_hot(name, [("a", 2.0), ("b", 3.0), ("long" * 9, 9.0)], 4, **how)
+        await kit.store.tell_hot(name, [("a", 2.0), ("c", 1.0), ("d", 1.5)], 4, **how)
+        found = await kit.store.hottest(name, 10, 10, **how)
+        assert [member for member, _ in found] == ["a", "b", "d"]
+        assert [member for member, _ in await kit.store.hottest(name, 2, 10, **how)] == ["a"]
+        await kit.write("k", b"12345", await kit.read("k"))
+        assert await kit.store.sizes([kit.name("k"), kit.name("absent"), name], **how) == [5, 0, 0]
 
     def test_threads_and_loops_share_a_store(self, store: Store) -> None:
         """One store serves blocking threads and several event loops, at once and one after the other."""

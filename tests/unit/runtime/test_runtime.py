@@ -137,3 +137,19 @@ def test_the_public_names_exist() -> None:
         assert getattr(smw, name) is not None
     with pytest.raises(AttributeError):
         _: Any = smw.nothing  # type: ignore[attr-defined]
+
+
+def test_configure_opens_the_cache_where_it_has_servers() -> None:
+    """The clients are loaded when a process starts, not by its first request; memory alone opens when it is used."""
+    before = current.use(None)
+    try:
+        assert "cache" not in smw.configure("testing")._parts
+        runtime = smw.configure("testing", cache={"l2_url": "memory://"})
+        assert "cache" in runtime._parts
+        with pytest.raises(ConfigError, match="SMW-C120"):
+            smw.configure("production", cache={"l2_url": "memory://", "encryption": True})
+        assert current.get() is runtime
+        assert runtime.is_open
+    finally:
+        smw.shutdown()
+        current.use(before)
