@@ -70,7 +70,8 @@ class Target:
     """
 
     __slots__ = (
-        "__dict__", "fn", "is_direct", "is_method", "kind", "mode", "name", "parameters", "qualname", "signature",
+        "__dict__", "__weakref__", "fn", "is_direct", "is_method", "kind", "mode", "name", "parameters", "qualname",
+        "signature",
     )  # fmt: skip
 
     def __init__(self, fn: Any) -> None:

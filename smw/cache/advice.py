@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from smw._kernel import current
 from smw._kernel.call import Kind
@@ -38,7 +38,7 @@ class Cached(Advice):
     def __init__(self, options: Options, *, owner: Cache | None) -> None:
         self.options = options
         self.owner = owner
-        self.targets: dict[str, Target] = {}
+        self.targets: WeakValueDictionary[str, Target] = WeakValueDictionary()
         self.tags = frozenset(template.text for template in options.tags)
         if options.depends is not None:
             begin()

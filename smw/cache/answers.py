@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from smw._kernel.call import Kind, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["AwaitableAnswerError", "answered", "answers_at_once"]
 
@@ -14,7 +17,7 @@ class AwaitableAnswerError(TypeError):
     """A function answered with something to await, which is true whatever it would have come to."""
 
 
-def answers_at_once(given: object) -> bool:
+def answers_at_once(given: object) -> TypeGuard[Callable[..., Any]]:
     """Tell whether `given` can be called and is no coroutine function, nor a generator."""
     return callable(given) and kind_of(given) is Kind.SYNC
 

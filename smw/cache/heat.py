@@ -8,6 +8,7 @@ nothing more than it did.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from smw.cache.hot import member_of
 
@@ -33,7 +34,7 @@ class Heat:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._places: dict[str, Placing] = {}
+        self._places: WeakValueDictionary[str, Placing] = WeakValueDictionary()
         self._counts: dict[str, list[Any]] = {}
         self._round = 0
 

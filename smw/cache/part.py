@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from smw._kernel.chain import advise
@@ -20,6 +21,7 @@ from smw.cache.fence import Fence
 from smw.cache.fleet import fleet_of
 from smw.cache.forms import Policy
 from smw.cache.function import CachedFunction
+from smw.cache.functions import Functions, known_as
 from smw.cache.invalidation import Invalidate
 from smw.cache.level import run_blocking
 from smw.cache.listener import Listener, listener_of
@@ -38,7 +40,7 @@ from smw.cache.writing import WRITERS, Writes, known_writers
 from smw.settings import CacheSettings, build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
@@ -79,7 +81,7 @@ class Cache(Tools):
         self.settings = build(CacheSettings, settings, options)
         self.host = host or Host()
         self._lock = threading.RLock()
-        self._functions: dict[str, list[tuple[Cached, CachedFunction]]] = {}
+        self._functions = Functions()
         self._regions: dict[str, Region] = {}
         self._warned = False
         self._listener: Listener | None = None
@@ -102,7 +104,12 @@ class Cache(Tools):
             jitter=self._jitter(),
         )
         self.commits = Commits(EVERYWHERE)
-        self._forget_facts = self.host.facts.add(self._facts)
+        mine = weakref.WeakMethod(self._facts)  # functions lead to the host, and must not keep what was never closed
+
+        def facts() -> Iterable[Fact]:
+            return (mine() or tuple)()
+
+        self._forget_facts = self.host.facts.add(facts)
         after_fork(self._forked)
         self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
         self._engine.fleet = fleet_of(self._engine, self._listener)
@@ -123,9 +130,8 @@ class Cache(Tools):
         return XFETCH if only_values and self.host.profile != "testing" else None
 
     def _facts(self) -> Iterator[Fact]:
-        for held in list(self._functions.values()):
-            for _, function in held:
-                yield from function_facts(function.target.name, function.stats)
+        for name, stats in self._functions.counts():
+            yield from function_facts(name, stats)
         yield from memory_facts(self._engine.memory)
         yield from server_facts(self._engine.remote.servers, self._engine.remote.corrupt)
         if self._listener is not None:
@@ -236,11 +242,11 @@ class Cache(Tools):
 
     def function(self, target: Target, advice: Cached) -> CachedFunction:
         """Return the function that `advice` decorates as this cache knows it."""
+        known = known_as(target, advice)
         with self._lock:
-            held = self._functions.setdefault(target.name, [])
-            for known, function in held:
-                if known is advice:
-                    return function
+            function = known.get(self)
+            if function is not None:
+                return function
             told = advice.options
             names = tuple(level for level in told.levels if level in self._levels)
             classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
@@ -253,7 +259,8 @@ class Cache(Tools):
             policy = policy._replace(is_of_fleet=is_of_fleet, is_gathered=told.many is not None)
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
-            held.append((advice, function))
+            known[self] = function
+            self._functions.add(function)
             self._warmth.admit(function)
             if self.settings.state_dir is not None:
                 _ = self.behind  # other processes may have written what this one is going to read
@@ -332,14 +339,11 @@ class Cache(Tools):
         if self._listener is not None:
             self._listener.close()
 
-    def _every(self) -> list[CachedFunction]:
-        return [function for held in list(self._functions.values()) for _, function in held]
-
     def close(self) -> None:
         """Write what waits, pay what servers are owed if they answer, and close all connections; idempotent."""
         if self._behind is not None:
             self._behind.close()
-        for function in self._every():
+        for function in self._functions.living():
             function.close()
         self._warmth.close()
         self._end()
@@ -350,7 +354,7 @@ class Cache(Tools):
         """Close as `close` does, waiting for the connections of the running event loop; idempotent."""
         if self._behind is not None:
             await self._behind.aclose()
-        for function in self._every():
+        for function in self._functions.living():
             await function.aclose()
         await self._warmth.aclose()
         self._end()

@@ -74,7 +74,7 @@ class Reader:
             fix = f"{option}=lambda user_id, name: {{'user_id': user_id}}"
             raise DecorationError("SMW-C108", f"{option}= takes a function", seen=repr(mapping), fix=fix)
         self.advice, self.target = found
-        self._mapping = mapping
+        self._mapping: Any = mapping
         self._decorator = decorator
         self._option = option
 

@@ -39,6 +39,14 @@ class Stats:
         self.ended_waits: Counter[str] = Counter()
         self.warmed = 0
 
+    def add(self, other: Stats) -> None:
+        """Count what `other` has counted too."""
+        self.hits += other.hits
+        self.others.update(other.others)
+        self.refreshes.update(other.refreshes)
+        self.ended_waits.update(other.ended_waits)
+        self.warmed += other.warmed
+
 
 @dataclass(frozen=True, slots=True)
 class CacheInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from smw._kernel import current
 from smw._kernel.facts import Fact
@@ -47,12 +48,15 @@ class Warmth:
         self._name = f"{prefix}hot"
         tiers = cache.engine.remote.tiers
         self._is_possible = bool(tiers) and tiers[0].name == "l2" and isinstance(tiers[0].servers[0].store, Hearth)
-        self._functions: dict[str, CachedFunction] = {}
+        self._functions: WeakValueDictionary[str, CachedFunction] = WeakValueDictionary()
         self._heat = Heat(settings.warm_keys)
         self._telling = Telling(cache.engine, self._heat, self._name, settings.warm_keys)
         self._flights = Flights()
         self._done: set[str] = set()
         self._took_s = 0.0
+        if settings.warm == "fleet" and not self._is_possible:
+            what = "cache setting 'warm' is fleet, and there is no Redis to fill memory from: every process starts cold"
+            _log.warning("%s; set CACHE_L2_URL", what)
         after_fork(self._forked)
 
     def _forked(self) -> None:
