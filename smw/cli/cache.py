@@ -164,17 +164,30 @@ def invalidate(
 
 @app.command()
 def warm(
-    fn: Annotated[str, typer.Argument(help="module:function of a cached function.")],
-    calls: Annotated[Path, typer.Argument(help="JSON lines, each the arguments of one call; - reads standard input.")],
+    fn: Annotated[str | None, typer.Argument(help="module:function of a cached function.")] = None,
+    calls: Annotated[
+        Path | None, typer.Argument(help="JSON lines, each the arguments of one call; - reads standard input.")
+    ] = None,
     app: AppOption = None,
     profile: ProfileOption = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="How many calls run at once.")] = 8,
     *,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="Show what a process would start with; calls nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Call a cached function for each line of a file, so that its results are there. Exits 1 where a call failed."""
+    """Call a cached function for each line of a file, so that its results are there. Exits 1 where a call failed.
+
+    With --fleet, and without function and file, it tells how much of what the fleet asks for most a process of the
+    application would have in memory before its first request. Exits 1 where that ends early.
+    """
     from smw.cache import warm_sync
 
+    _check_given(fn, calls, fleet=fleet)
+    if fn is None or calls is None:
+        _show_fleet(app, profile, json=json)
+        return
     with opened(app, profile):
         done = warm_sync(function(fn), _lines(calls), concurrency=concurrency)
     if json:
@@ -185,6 +198,31 @@ def warm(
         if done.error is not None:
             typer.echo(f"the first to fail raised {type(done.error).__name__}: {done.error}", err=True)
     raise typer.Exit(int(done.failed > 0))
+
+
+def _check_given(fn: str | None, calls: Path | None, *, fleet: bool) -> None:
+    from smw.errors import ConfigError
+
+    if fleet and fn is not None:
+        what = "smw cache warm --fleet calls nothing, and takes neither a function nor a file"
+        raise ConfigError("SMW-K125", what, fix="smw cache warm --fleet --app shop.main")
+    if not fleet and calls is None:
+        what = "smw cache warm takes a function and a file with its calls"
+        raise ConfigError("SMW-K125", what, fix="smw cache warm shop.prices:price calls.jsonl; or --fleet")
+
+
+def _show_fleet(app: str | None, profile: str | None, *, json: bool) -> None:
+    with opened(app, profile) as cache:
+        cache.engine.memory.clear()  # of this process, which may have started warm as the application's do
+        done = cache.warm_fleet_sync()
+    if json:
+        told = {"kept": done.kept, "skipped": done.skipped, "bytes": done.bytes, "seconds": round(done.took_s, 6)}
+        as_json({"schema": 1, **told, "ended": done.ended})
+    else:
+        early = {"deadline": "; it ends at CACHE_WARM_TIMEOUT_S", "away": "; the server does not answer"}
+        took = f"{done.took_s:.3f} s{early.get(done.ended, '')}"
+        typer.echo(f"kept {done.kept} ({_size(done.bytes)}), skipped {done.skipped}, in {took}")
+    raise typer.Exit(int(bool(done.ended)))
 
 
 @contextmanager

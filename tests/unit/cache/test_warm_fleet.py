@@ -432,12 +432,13 @@ def test_a_process_starts_warm_once(fleet):
     assert made.warm_fleet_sync().kept == 3
 
 
-def test_without_servers_there_is_nothing_to_start_with(bench):
-    """Neither memory alone nor memcached alone has a list; asking is harmless."""
-    for levels in ((), ("l3",)):
-        made = bench.cache(*levels, warm="fleet")
-        shop_of(made)[0]("tea")
-        assert made.warm_fleet_sync() == FleetWarmed()
+@pytest.mark.parametrize("levels", [(), ("l3",)])
+def test_without_redis_there_is_nothing_to_start_with(bench, caplog, levels):
+    """Neither memory alone nor memcached alone has a list; it is said once, and asking is harmless."""
+    made = bench.cache(*levels, warm="fleet")
+    assert [record.getMessage().rpartition("; ")[2] for record in caplog.records] == ["set CACHE_L2_URL"]
+    shop_of(made)[0]("tea")
+    assert made.warm_fleet_sync() == FleetWarmed()
 
 
 def test_wrong_options_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from smw.cli.app import app
 from smw.errors import SmwError
+from smw.testing import isolated
 
 MODULE = """
 from smw import cache
@@ -63,6 +65,9 @@ def smw(tmp_path, monkeypatch):
         (["invalidate", "--tag", "a", "--yes"], "K125"),
         (["warm", "shop:price", "absent.jsonl"], "K125"),
         (["warm", "shop:plain", "-"], "C112"),
+        (["warm"], "K125"),
+        (["warm", "shop:price"], "K125"),
+        (["warm", "shop:price", "absent.jsonl", "--fleet"], "K125"),
         (["stats", "--app", "no_module_here"], "K124"),
     ],
 )
@@ -87,6 +92,20 @@ def test_a_server_within_the_process_is_a_level(smw):
     url = {"CACHE_L2_URL": "memory://shop"}
     assert smw("warm", "shop:price", "-", "--json", text='"a"\n"b"\n', **url).count('"loaded": 2') == 1
     assert json.loads(smw("stats", "--json", **url))["servers"][0]["state"] == "answers"
+
+
+def test_what_a_process_would_start_with_is_shown(smw):
+    """`warm --fleet` reads what the fleet asks for most, as a process does that starts, and calls nothing."""
+    settings = {"l2_url": "memory://shop-fleet", "namespace": "shop", "warm": "fleet"}
+    with isolated(cache=settings) as runtime:
+        shop = importlib.import_module("shop")
+        assert [shop.price("a"), shop.price("a")] == [1, 1]
+        runtime.cache.close()
+        env = {"CACHE_L2_URL": settings["l2_url"], "CACHE_WARM": "fleet"}
+        told = json.loads(smw("warm", "--fleet", "--app", "shop", "--json", **env))
+        assert (told["kept"], told["skipped"], told["ended"]) == (1, 0, "")
+        assert smw("warm", "--fleet", "--app", "shop", **env).startswith("kept 1 (")
+        assert smw("warm", "--fleet", "--app", "shop", CACHE_WARM="fleet").startswith("kept 0 (0 B), skipped 0")
 
 
 def test_narrow_and_help(smw):
