@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from smw._kernel.process import ForkLock
 
-__all__ = ["Provider", "default", "generation", "get", "part", "rebind", "unbind_all", "use"]
+__all__ = ["Provider", "default", "generation", "get", "part", "rebind", "rebindable", "unbind_all", "use"]
 
 
 class Provider(Protocol):
@@ -85,3 +85,9 @@ def rebind(bound: Rebindable) -> None:
     """Unbind `bound` whenever the current runtime changes; held weakly."""
     with _lock:
         _bound.add(bound)
+
+
+def rebindable() -> list[Any]:
+    """Return all that `rebind` was told of and that is still there."""
+    with _lock:
+        return list(_bound)

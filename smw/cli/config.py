@@ -43,28 +43,42 @@ def show(
 
 
 @app.command()
-def check(profile: ProfileOption = None, *, json: Json = False) -> None:
-    """Exit 1 when a setting is wrong or an environment variable looks misspelled, 0 otherwise; asks no server."""
+def check(
+    profile: ProfileOption = None,
+    app: Annotated[
+        str | None, typer.Option("--app", help="Module of the application: takes its settings, looks at its functions.")
+    ] = None,
+    *,
+    strict: Annotated[bool, typer.Option("--strict", help="Let a warning exit 1 too.")] = False,
+    json: Json = False,
+) -> None:
+    """Exit 1 when a setting is wrong or an environment variable looks misspelled, 0 otherwise; asks no server.
+
+    With --app also when a function of the application would be refused under these settings.
+    """
     import os
 
     from smw.configuration import resolve
+    from smw.doctor.application import brought
     from smw.doctor.declared import declared, parts
     from smw.doctor.report import Finding, Report
     from smw.errors import ConfigError
 
+    found, settings = brought(app, profile)
     try:
-        settings = resolve(profile)
+        settings = settings or resolve(profile)
     except ConfigError as error:
         refused = Finding("settings.values", "fail", error.what, error.fix or f"smw explain {error.code}")
-        report = Report(profile or "", (refused,))
+        report = Report(profile or "", (*found, refused))
     else:
-        report = Report(settings.profile, (*declared(settings, os.environ), *parts(settings)))
+        report = Report(settings.profile, (*found, *declared(settings, os.environ), *parts(settings)))
+    code = 1 if strict and report.counts()["warn"] else report.exit_code
     if json:
-        as_json(report.as_dict())
-        raise typer.Exit(report.exit_code)
+        as_json(report.as_dict() | {"exit": code})
+        raise typer.Exit(code)
     for finding in report.findings:
         if finding.verdict != "ok":
             typer.echo(f"{finding.verdict}: {finding.seen}" + (f"\n  fix:   {finding.fix}" if finding.fix else ""))
-    if report.exit_code == 0:
+    if code == 0:
         typer.echo(f"settings are valid (profile {report.profile})")
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(code)

@@ -24,14 +24,10 @@ def doctor_command(
     Exits 0 when all is well (warnings allowed), 1 with a problem, 3 when no problem was found but not everything could
     be checked.
     """
-    from smw.doctor import Finding, Report, examine, examine_environment
+    from smw.doctor import Report, examine, examine_environment
+    from smw.doctor.application import brought
 
-    found: list[Finding] = []
-    settings = None
-    if app is not None:
-        from smw.doctor.application import load
-
-        found, settings = load(app)
+    found, settings = brought(app, profile)
     report = examine_environment(profile) if settings is None else examine(settings)
     report = Report(report.profile, (*found, *report.findings))
     if json:

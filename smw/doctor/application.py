@@ -8,7 +8,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 from smw._kernel import current
+from smw._kernel.chain import Stack
 from smw._kernel.order import StackingWarning
+from smw.configuration import resolve
 from smw.doctor.report import Finding
 from smw.errors import SmwError, StackingError
 from smw.runtime import Runtime, shutdown
@@ -16,7 +18,43 @@ from smw.runtime import Runtime, shutdown
 if TYPE_CHECKING:
     from smw.configuration import Settings
 
-__all__ = ["load"]
+__all__ = ["brought", "load", "unrecorded"]
+
+_RECORDED = ("audit_log", "require_compliance")
+
+
+def unrecorded(settings: Settings) -> list[Finding]:
+    """Return the problem that functions which are loaded want an audit log, and production has no folder for it."""
+    if settings.profile != "production" or settings.security.trail_dir is not None:
+        return []
+    stacks = [stack for stack in current.rebindable() if isinstance(stack, Stack)]
+    names = {
+        stack.target.name
+        for stack in stacks
+        for advice in stack.advices
+        if advice.name in _RECORDED and getattr(advice, "owner", None) is None
+    }
+    if not names:
+        return []
+    seen = f"no folder for the audit log: with @audit_log or @require_compliance {min(names)} refuses to run"
+    more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+    return [Finding("app.audit", "fail", seen + more, "set SECURITY_TRAIL_DIR")]
+
+
+def brought(module: str | None, profile: str | None) -> tuple[list[Finding], Settings | None]:
+    """Return what came up with an application, and the settings that hold for it; None where they cannot be read.
+
+    Args:
+        module: As for `load`; None for no application, so that the environment's settings hold.
+        profile: Profile instead of ``SMW_PROFILE``, for an application that configures nothing.
+    """
+    found, settings = ([], None) if module is None else load(module)
+    if settings is None:
+        try:
+            settings = resolve(profile)
+        except SmwError:
+            return found, None
+    return (found, settings) if module is None else ([*found, *unrecorded(settings)], settings)
 
 
 def load(module: str) -> tuple[list[Finding], Settings | None]:

@@ -51,8 +51,9 @@ def _production(settings: Settings) -> Iterator[Finding]:
         seen = f"no service name: two services on one {streams} would take records from each other"
         yield Finding("settings.service", "warn", seen, "set SMW_SERVICE")
     if security.trail_dir is None:
-        seen = "no folder for the audit log: functions with @audit_log refuse to run in production"
-        yield Finding("settings.trail_dir", "warn", seen, "set SECURITY_TRAIL_DIR")
+        seen = "no folder for the audit log: functions with @audit_log or @require_compliance refuse to run"
+        fix = "set SECURITY_TRAIL_DIR; --app MODULE fails where there is one"
+        yield Finding("settings.trail_dir", "warn", seen, fix)
     elif security.signing_key is None:
         seen = "the checkpoints of the audit log are not signed: who can write the folder can rewrite history"
         yield Finding("settings.signing_key", "warn", seen, "set SECURITY_SIGNING_KEY")

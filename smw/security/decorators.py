@@ -59,7 +59,7 @@ class AuditLog(Advice):
         self.resource = resource
         self.subject = subject
         self.keep = _names("keep", keep)
-        self._owner = owner
+        self.owner = owner
 
     def check(self, target: Target) -> None:
         """Refuse names that are none of the function's arguments.
@@ -72,7 +72,7 @@ class AuditLog(Advice):
 
     def bind(self, target: Target) -> Bound | None:
         """Find the security part and let it record."""
-        part: Security = self._owner or current.part("security")
+        part: Security = self.owner or current.part("security")
         # A control further down judges first and then has the intent written, so that a denial is one record.
         begin = not vars(target).get(_JUDGED, False)
         return Bound(part.recording(target, self, begin=begin))
@@ -112,7 +112,7 @@ class RequireCompliance(Advice):
         if mode is not None and mode not in _MODES:
             raise DecorationError("SMW-A136", "@require_compliance: unknown mode", seen=mode, fix="enforce or shadow")
         self.mode = mode
-        self._owner = owner
+        self.owner = owner
 
     def check(self, target: Target) -> None:
         """Refuse generators where a control looks at results: what they yield is gone before it can be judged.
@@ -127,7 +127,7 @@ class RequireCompliance(Advice):
 
     def bind(self, target: Target) -> Bound | None:
         """Find the security part and let it judge."""
-        part: Security = self._owner or current.part("security")
+        part: Security = self.owner or current.part("security")
         return Bound(part.judging(target, self, kept=frozenset(vars(target).get(_KEPT, ()))))
 
     def describe(self) -> str:

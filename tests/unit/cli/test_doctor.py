@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -434,3 +435,46 @@ def test_the_whole_command_ends_within_its_bound(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert took < 5 * 2  # five seconds are promised; the machine of the tests may be busy
+
+
+AUDITED = "from smw import audit_log, cached\n@cached(60)\ndef f(): ...\n@audit_log('a')\ndef pay(): ...\n"
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("config", "check")])
+def test_production_without_a_folder_refuses_what_is_audited(tmp_path, monkeypatch, command):
+    """The first audited call would be refused: with --app that is a problem, and without one a warning says so."""
+    (tmp_path / "a_audited.py").write_text(AUDITED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def told(*words, **environ):
+        result = CliRunner().invoke(app, [*command, "--json", *words], env=PRODUCTION | environ)
+        checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+        return result.exit_code, checks
+
+    try:
+        code, checks = told("--app", "a_audited")
+        assert (code, checks["app.audit"]["verdict"]) == (1, "fail")
+        assert "a_audited:pay refuses to run" in checks["app.audit"]["seen"]
+        assert "SECURITY_TRAIL_DIR" in checks["app.audit"]["fix"]
+        code, checks = told("--app", "a_audited", SECURITY_TRAIL_DIR=str(tmp_path / "trail"))
+        assert (code, "app.audit" in checks) == (0, False)
+        code, checks = told("--app", "a_audited", SMW_PROFILE="development")
+        assert (code, "app.audit" in checks) == (0, False)
+        code, checks = told()
+        assert (code, checks["settings.trail_dir"]["verdict"]) == (0, "warn")
+        assert "--app" in checks["settings.trail_dir"]["fix"]
+    finally:
+        sys.modules.pop("a_audited", None)
+        gc.collect()
+
+
+def test_strict_makes_a_warning_a_problem():
+    """Who wants none has them stop the deployment, and development has none."""
+    strict = ["config", "check", "--strict"]
+    assert CliRunner().invoke(app, strict, env=CLEAN).exit_code == 0
+    result = CliRunner().invoke(app, strict, env=PRODUCTION)
+    assert result.exit_code == 1
+    assert "warn: no folder for the audit log" in result.stdout
+    assert "settings are valid" not in result.stdout
+    assert json.loads(CliRunner().invoke(app, [*strict, "--json"], env=PRODUCTION).stdout)["exit"] == 1
