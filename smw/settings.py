@@ -174,7 +174,9 @@ class CacheSettings(PartSettings):
     l3_servers: Stores = _setting((), "CACHE_L3_SERVERS", "memcached servers, host:port, or URLs of a plug-in")
     compression: bool = _setting(default=True, env="CACHE_COMPRESSION", about="compress stored values from 1 KB on")
     encryption: bool | None = _setting(None, "CACHE_ENCRYPTION", "AES-256-GCM; unset: on where keys exist")
-    encryption_keys: Keys = _setting({}, "CACHE_ENCRYPTION_KEYS", "id:base64,...; the first one seals", secret=True)
+    encryption_keys: Keys = _setting(
+        {}, "CACHE_ENCRYPTION_KEYS", "id:base64,...; first seals, all open, last names keys", secret=True
+    )
     namespace: str | None = _setting(None, "CACHE_NAMESPACE", "prefix that keeps services apart; unset: service name")
     budget_ms: int = _setting(100, "CACHE_BUDGET_MS", "most that all remote levels may add to one call", ge=1)
     l1_ttl: float | None = _setting(None, "CACHE_L1_TTL", "longest that memory keeps an entry, seconds", gt=0)

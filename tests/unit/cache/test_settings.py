@@ -166,3 +166,22 @@ def test_forgotten_debt_of_a_test_is_none():
     made.close()
     made.close()
     assert made.backends() == {"redis": True, "memcached 127.0.0.1:1": True}
+
+
+def test_the_last_key_names_keys_and_tags(bench):
+    """A new key in front changes no name; without the old one every name is another, and a drop does not cross over."""
+    old, new = {"old": b"1" * 32}, {"new": b"2" * 32}
+    rings = {"before": old, "during": new | old, "after": new}
+    caches = {name: bench.cache("l2", encryption_keys=ring) for name, ring in rings.items()}
+    source = Source()
+    readers = {name: loader(cache, source) for name, cache in caches.items()}
+    names = {name: str(cache_module.key_for(reader, 1)) for name, reader in readers.items()}
+    assert names["before"] == names["during"] != names["after"]
+    for reader in readers.values():
+        reader(1)
+    assert source.reads == 2
+    caches["before"].drop_sync(tags=["user"])
+    bench.clock.advance(2)  # beyond what memory trusts without asking
+    for reader in readers.values():
+        reader(1)
+    assert source.reads == 3
