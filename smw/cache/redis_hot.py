@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +60,6 @@ return out
 class RedisHot(ABC):
     """The part of a Redis store that is a `Hearth`."""
 
-    half_life_s: ClassVar[int] = HALF_LIFE_S
-
     @abstractmethod
     async def _script(self, mode: Mode, timeout_s: float, source: str, keys: Sequence[str], *args: Any) -> Any:
         """Run a script."""
@@ -71,7 +69,7 @@ class RedisHot(ABC):
     ) -> None:
         """Add to how often members are asked for, and keep the hottest `most`."""
         words = [word for member, count in counts for word in (count, member)]
-        await self._script(mode, timeout_s, _TELL, [name], self.half_life_s, most, LIFE_S, *words)
+        await self._script(mode, timeout_s, _TELL, [name], HALF_LIFE_S, most, LIFE_S, *words)
 
     async def hottest(
         self, name: str, most: int, longest: int, *, mode: Mode, timeout_s: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from smw.cache.redis import RedisStore
 from smw.cache.redis_hot import HALF_LIFE_S
@@ -82,3 +84,37 @@ async def test_many_processes_are_added_up_and_what_is_old_fades(redis_server):
     assert [member for member, _ in await store.hottest(name, 2, 10, **how)] == ["new", "old"]
     assert 0 < await store._run("async", 2.0, "TTL", name) <= 7 * 86_400
     await store.aclose()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_over_a_cluster_each_part_has_its_share(redis_cluster, mode):
+    """Every shard keeps a list of its own keys, and a process that starts reads them all."""
+    settings = {"l2_url": redis_cluster.url, "namespace": f"t{uuid.uuid4().hex}", "budget_ms": 5000}
+    with isolated(cache=settings) as runtime:
+        hot_shop.calls()
+        hot_shop.calls()
+        runtime.close()
+    hot_shop.LOADS.clear()
+    with isolated(cache=settings | {"warm_timeout_s": 20}) as runtime:
+        done = runtime.cache.warm_fleet_sync() if mode == "sync" else asyncio.run(runtime.cache.warm_fleet())
+        assert (done.kept, done.skipped, done.ended) == (200, 0, "")
+        told = hot_shop.told()
+        assert (told["loads"], told["l1"], told["l2"]) == ([], [100, 100], [0, 0])
+
+
+def test_a_user_who_may_not_use_the_list_keeps_the_rest_of_the_cache(hot, redis_server):
+    """Commands that only the list needs may be forbidden: the process starts cold, and Redis serves it on."""
+    client = redis.Redis.from_url(redis_server.url)
+    allowed = ["ACL", "SETUSER", "plain", "on", ">secret", "~*", "&*", "+@all", "-@sortedset", "-strlen"]
+    client.execute_command(*allowed)
+    try:
+        url = hot["l2_url"].replace("redis://", "redis://plain:secret@")
+        with isolated(cache=hot | {"l2_url": url}) as runtime:
+            assert runtime.cache.warm_fleet_sync().kept == 0
+            hot_shop.calls()
+            told = hot_shop.told()
+            assert (told["loads"], told["l2"]) == ([], [100, 100])
+            assert all(runtime.cache.backends().values())
+    finally:
+        client.execute_command("ACL", "DELUSER", "plain")
+        client.close()
