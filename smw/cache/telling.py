@@ -86,7 +86,7 @@ class Telling:
 
     async def tell(self, mode: Mode) -> None:
         """Tell the servers what was asked for since the last time; what they do not take is forgotten."""
-        engine = self._engine
+        engine, budget = self._engine, self._engine.budget()
         by_server: dict[Level, list[tuple[str, float]]] = {}
         for text, member, count in self._heat.taken():
             by_server.setdefault(engine.remote.tiers[0].of(text), []).append((member, float(count)))
@@ -94,7 +94,7 @@ class Telling:
             store = level.store
             for at in range(0, len(counts) if isinstance(store, Hearth) else 0, _AT_ONCE):
                 some, most = counts[at : at + _AT_ONCE], kept_by(engine, self._most)
-                await level.ask(store.tell_hot, self._name, some, most, budget=engine.budget(), mode=mode)  # type: ignore[attr-defined]
+                await level.ask(store.tell_hot, self._name, some, most, budget=budget, mode=mode)  # type: ignore[attr-defined]
 
     def _end(self) -> bool:
         """End the thread; returns whether there was one."""

@@ -474,6 +474,50 @@ def test_functions_that_are_gone_are_forgotten():
     assert len(DECORATED) == before
 
 
+def test_tools_and_get_many_find_what_came_before_its_first_call(fleet):
+    """What was warmed up can be asked for in every way, with no question to the server for a value."""
+    fleet.hot("tea", "mug")
+    made, price, *_ = fleet.start()
+    store = made.engine.remote.servers[0].store
+    store.asked.clear()
+    key = cache.key_for(price, "tea")
+    assert made.peek_sync(key) == {"sku": "tea", "at": [1, 2]}
+    assert made.why_sync(key).served_by == "l1"
+    store.asked.clear()
+    assert [found["sku"] for found in cache.get_many_sync(price, ["mug", "tea"])] == ["mug", "tea"]
+    assert (price.calls, store.asked) == ([], [])
+
+
+@pytest.mark.parametrize("dropped", ["before", "after"])
+def test_a_result_goes_with_what_it_was_made_from(bench, dropped):
+    """depends="auto": what was dropped below is not brought back above, nor does it stay there."""
+
+    def process():
+        made = bench.cache("l2", warm="fleet")
+
+        @made.cached(60, tags=["source"], key=lambda: "inner")
+        def inner() -> int:
+            return 1
+
+        @made.cached(60, depends="auto", key=lambda: "outer")
+        def outer() -> int:
+            return inner() + 1
+
+        return made, inner, outer
+
+    made, inner, outer = process()
+    assert [outer(), outer(), inner(), inner()] == [2, 2, 1, 1]
+    made._warmth._heat.sample()
+    made.close()
+    made, inner, outer = process()
+    if dropped == "before":
+        made.drop_sync(tags=["source"])
+    assert made.warm_fleet_sync().kept == (0 if dropped == "before" else 2)
+    if dropped == "after":
+        made.drop_sync(tags=["source"])
+    assert [cache.info(fn).entries for fn in (inner, outer)] == [0, 0]
+
+
 def test_the_thread_tells_in_between(fleet, monkeypatch):
     """Not only at the end: a process that runs on is heard of too, at its own times."""
     made = fleet.bench.cache("l2")
