@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-__all__ = ["kind_of_failure", "remedy_for"]
+__all__ = ["kind_of_failure", "remedy_for", "strictness"]
 
 _PERMANENT = {
     "auth": "user and password",
@@ -12,6 +12,9 @@ _PERMANENT = {
     "tls": "the scheme, the port or ssl_certfile and ssl_keyfile",
     "master-name": "the name of the master",
 }
+
+_FORMALITIES = range(80, 94)
+"""Codes of OpenSSL for what ``VERIFY_X509_STRICT`` alone refuses, such as a missing key usage or key identifier."""
 
 
 def _tls_failure(error: BaseException) -> ssl.SSLError | None:
@@ -79,10 +82,17 @@ def remedy_for(kind: str, error: BaseException, holder: str) -> str:
     return f"{kind}: {cause + '; ' if cause else ''}correct {what} in {holder}"
 
 
+def strictness(error: ssl.SSLCertVerificationError) -> str:
+    """Return what to do about a certificate that is refused for a formality alone, which Python checks from 3.13 on."""
+    if error.verify_code not in _FORMALITIES:
+        return ""
+    return "; make the authority and the certificate anew, or add ssl_exclude_verify_flags=VERIFY_X509_STRICT"
+
+
 def _cause(error: BaseException) -> str:
     broken = _tls_failure(error)
     if isinstance(broken, ssl.SSLCertVerificationError):
-        return f"the server's certificate is refused ({broken.verify_message})"
+        return f"the server's certificate is refused ({broken.verify_message}){strictness(broken)}"
     if broken is not None:
         return f"the handshake failed ({(broken.reason or 'no reason given').replace('_', ' ').lower()})"
     error = _unwrapped(error)

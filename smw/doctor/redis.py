@@ -164,6 +164,8 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
             fix = f"correct the certificate of {place.address}, or scheme and options in {redis.holder}"
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                fix += _redis.strictness(cause)
             return Finding(f"{redis.name}.auth", "fail", f"{place.address}: {why_not(cause)}", fix)
         cause = cause.__cause__ or cause.__context__
     if kind == "connection" and "not ready" in str(error):

@@ -51,9 +51,10 @@ class Authority:
     Args:
         home: Where the files go.
         name: Prefix of the files.
+        is_simple: Leave out what Python 3.13 insists on and older ones do not.
     """
 
-    def __init__(self, home: Path, name: str) -> None:
+    def __init__(self, home: Path, name: str, *, is_simple: bool = False) -> None:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -74,15 +75,16 @@ class Authority:
             builder = x509.CertificateBuilder().subject_name(whom).issuer_name(authority).public_key(public)
             for extension in critical:
                 builder = builder.add_extension(extension, critical=True)
-            for extension in (x509.SubjectKeyIdentifier.from_public_key(public), made_by):  # Python 3.13 insists
+            for extension in () if is_simple else (x509.SubjectKeyIdentifier.from_public_key(public), made_by):
                 builder = builder.add_extension(extension, critical=False)
             builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(hours=1))
             return builder.not_valid_after(now + dt.timedelta(days=1)).sign(ca_key, hashes.SHA256())
 
         pem = serialization.Encoding.PEM
         signs = dict.fromkeys(inspect.signature(x509.KeyUsage).parameters, False) | {"key_cert_sign": True}
-        is_authority = x509.BasicConstraints(ca=True, path_length=None), x509.KeyUsage(**signs)
-        self.ca.write_bytes(signed(authority, ca_key.public_key(), *is_authority).public_bytes(pem))
+        usage = () if is_simple else (x509.KeyUsage(**signs),)
+        is_authority = x509.BasicConstraints(ca=True, path_length=None)
+        self.ca.write_bytes(signed(authority, ca_key.public_key(), is_authority, *usage).public_bytes(pem))
         self.certificate.write_bytes(signed(subject, key.public_key(), names).public_bytes(pem))
         plain = serialization.NoEncryption()
         self.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))

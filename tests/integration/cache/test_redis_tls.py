@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 
@@ -9,10 +10,11 @@ import pytest
 import redis
 
 from smw.cache import Cache
+from smw.doctor import examine_environment
 from smw.errors import ConfigError
 from tests.integration.cache.test_servers import Source, called, loader
 from tests.services.places import free_port
-from tests.services.topologies import ask
+from tests.services.topologies import Authority, ask
 
 
 @pytest.fixture
@@ -130,3 +132,28 @@ def test_a_file_that_holds_no_certificate_is_refused_at_once(redis_tls, tmp_path
     broken.write_text("nothing")
     with pytest.raises(ConfigError, match=option):
         Cache(l2_url=f"{redis_tls.url()}?{option}={broken}", namespace="t")
+
+
+@pytest.mark.service("redis")
+async def test_certificates_without_formalities(service_factory, tmp_path, cache_at, mode, caplog):
+    """What Python checks from 3.13 on is refused there, with the option that leaves it out and nothing else."""
+    simple, other = Authority(tmp_path, "simple", is_simple=True), Authority(tmp_path, "other", is_simple=True)
+    tls_port = free_port()
+    service_factory("redis", *simple.arguments(tls_port))
+    as_newest, as_before = "ssl_include_verify_flags=VERIFY_X509_STRICT", "ssl_exclude_verify_flags=VERIFY_X509_STRICT"
+    url = f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs="
+    source = Source()
+    with caplog.at_level(logging.ERROR, "smw"):
+        refused = cache_at(f"{url}{simple.ca}&{as_newest}")
+        assert (await called(loader(refused, source, mode)(1)))["value"] == "old"
+    assert refused.backends() == {"redis": False}
+    assert f"or add {as_before}" in caplog.text
+    taken = cache_at(f"{url}{simple.ca}&{as_before}")
+    await called(loader(taken, source, mode)(1))
+    assert taken.backends() == {"redis": True}
+    stranger = cache_at(f"{url}{other.ca}&{as_before}")
+    await called(loader(stranger, source, mode)(1))
+    assert stranger.backends() == {"redis": False}
+    report = await asyncio.to_thread(examine_environment, environ={"CACHE_L2_URL": f"{url}{simple.ca}&{as_newest}"})
+    (found,) = [each for each in report.findings if each.name == "cache.l2.auth"]
+    assert (found.verdict, as_before in found.fix) == ("fail", True)
