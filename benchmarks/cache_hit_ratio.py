@@ -12,7 +12,7 @@ import functools
 import itertools
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks._peers import TTL_S, optional
 from benchmarks._table import Row, absent
@@ -57,17 +57,21 @@ def _shifting(count: int) -> list[Request]:
     return requests
 
 
+def _stands() -> bool:
+    return True
+
+
 def _ours(room: int) -> Callable[[int], bool]:
     memory, table, expires = Memory(room, 2**40), dict[Any, Entry](), time.monotonic() + TTL_S
     get: Callable[[int], Entry | None] = table.get
-    home: Table = table
+    home, put, now = cast("Table", table), memory.put, time.monotonic
 
     def ask(key: int) -> bool:
         entry = get(key)
-        if entry is not None and entry.deadline > time.monotonic():
+        if entry is not None and entry.deadline > now():
             entry.touched = 1
             return True
-        memory.put(Entry(key, None, expires=expires, deadline=expires, size=50), home, key, lambda: True)
+        put(Entry(key, None, expires, expires, 50), home, key, _stands)
         return False
 
     return ask

@@ -1,13 +1,16 @@
 """Holds entries within bounds of count and bytes and decides which goes first; knows no function and no server.
 
 The order of eviction is S3-FIFO: newcomers wait in a small queue, and only those asked for again, or remembered from
-before, reach the main one. A hit takes no lock: it sets the entry's `touched` bit, which eviction reads.
+before, reach the main one. A hit takes no lock: it sets the entry's `touched` bit, which eviction reads. In the main
+queue an entry that was found touched rises in rank, up to a bound, and goes round once more for each rank: what is
+asked for often stays longer, although a hit does not count.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.process import after_fork
@@ -22,10 +25,14 @@ __all__ = ["Entry", "Memory"]
 
 ENTRY_BYTES = 400
 """What an entry costs beside its value: the object, its place in a table, a queue and the indexes."""
-_SMALL_SHARE = 10
+_NEWCOMERS_SHARE = 10
 _BATCH_SHARE = 128
+_GHOSTS_BATCH_SHARE = 16
+_REMOVED_NEWCOMER, _REMOVED, _NEWCOMER, _MAIN, _HIGHEST = -2, -1, 0, 1, 4
 
 Table = dict[Any, "Entry"]
+_NOWHERE: Table = {}
+_NEVER = float("-inf")
 
 
 class Entry:
@@ -34,7 +41,7 @@ class Entry:
     Attributes:
         value: What `thaw` takes, or the value itself where `thaw` is None.
         deadline: On the monotonic clock: until when it may be handed out without looking further.
-        touched: 1 when it was handed out since eviction last looked.
+        touched: 1 when it was handed out since eviction last looked, 2 when that has been counted since (`Heat`).
         thaw: Makes the caller's own copy.
         expires: When its time to live ends; `deadline` never lies beyond it.
         trusted: Until when nobody needs to be asked whether it still stands.
@@ -44,25 +51,32 @@ class Entry:
         ticket: What the remote levels said when it was stored, to ask them whether it still stands.
         asked: When the question was asked to which `ticket` is the newest answer; minus infinity without one.
         basis: The cached results that it was made from, as far as it is dropped with them.
+        rank: Where it stands in the order of eviction: removed, a newcomer, or in the main queue, where each time that
+            it is found touched lifts it by one.
+        ghost: What is remembered of a newcomer that had to go.
     """
 
     __slots__ = (
-        "ahead", "alive", "asked", "basis", "bytes", "deadline", "expires", "home", "in_main", "key", "scopes",
+        "ahead", "asked", "basis", "bytes", "deadline", "expires", "ghost", "home", "key", "rank", "scopes",
         "stale_until", "thaw", "ticket", "touched", "trusted", "value",
     )  # fmt: skip
 
-    def __init__(
+    home: Table
+    key: Hashable
+    rank: int
+    ghost: int
+
+    def __init__(  # noqa: PLR0917 - each parameter that is keyword-only costs every entry a look-up
         self,
         value: Any,
         thaw: Callable[[Any], Any] | None,
-        *,
         expires: float,
         deadline: float,
         size: int,
         scopes: tuple[str, ...] = (),
         ticket: Any = None,
         stale_until: float = 0.0,
-        asked: float = float("-inf"),
+        asked: float = _NEVER,
         ahead: Ahead | None = None,
         basis: Basis | None = None,
     ) -> None:
@@ -77,11 +91,14 @@ class Entry:
         self.asked = asked
         self.ahead = ahead
         self.basis = basis
-        self.trust(deadline)
-        self.home: Table = {}
-        self.key: Hashable = None
-        self.alive = False
-        self.in_main = False
+        self.rank = _NEWCOMER
+        self.trusted = deadline
+        self.deadline = deadline if ahead is None else min(deadline, ahead.at)
+
+    @property
+    def alive(self) -> bool:
+        """Whether memory still has it."""
+        return self.rank >= 0
 
     def trust(self, until: float) -> None:
         """Let it be handed out until then, without looking further than whether it is to be loaded anew."""
@@ -121,27 +138,27 @@ class Memory:
     def __init__(self, most_entries: int, most_bytes: int) -> None:
         self.most_entries = most_entries
         self.most_bytes = most_bytes
-        self.entries = 0
-        self.bytes = 0
         self.evictions = self.evictions_by_bytes = 0
+        self._largest = most_bytes // 2 if most_entries else 0
+        self._orphans: deque[Entry] = deque()
+        self._reset()
+        after_fork(self._forked)
+
+    def _reset(self) -> None:
         self.lock = threading.RLock()
-        self._small: deque[Entry] = deque()
+        self.entries = self.bytes = 0
+        self._newcomers: deque[Entry] = deque()
         self._main: deque[Entry] = deque()
-        self._small_alive = 0
-        self._dead_bytes = 0
+        self._removed = self._removed_newcomers = self._removed_bytes = 0
         self._ghosts: dict[int, None] = {}
         self._scopes: dict[str, set[Entry]] = {}
-        self._orphans: deque[Entry] = deque()
-        after_fork(self._forked)
 
     def _forked(self) -> None:
         # The parent may have been in the middle of a change: start empty rather than trust it.
-        self.lock = threading.RLock()
-        for entry in (*self._small, *self._main):
+        for entry in (*self._newcomers, *self._main):
             entry.home.pop(entry.key, None)
-        self._small, self._main, self._orphans = deque(), deque(), deque()
-        self._ghosts, self._scopes = {}, {}
-        self.entries = self.bytes = self._small_alive = self._dead_bytes = 0
+        self._orphans.clear()
+        self._reset()
 
     def put(self, entry: Entry, home: Table, key: Hashable, stands: Callable[[], bool]) -> bool:
         """Store `entry` as ``home[key]``.
@@ -155,25 +172,36 @@ class Memory:
         Returns:
             Whether it was stored.
         """
-        if entry.bytes > self.most_bytes // 2 or not self.most_entries:
+        if entry.bytes > self._largest:
             return False
-        with self.lock:
-            self._reap()
+        lock = self.lock
+        lock.acquire()  # half the price of `with`
+        try:
+            if self._orphans:
+                self._reap()
             if not stands():
                 return False
             before = home.get(key)
             if before is not None:
                 self._remove(before)
-            entry.home, entry.key, entry.alive = home, key, True
+            entry.home = home
+            entry.key = key
+            entry.ghost = ghost = hash((id(home), key))
+            if ghost in self._ghosts:
+                del self._ghosts[ghost]
+                entry.rank = _MAIN
+                self._main.append(entry)
+            else:
+                self._newcomers.append(entry)
             home[key] = entry
-            for scope in entry.scopes:
-                self._scopes.setdefault(scope, set()).add(entry)
-            entry.in_main = self._ghosts.pop(_ghost(entry), 0) is None
-            (self._main if entry.in_main else self._small).append(entry)
-            self._small_alive += not entry.in_main
+            if entry.scopes:
+                self._index(entry)
             self.entries += 1
             self.bytes += entry.bytes
-            self._shrink()
+            if self.entries > self.most_entries or self.bytes > self.most_bytes:
+                self._make_room()
+        finally:
+            lock.release()
         return True
 
     def drop(self, scopes: Iterable[str]) -> int:
@@ -188,6 +216,19 @@ class Memory:
         with self.lock:
             return [entry for entry in self._scopes.get(key, ()) if entry.scopes[0] == key]
 
+    def move(self, entry: Entry, home: Table, key: Hashable) -> None:
+        """Have `entry` found as ``home[key]`` from now on, unless there is another one by now, which is the newer."""
+        with self.lock:
+            if entry.rank < 0:
+                return
+            if key in home:
+                self._remove(entry)
+                return
+            if entry.home.get(entry.key) is entry:
+                del entry.home[entry.key]
+            entry.home, entry.key, entry.ghost = home, key, hash((id(home), key))
+            home[key] = entry
+
     def abandon(self, entry: Entry) -> None:
         """Remove one entry without the lock, as a finalizer must; its space is reclaimed with the next change."""
         if entry.home.get(entry.key) is entry:
@@ -197,68 +238,104 @@ class Memory:
     def clear(self) -> None:
         """Remove everything."""
         with self.lock:
-            for entry in (*self._small, *self._main):
+            for entry in (*self._newcomers, *self._main):
                 self._remove(entry)
-            self._small.clear()
-            self._main.clear()
+            self._sweep()
 
     def _reap(self) -> None:
         while self._orphans:
             self._remove(self._orphans.popleft())
 
-    def _remove(self, entry: Entry) -> None:
-        if not entry.alive:
-            return
-        entry.alive = False
-        if entry.home.get(entry.key) is entry:
-            del entry.home[entry.key]
+    def _index(self, entry: Entry) -> None:
+        for scope in entry.scopes:
+            self._scopes.setdefault(scope, set()).add(entry)
+
+    def _unindex(self, entry: Entry) -> None:
         for scope in entry.scopes:
             members = self._scopes.get(scope)
             if members is not None:
                 members.discard(entry)
                 if not members:
                     del self._scopes[scope]
+
+    def _remove(self, entry: Entry) -> None:
+        if entry.rank < 0:
+            return
+        if entry.home.get(entry.key) is entry:
+            entry.home.pop(entry.key, None)  # a finalizer may have been there since
+        self._unindex(entry)
         self.entries -= 1
         self.bytes -= entry.bytes
-        self._small_alive -= not entry.in_main
-        # Its value stays, as a hit may be reading it at this moment; both leave with the next sweep of the queues.
-        self._dead_bytes += entry.bytes
-        entry.home, entry.scopes, entry.ticket = {}, (), None
+        # Its place in a queue stays, with its value; both leave when they are passed, or with the next sweep.
+        self._removed += 1
+        self._removed_newcomers += entry.rank == _NEWCOMER
+        self._removed_bytes += entry.bytes
+        entry.rank = _REMOVED_NEWCOMER if entry.rank == _NEWCOMER else _REMOVED
+        entry.home, entry.scopes, entry.ticket = _NOWHERE, (), None
+        if self._removed > self.entries + 64 or self._removed_bytes > self.most_bytes // 8:
+            self._sweep()
 
-    def _shrink(self) -> None:
-        if self.entries > self.most_entries or self.bytes > self.most_bytes:
-            enough = self.most_entries - self.most_entries // _BATCH_SHARE
-            while self.entries > enough or self.bytes > self.most_bytes:
-                self._evict(by_bytes=self.entries <= enough)
-        crowded = len(self._small) + len(self._main) > 2 * self.entries + 64
-        if crowded or self._dead_bytes > self.most_bytes // 8:
-            self._dead_bytes = 0
-            self._small = deque(entry for entry in self._small if entry.alive)
-            self._main = deque(entry for entry in self._main if entry.alive)
+    def _sweep(self) -> None:
+        self._newcomers = deque([entry for entry in self._newcomers if entry.rank >= 0])
+        self._main = deque([entry for entry in self._main if entry.rank >= 0])
+        self._removed = self._removed_newcomers = self._removed_bytes = 0
 
-    def _evict(self, *, by_bytes: bool) -> None:
-        """Look at one entry and let it go, or let it stay once more because it was used."""
-        from_small = self._small_alive * _SMALL_SHARE > self.entries or self._small_alive == self.entries
-        queue = self._small if from_small else self._main
-        entry = queue.popleft()
-        if not entry.alive:
-            return
-        if entry.touched:
-            entry.touched = 0
-            self._main.append(entry)
-            if from_small:
-                entry.in_main = True
-                self._small_alive -= 1
-            return
-        ghost = _ghost(entry)
-        self._remove(entry)
-        self.evictions += 1
+    def _make_room(self) -> None:
+        """Let entries go until there is room for some more."""
+        next_newcomer, next_in_main, stay = self._newcomers.popleft, self._main.popleft, self._main.append
+        enough = self.most_entries - self.most_entries // _BATCH_SHARE
+        entries, excess = self.entries, self.bytes - self.most_bytes
+        waiting = len(self._newcomers) - self._removed_newcomers
+        before, by_bytes, ghosts = entries, 0, self._ghosts
+        while entries > enough or excess > 0:
+            if waiting * _NEWCOMERS_SHARE > entries:
+                entry = next_newcomer()
+                if entry.touched and entry.rank >= 0:
+                    entry.touched = 0
+                    entry.rank = _MAIN
+                    waiting -= 1
+                    stay(entry)
+                    continue
+            else:
+                entry = next_in_main()
+                rank = entry.rank
+                if entry.touched and rank >= 0:
+                    entry.touched = 0
+                    entry.rank = rank + (rank < _HIGHEST)
+                    stay(entry)
+                    continue
+                if rank > _MAIN:
+                    entry.rank = rank - 1
+                    stay(entry)
+                    continue
+            found = entry.home.pop(entry.key, None)
+            if found is not entry and self._is_passed(entry, found):
+                continue
+            if entry.rank == _NEWCOMER:
+                waiting -= 1
+                ghosts[entry.ghost] = None
+            entry.rank = _REMOVED
+            if entry.scopes:
+                self._unindex(entry)
+            if entries <= enough:
+                by_bytes += 1
+            entries -= 1
+            excess -= entry.bytes
+        self.entries, self.bytes = entries, excess + self.most_bytes
+        self.evictions += before - entries
         self.evictions_by_bytes += by_bytes
-        if from_small:
-            self._ghosts[ghost] = None
-            while len(self._ghosts) > self.most_entries:
-                del self._ghosts[next(iter(self._ghosts))]
+        over = len(ghosts) - self.most_entries
+        if over > self.most_entries // _GHOSTS_BATCH_SHARE:
+            for ghost in list(islice(ghosts, over)):
+                del ghosts[ghost]
 
-
-def _ghost(entry: Entry) -> int:
-    return hash((id(entry.home), entry.key))
+    def _is_passed(self, entry: Entry, found: Entry | None) -> bool:
+        """Tell whether an entry that was not where it belongs is removed; else a finalizer has just taken it out."""
+        if found is not None:
+            entry.home[entry.key] = found
+        if entry.rank >= 0:
+            return False
+        self._removed -= 1
+        self._removed_newcomers -= entry.rank == _REMOVED_NEWCOMER
+        self._removed_bytes -= entry.bytes
+        return True
