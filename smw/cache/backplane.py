@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Mode
     from smw._kernel.guard import Budget
+    from smw.cache.level import Level
     from smw.cache.ports import Pulse
 
 __all__ = ["Backplane"]
@@ -69,6 +70,14 @@ class Backplane:
         self.wanted_at = now
         if self._summon is not None:
             self._summon()
+
+    def of(self, _key: str) -> Backplane:
+        """Return itself: one server has all keys."""
+        return self
+
+    def of_server(self, _level: Level) -> Backplane:
+        """Return itself: there is one server."""
+        return self
 
     def current(self, asked: float) -> float:
         """Return when memory was last known to be current as far as an entry goes that was confirmed at `asked`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import Budget
-from smw.cache.backplane import NEVER, Backplane
+from smw.cache.backplane import NEVER
 from smw.cache.bookmark import READING
 from smw.cache.codec import CorruptError
 from smw.cache.depending import Basis, Origin, scopes_of
@@ -13,6 +13,7 @@ from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
 from smw.cache.memory import Entry
 from smw.cache.place import OF_INSTANCE, Look, Place
+from smw.cache.planes import backplane_of
 from smw.cache.ports import Versions
 from smw.cache.records import dropped
 from smw.cache.refresh import ahead_of
@@ -74,7 +75,7 @@ class Engine:
         self._budget_s = budget_s
         self._trust_s = trust_s
         self._l1_ttl_s = l1_ttl_s
-        self.backplane = Backplane(self.heard, self.missed)
+        self.backplane = backplane_of(remote, self.heard, self.missed)
         self.fleet: Fleet | None = None
 
     def budget(self) -> Budget:
@@ -100,7 +101,8 @@ class Engine:
             return False
         self.backplane.want(now)
         if entry.trusted <= now:
-            until = min(entry.expires, self.backplane.current(entry.asked) + self._trust_s)
+            heard = self.backplane.of(entry.scopes[0]) if entry.basis is None else self.backplane
+            until = min(entry.expires, heard.current(entry.asked) + self._trust_s)
             if until <= now:
                 return False
             entry.trust(until)

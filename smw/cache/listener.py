@@ -6,23 +6,24 @@ import contextlib
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from smw._kernel.facts import Fact
 from smw._kernel.guard import Budget
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.level import run_blocking
 from smw.cache.ports import Speaker
-from smw.cache.wire import LEASE_END, Wire
+from smw.cache.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from smw._kernel.call import Mode
     from smw._kernel.host import Host
     from smw.cache.backplane import Backplane
     from smw.cache.engine import Engine
     from smw.cache.level import Level
+    from smw.cache.planes import Backplanes
     from smw.cache.ports import Ear, Pulse
 
 __all__ = ["HEARTBEAT_S", "Listener", "listener_of"]
@@ -41,21 +42,58 @@ AGAIN, ALONE, NEXT = "f", "r", "x"
 _MAIL = (b"f ", b"r ", b"x ")
 
 
+class Station(NamedTuple):
+    """A server that tells of drops.
+
+    Attributes:
+        level: The server, which is a `Speaker`, with what keeps its failures from callers.
+        backplane: Takes in what it tells.
+        part: How its messages are told from those of others.
+    """
+
+    level: Level
+    backplane: Backplane
+    part: str
+
+    @property
+    def speaker(self) -> Speaker:
+        """The store of the moment: tests put another in its place."""
+        return cast("Speaker", self.level.store)
+
+    async def ask(self, *, budget: Budget, mode: Mode) -> Pulse | None:
+        """Return its pulse, or None when it does not answer."""
+        pulse: Pulse | None = await self.level.ask(self.speaker.pulse, budget=budget, mode=mode)
+        return pulse
+
+    def greet(self) -> None:
+        """Have it drop everything when it is back, if it may have forgotten drops; blocks."""
+        run_blocking(self.speaker.pulse(mode="sync", timeout_s=_GREET_S))
+
+
 class Listener:
     """One daemon thread a process and cache; it starts when memory is first used, and again in a forked child.
 
     Args:
-        backplane: Takes in what is heard.
-        level: The server, which is a `Speaker`, with what keeps its failures from callers.
+        backplane: What memory asks whether all was heard.
+        stations: The servers; one connection to any of them brings what all of them tell.
         wire: How messages are written.
         host: Clock and jitter.
         trust_s: How long what is known to be current may be used.
     """
 
-    def __init__(self, backplane: Backplane, level: Level, wire: Wire, host: Host, *, trust_s: float) -> None:
+    def __init__(
+        self,
+        backplane: Backplane | Backplanes,
+        stations: Sequence[Station],
+        wire: Wire,
+        host: Host,
+        *,
+        trust_s: float,
+    ) -> None:
         self.backplane = backplane
         self.is_connected = False
-        self.level = level
+        self._stations = {station.part: station for station in stations}
+        self._turn = 0
         self._wire = wire
         self._host = host
         self.now = host.clock.now
@@ -65,12 +103,9 @@ class Listener:
         self._renew: Callable[..., Coroutine[Any, Any, None]] | None = None
         self._forked()
         after_fork(self._forked)
-        backplane.attended(self.start, self.ask)
-        level.greet = self.greet
-
-    @property
-    def _speaker(self) -> Speaker:
-        return cast("Speaker", self.level.store)  # that of the moment: tests put another in its place
+        for station in stations:
+            station.backplane.attended(self.start, station.ask)
+            station.level.greet = station.greet
 
     def _forked(self) -> None:
         self._stop = threading.Event()
@@ -97,9 +132,10 @@ class Listener:
 
     def connect(self) -> Ear | None:
         """Return a new connection, or None where it is of no use to try now."""
-        if self.level.breaker.is_open:
+        up = [station for station in self._in_turn() if not station.level.breaker.is_open]
+        if not up:
             return None
-        ear = self._speaker.listen()
+        ear = up[0].speaker.listen()
         self._ear = ear
         if self._stop.is_set():  # closed meanwhile, which has not seen this one
             ear.interrupt()
@@ -120,22 +156,22 @@ class Listener:
         """Whether memory was used of late."""
         return self.now() - self.backplane.wanted_at < self._linger_s
 
-    async def ask(self, *, budget: Budget, mode: Mode) -> Pulse | None:
-        """Return the server's pulse, or None when it does not answer."""
-        pulse: Pulse | None = await self.level.ask(self._speaker.pulse, budget=budget, mode=mode)
-        return pulse
+    def _in_turn(self) -> list[Station]:
+        """Return all servers, another one first each time: one that hangs must not keep others from their turn."""
+        self._turn += 1
+        stations = list(self._stations.values())
+        first = self._turn % len(stations)
+        return stations[first:] + stations[:first]
 
     def beat(self) -> bool:
-        """Ask the server for its pulse; returns False where the connection does not bring what it should."""
-        asked = self.now()
-        pulse = run_blocking(self.ask(budget=Budget(self._host.clock, HEARTBEAT_S), mode="sync"))
-        if pulse is None:
-            return True  # it did not answer, which its breaker looks after
-        return self.backplane.pulsed(pulse, asked=asked, told=self.now())
-
-    def greet(self) -> None:
-        """Have a server that is back drop everything if it may have forgotten drops; blocks."""
-        run_blocking(self._speaker.pulse(mode="sync", timeout_s=_GREET_S))
+        """Ask the servers for their pulse; returns False where the connection does not bring what it should."""
+        budget, brings = Budget(self._host.clock, HEARTBEAT_S), True
+        for station in self._in_turn():
+            asked = self.now()
+            pulse = run_blocking(station.ask(budget=budget, mode="sync"))
+            if pulse is not None:  # else its breaker looks after it
+                brings = station.backplane.pulsed(pulse, asked=asked, told=self.now()) and brings
+        return brings
 
     def carry(self, news: Callable[[str, str | None], None], renew: Callable[..., Coroutine[Any, Any, None]]) -> None:
         """Have `news` told what is sent to this process alone, and `renew` called with every heartbeat."""
@@ -150,15 +186,16 @@ class Listener:
         """Take in one message."""
         if message[:2] in _MAIL:
             how, lease = message.decode().split(" ")
-            self._news(how, lease.removesuffix(LEASE_END))
+            self._news(how, self._wire.key_of(lease))
             return
         try:
-            number, sender, *scopes = message.decode().split(" ")
-            heard = int(number)
+            told = self._wire.read(message)
         except ValueError:
             _log.debug("a message of another shape on the channel of drops")
             return
-        self.backplane.heard(heard, () if sender == self._wire.sender else scopes, now=self.now())
+        station = self._stations.get(told.part)
+        if station is not None:
+            station.backplane.heard(told.number, told.scopes, now=self.now())
 
     def jittered(self, seconds: float) -> float:
         """Return `seconds`, a little less by chance."""
@@ -198,15 +235,19 @@ def listener_of(engine: Engine, everything: str, *, trust_s: float) -> Listener 
         trust_s: How long what is known to be current may be used.
     """
     servers = engine.remote.tiers[0].servers if engine.remote.tiers else ()
-    if len(servers) != 1:
-        return None  # several that share the keys number their messages each for itself
-    level = servers[0]
-    speaker = level.store
-    if not isinstance(speaker, Speaker):
+    stations = []
+    for level in servers:
+        store = level.store
+        part: str = getattr(store, "part", "")
+        if not isinstance(store, Speaker) or (len(servers) > 1 and not part):
+            return None  # what one tells is not heard over a connection to another
+        stations.append(Station(level, engine.backplane.of_server(level), part))
+    if not stations:
         return None
     wire = Wire(everything, engine.host.entropy)
-    speaker.speak(wire)
-    return Listener(engine.backplane, level, wire, engine.host, trust_s=trust_s)
+    for station in stations:
+        station.speaker.speak(wire)
+    return Listener(engine.backplane, stations, wire, engine.host, trust_s=trust_s)
 
 
 def _listen(ref: weakref.ref[Listener], stop: threading.Event) -> None:

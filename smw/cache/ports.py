@@ -118,7 +118,11 @@ class Ear(Protocol):
 
 @runtime_checkable
 class Speaker(Protocol):
-    """What a server offers beside `Store` when it tells every process what each of them drops."""
+    """What a server offers beside `Store` when it tells every process what each of them drops.
+
+    Several that share the keys number their messages each for itself. They can be listened to if each has a name of its
+    own among them, `part`, and a connection to any of them brings what all of them tell.
+    """
 
     def speak(self, wire: Wire) -> None:
         """Number every drop from now on, and tell it to all that listen."""

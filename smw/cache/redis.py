@@ -65,6 +65,8 @@ class RedisStore(RedisHot):
     """
 
     is_atomic = True
+    part = ""
+    """Which of several servers that share the keys this is, in their messages."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self.name = "redis"
@@ -210,7 +212,7 @@ class RedisStore(RedisHot):
         if wire is not None:
             scopes = [*[name for name in counters if not is_fence(name)], *keys]
             named.append(wire.number)
-            words += [self._channel, wire.text(scopes)]
+            words += [self._channel, wire.text(scopes, self.part)]
         await self._script(mode, timeout_s, DROP, named, *words)
 
     async def replace(
@@ -230,7 +232,7 @@ class RedisStore(RedisHot):
         wire = self._wire
         if wire is not None:
             named.append(wire.number)
-            words[4:] = [self._channel, wire.text([key])]
+            words[4:] = [self._channel, wire.text([key], self.part)]
         return int(await self._script(mode, timeout_s, REPLACE, named, *words, *found.counters))
 
     def speak(self, wire: Wire) -> None:
@@ -255,7 +257,7 @@ class RedisStore(RedisHot):
         wire = self._wire
         assert wire is not None  # noqa: S101 - for the type checker
         keys = [wire.number, wire.guard, wire.everything]
-        reply = await self._script(mode, timeout_s, PULSE, keys, COUNTER_S * 1000, self._channel)
+        reply = await self._script(mode, timeout_s, PULSE, keys, COUNTER_S * 1000, self._channel, wire.alarm(self.part))
         return Pulse(int(reply[0]), reply[1].decode(), bool(int(reply[2])))
 
     async def lease(self, asks: Sequence[LeaseAsk], ttl_s: float, *, mode: Mode, timeout_s: float) -> list[Leased]:

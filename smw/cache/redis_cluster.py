@@ -19,15 +19,16 @@ from smw._kernel.process import ForkLock
 from smw.cache.level import run_blocking
 from smw.cache.ports import StoreFailedError
 from smw.cache.redis import _CONNECTIONS as CONNECTIONS
-from smw.cache.redis import COUNTER_S, RedisStore, _failure
+from smw.cache.redis import RedisStore, _failure
+from smw.cache.redis_ear import RedisEar
 from smw.cache.redis_lines import AwaitingLines
 from smw.cache.redis_reads import SlotReads
-from smw.cache.redis_scripts import PULSE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from smw._kernel.call import Mode
+    from smw.cache.ports import Pulse
     from smw.cache.wire import Wire
 
 __all__ = ["Cluster", "Shard", "tags_of"]
@@ -64,6 +65,13 @@ class _Node(RedisStore):
             if mode == "sync":
                 return self._client().run(*command, first=first)
             return await self._awaiting.get().run(timeout_s, *command, first=first)
+        except Exception as error:
+            raise _failure(error) from error
+
+    def listen_to(self, *channels: str) -> RedisEar:
+        """Return a connection over which everything is told that any node of the cluster publishes there."""
+        try:
+            return RedisEar(self._client_of_one(), channels)
         except Exception as error:
             raise _failure(error) from error
 
@@ -196,8 +204,9 @@ class Shard(RedisStore):
         self.tag = tag
         self.on_moved: Callable[[], None] = lambda: None
         self._cluster = cluster
-        self._names = [wire.number, wire.guard, wire.everything]
+        self.part = str(number)
         self._due = 0.0
+        self.speak(wire)
 
     def named(self, name: str) -> str:
         """Return what a key or counter is called in this shard."""
@@ -275,13 +284,38 @@ class Shard(RedisStore):
         now = SystemClock.now()
         if now < self._due:
             return
-        self._due = now + _CHECKED_S
         try:
-            await self._script(mode, until - now, PULSE, self._names, COUNTER_S * 1000, self.tag)
+            await self.pulse(mode=mode, timeout_s=until - now)
+        except StoreFailedError as error:
+            if error.counts:
+                raise
+
+    def speak(self, wire: Wire) -> None:
+        """Have drops told to every process of a namespace, by whichever node; all nodes hand on what one publishes."""
+        self._wire, self._channel = wire, wire.channel(0)
+
+    def listen(self) -> RedisEar:
+        """Return a connection to the shard's node, over which drops in all shards are told from now on."""
+        assert self._wire is not None  # noqa: S101 - for the type checker
+        until = SystemClock.now() + self._timeout_s
+        place = self._cluster.at.get(self.tag) or run_blocking(self._found_by_asking("sync", until))
+        node = self._cluster.node_at(place)
+        try:
+            return node.listen_to(self._channel, self._wire.mail + self._wire.sender)
+        except StoreFailedError as error:
+            if error.kind in _LOST:
+                self._cluster.lost(place)
+            raise
+
+    async def pulse(self, *, mode: Mode, timeout_s: float) -> Pulse:
+        """Return the number of the shard's newest message, and who has given it, with one script."""
+        self._due = SystemClock.now() + _CHECKED_S
+        try:
+            return await super().pulse(mode=mode, timeout_s=timeout_s)
         except StoreFailedError as error:
             if error.counts:
                 self._due = 0.0
-                raise
+            raise
 
     def probe(self) -> None:
         """Ask the node that has the shard for something in it.

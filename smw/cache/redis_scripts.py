@@ -162,10 +162,11 @@ if ARGV[5] ~= '' then tell(KEYS[#KEYS], ARGV[3], ARGV[5], ARGV[6]) end
 return stands and now or '0'
 """
 )
-# KEYS: number of messages, guard, the tag of everything. ARGV: life, channel. A server that was restarted, or that has
-# taken the place of another, may have lost drops that were acknowledged: whoever sees it first drops everything, once
-# for all processes. A promoted replica keeps its run_id, draws a replication id and remembers that of whom it followed;
-# where it remembers none, a new replication id means only that its first replica came or its last one went.
+# KEYS: number of messages, guard, the tag of everything. ARGV: life, channel, text. A server that was restarted, or
+# that has taken the place of another, may have lost drops that were acknowledged: whoever sees it first drops
+# everything, once for all processes. A promoted replica keeps its run_id, draws a replication id and remembers that of
+# whom it followed; where it remembers none, a new replication id means only that its first replica came or its last one
+# went.
 PULSE = (
     _TELL
     + """
@@ -188,7 +189,7 @@ if reign ~= '' then
     local everything = redis.call('GET', KEYS[3])
     if guard and everything then
       redis.call('SET', KEYS[3], stamp(everything), 'PX', math.max(redis.call('PTTL', KEYS[3]), ARGV[1]))
-      number = tell(KEYS[1], ARGV[1], ARGV[2], '- ' .. KEYS[3])
+      number = tell(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
     end
   end
 end

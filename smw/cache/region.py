@@ -139,7 +139,8 @@ class Region:
         sight = await engine.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, blind=True)
         await engine.remote.prepare(sight, text, place.tags, ttl_s, budget=budget, mode=mode)
         opened = await engine.remote.open(text, names, ttl_s, budget=budget, mode=mode) if names else ()
-        if since is not None and not await engine.backplane.has_heard_all(since.at, budget=budget, mode=mode):
+        heard = engine.backplane.of(text)
+        if since is not None and not await heard.has_heard_all(since.at, budget=budget, mode=mode):
             return
         if opened is None:
             sight.missed = []  # its tags cannot be judged later: keep it here alone

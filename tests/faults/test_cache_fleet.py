@@ -345,8 +345,9 @@ def test_figures_tell_how_waits_have_ended(members):
     assert sum(fact.value for fact in found if dict(fact.labels)["outcome"] == "filled") == 1
 
 
-def test_a_function_that_is_quicker_than_a_lease_takes_none(members, redis_server):
-    """After a load within a millisecond the next ones are not agreed on with others; a slow one changes that."""
+def test_a_function_that_is_quicker_than_a_lease_takes_none(members, redis_server, monkeypatch):
+    """After a quick load the next ones are not agreed on with others; a slow one changes that."""
+    monkeypatch.setattr("smw.cache.fleet._QUICK_S", 0.04)  # a busy machine may take a while for nothing
     seconds = [0.0]
 
     def varying(key: int) -> int:
@@ -370,4 +371,4 @@ def test_a_function_that_is_quicker_than_a_lease_takes_none(members, redis_serve
 
 
 def _is_quick(member: Member) -> bool:
-    return max(member.fleet._took.values()) < 0.0005
+    return max(member.fleet._took.values()) < 0.01

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from smw._kernel.host import Host
@@ -21,6 +22,7 @@ from smw.cache.forms import Policy
 from smw.cache.level import Level
 from smw.cache.memory import Entry, Memory
 from smw.cache.names import fence_of
+from smw.cache.planes import Backplanes
 from smw.cache.ports import Pulse, StoreFailedError, Versions
 from smw.cache.remote import Remote, Tier
 from smw.cache.replacing import look_before, replace
@@ -110,6 +112,9 @@ class Setup(NamedTuple):
         hears: Processes that are told what others drop.
         filled: Begin with a value in the memory of every process.
         deaf: Take memory for current whatever was missed: what the search must catch.
+        shards: Servers that share L2's keys, in the order in which they are told of a drop; the key lies on ``l2``.
+        pulsed: The shards that are asked for their pulse.
+        astray: Judge memory by what the other shard tells: what the search must catch.
     """
 
     levels: tuple[str, ...] = ("l2",)
@@ -125,6 +130,9 @@ class Setup(NamedTuple):
     hears: tuple[int, ...] = ()
     filled: bool = False
     deaf: bool = False
+    shards: tuple[str, ...] = ("l2",)
+    pulsed: tuple[str, ...] = ("l2", "other")
+    astray: bool = False
 
 
 class Unstorable:
@@ -143,12 +151,18 @@ class Process:
         self.host = Host("m", "testing", self.clock, Numbers(number))
         self.fence = Fence(self.clock)
         self.wire = Wire(EVERYTHING, self.host.entropy) if setup.hears else None
-        made = {"l2": lambda: SteppedRedis(self.wire), "l3": lambda: SteppedMemcached(self.clock, self.host.entropy)}
+        shards = [(shard, shard if len(setup.shards) > 1 else "") for shard in setup.shards]
+        stores = [("l2", SteppedRedis(self.wire, *shard)) for shard in shards if "l2" in setup.levels]
+        stores += [("l3", SteppedMemcached(self.clock, self.host.entropy)) for name in setup.levels if name == "l3"]
         self.levels = [
-            SteppedLevel(name, made[name](), self.host, threads=setup.threads, timeout_s=1e9, everything=EVERYTHING)
-            for name in setup.levels
+            SteppedLevel(name, store, self.host, threads=setup.threads, timeout_s=1e9, everything=EVERYTHING)
+            for name, store in stores
         ]
-        tiers = [Tier(level.name, (level,), lambda _key, level=level: level) for level in self.levels]
+        tiers = []
+        for name in setup.levels:
+            servers = tuple(level for level in self.levels if level.name == name)
+            mine = next((level for level in servers if getattr(level.store, "where", "") == "l2"), servers[0])
+            tiers.append(Tier(name, servers, lambda _key, mine=mine: mine))
         self.remote = (Naive if setup.naive else Remote)(
             tiers, envelope=Envelope(compress_from=None, seal=None), fence=self.fence, clock=self.clock, caps_s={}
         )
@@ -162,11 +176,16 @@ class Process:
             trust_s=setup.trust_s,
             l1_ttl_s=float("inf"),
         )
-        self.backplane = self.engine.backplane
-        if number in setup.hears:  # it has listened for a while
-            self.backplane.pulsed(Pulse(int(BEGAN[NUMBER]), BEGAN[GUARD].decode(), is_master=True), asked=0.0, told=0.0)
-        if setup.deaf:
-            self.backplane.pulsed = self._believed
+        backplane = self.engine.backplane
+        first = tiers[0].servers
+        self.planes = {getattr(level.store, "part", ""): (level, backplane.of_server(level)) for level in first}
+        for _, plane in self.planes.values():
+            if number in setup.hears:  # it has listened for a while
+                plane.pulsed(Pulse(int(BEGAN[NUMBER]), BEGAN[GUARD].decode(), is_master=True), asked=0.0, told=0.0)
+            if setup.deaf:
+                plane.pulsed = partial(self._believed, plane)
+        if setup.astray:
+            backplane.of = lambda _key: next(plane for part, (_, plane) in self.planes.items() if part != "l2")
         self.table: dict[Any, Any] = {}
         tags = (EVERYTHING, TAG)
         self.place = Place(self.table, "k", KEY, tags, (KEY, *tags))
@@ -183,8 +202,8 @@ class Process:
         """Advance one coroutine; returns ``("asks", request)`` or ``("ends", result)``."""
         self.clock._now = self.clock._wall = now
         if actor == "ear":
-            number, sender, *scopes = reply
-            self.backplane.heard(number, () if sender == self.wire.sender else scopes, now=now)
+            told = self.wire.read(" ".join(map(str, reply)).encode())
+            self.planes[told.part][1].heard(told.number, told.scopes, now=now)
             return "ends", None
         coroutine = self.running.get(actor)
         if coroutine is None:
@@ -214,7 +233,9 @@ class Process:
             return
         await Request("source", version)
         by_tag = self.setup.by == "tag"
-        await self.engine.drop([TAG] if by_tag else [], [] if by_tag else [KEY], "async")
+        # One shard after the other, as blocking code tells them: an event loop would tell them at once.
+        mode = "async" if len(self.setup.shards) == 1 else "sync"
+        await self.engine.drop([TAG] if by_tag else [], [] if by_tag else [KEY], mode)
 
     async def _payer(self, _start: Any) -> None:
         for level in self.levels:
@@ -226,16 +247,20 @@ class Process:
                     return
                 level.debt.settle(owed)
 
-    def _believed(self, _pulse: Any, *, asked: float, told: float) -> None:
-        self.backplane.standing = self.backplane.standing[0], asked
+    @staticmethod
+    def _believed(plane: Backplane, _pulse: Any, *, asked: float, told: float) -> None:
+        plane.standing = plane.standing[0], asked
 
     async def _pulser(self, _start: Any) -> None:
-        asked = self.clock.now()
-        try:
-            pulse = await self.levels[0].store.pulse(mode="async", timeout_s=1.0)
-        except StoreFailedError:
-            return
-        self.backplane.pulsed(pulse, asked=asked, told=self.clock.now())
+        for level, plane in self.planes.values():
+            if level.store.where not in self.setup.pulsed:
+                continue
+            asked = self.clock.now()
+            try:
+                pulse = await level.store.pulse(mode="async", timeout_s=1.0)
+            except StoreFailedError:
+                continue
+            plane.pulsed(pulse, asked=asked, told=self.clock.now())
 
     @property
     def owes(self) -> bool:
@@ -247,7 +272,7 @@ class Process:
         return (
             tuple(sorted((actor, frozen(coroutine)) for actor, coroutine in self.running.items())),
             entry and (frozen(entry.value), entry.deadline, entry.expires, entry.ticket, entry.asked),
-            (self.backplane.standing, self.backplane._heard, self.backplane._reign, self.backplane._awaited),
+            tuple((plane.standing, plane._heard, plane._reign, plane._awaited) for _, plane in self.planes.values()),
             self.fence.epoch,
             tuple(sorted(self.fence._raised.items())),
             tuple((frozen(x.debt._counters), frozen(x.debt._keys), x.debt._sequence) for x in self.levels),
@@ -257,7 +282,7 @@ class Process:
 
 _PLAIN = (int, float, str, bytes, bool, type(None))
 _STATELESS = (Policy, Envelope, Codec, Place, FakeClock, SteppedRedis, SteppedMemcached, type)
-_NAMED = (Process, Engine, Backplane, Wire, Remote, Level, Host, Memory, Fence, *_STATELESS)
+_NAMED = (Process, Engine, Backplane, Backplanes, Wire, Remote, Level, Host, Memory, Fence, *_STATELESS)
 
 
 def frozen(thing: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of thing
@@ -265,7 +290,7 @@ def frozen(thing: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of th
     if isinstance(thing, _PLAIN):
         return thing
     if isinstance(thing, _NAMED):
-        return type(thing).__name__, getattr(thing, "name", "")
+        return type(thing).__name__, getattr(thing, "name", ""), getattr(getattr(thing, "store", thing), "part", "")
     if isinstance(thing, list | tuple):
         return type(thing).__name__, *map(frozen, thing)
     if isinstance(thing, dict):

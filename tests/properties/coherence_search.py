@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from tests.properties.coherence_process import COUNTERS, EVERYTHING, TRUST_S, Process, Setup, Steps
+from tests.properties.coherence_process import COUNTERS, TRUST_S, Process, Setup, Steps
 from tests.properties.coherence_servers import BEGAN, FAILED, Server, memcached_does, redis_does
 
 IDLE, ASKED, ANSWERED, DONE = range(4)
@@ -34,6 +34,7 @@ class World(NamedTuple):
     actors: tuple[Actor, ...]
     l2: Server
     l3: Server
+    other: Server  # the shard of L2 that has not the key
     down: frozenset[str]
     now: float
     source: int
@@ -70,8 +71,9 @@ class Search:
     Args:
         setup: What the processes do.
         events: What may happen once each: ``("tick", seconds)``, ``("lose" | "fail" | "restart" | "down" | "gone",
-            level)``, ``("evict", (level, key))``, ``("pulse", process)``, ``("twice" | "cut", process)`` of a message,
-            ``("failover", "l2")`` to a replica that misses everything since the beginning, or since ``("lag", "l2")``.
+            level)``, ``("evict", (level, key))``, ``("pulse", process)``, ``("twice" | "cut" | "miss", process)`` of a
+            message, ``("failover", "l2")`` to a replica that misses everything since the beginning, or since ``("lag",
+            "l2")``.
     """
 
     def __init__(self, setup: Setup, events: tuple[tuple[str, Any], ...] = ()) -> None:
@@ -105,6 +107,7 @@ class Search:
             (Actor(),) * len(self.kinds),
             servers.get("l2", Server()),
             servers.get("l3", Server()),
+            servers[first],
             frozenset(),
             0.0,
             1,
@@ -157,13 +160,22 @@ class Search:
                     after = _spent(after, world.left.index(("pulse", process)))
                 if after.actors[index].what == ("source", None):  # nobody notices that it has begun before
                     label, after, complaint = next(self._carried_out(after, index, process, name))
-                yield label, after, complaint
+                yield self._at_once(label, after, complaint, index)
             elif actor.phase == ANSWERED:
-                yield self._fed(world, index, actor.what, actor.began)
+                yield self._at_once(*self._fed(world, index, actor.what, actor.began), index)
             elif actor.phase == ASKED:
                 yield from self._carried_out(world, index, process, name)
         yield from self._hearing(world)
         yield from self._events(world)
+
+    def _at_once(self, label: str, world: World, complaint: str, index: int) -> tuple[str, World, str]:
+        """Have the other shard drop once it is asked, where nothing can go wrong: it might as well be asked later."""
+        what = world.actors[index].what
+        asked = world.actors[index].phase == ASKED and what[:2] == ("other", "drop")
+        if complaint or not asked or any(how == "other" for _, how in world.left):
+            return label, world, complaint
+        _, after, _ = next(self._carried_out(world, index, *self.kinds[index]))
+        return f"{label}, {what!r}", after, ""
 
     def _may_begin(self, world: World, index: int, process: int, name: str) -> bool:
         if name == "pulser":
@@ -237,11 +249,11 @@ class Search:
             yield label + " DOWN", self._unanswered(world, index, process, where), ""
         else:
             server: Server = getattr(world, where)
-            done, reply = (redis_does if where == "l2" else memcached_does)(server, world.now, tuple(what))
+            done, reply = (memcached_does if where == "l3" else redis_does)(server, world.now, tuple(what))
             if self.setup.naive and what[0] == "write":
                 done, reply = redis_does(server, world.now, (what[0], what[1][:1], *what[2:5]))
             carried = world._replace(**{where: done})
-            carried = self._spread(carried, server, tuple(what)) if where == "l2" else carried
+            carried = carried if where == "l3" else self._spread(carried, where, server, tuple(what))
             yield label, self._told(carried, index, reply), ""
             for number, event in enumerate(world.left):
                 if event == ("lose", where) and event not in world.left[:number]:
@@ -249,16 +261,15 @@ class Search:
                 if event == ("fail", where) and event not in world.left[:number]:
                     yield label + " FAILED", self._unanswered(_spent(world, number), index, process, where), ""
 
-    def _spread(self, world: World, before: Server, what: tuple[Any, ...]) -> World:
+    def _spread(self, world: World, where: str, before: Server, what: tuple[Any, ...]) -> World:
         """Put what Redis has told into every inbox."""
-        if what[0] == "pulse" and world.undone is not None:  # the fail-over has been noticed
+        if what[0] == "pulse" and where == "l2" and world.undone is not None:  # the fail-over has been noticed
             settled = tuple(sorted((*world.settled, *((version, world.now) for version in world.undone))))
             world = world._replace(settled=settled, undone=None)
-        number = world.l2.told(before) if self.setup.hears else None
+        number = getattr(world, where).told(before) if self.setup.hears else None
         if number is None:
             return world
-        text = {"drop": what[-1], "replace": what[7:8]}.get(what[0]) or f"- {EVERYTHING}"
-        text = text[0] if isinstance(text, tuple) else text
+        text: str = what[7] if what[0] == "replace" else what[-1]
         message = (number, *text.split(" "))
         hears = self.setup.hears
         return world._replace(inbox=tuple((*m, message) if p in hears else m for p, m in enumerate(world.inbox)))
@@ -268,16 +279,24 @@ class Search:
         for process, messages in enumerate(world.inbox):
             if not messages:
                 continue
-            rest = _put(world.inbox, process, messages[1:])
-            number, *_ = self.steps[process].take(world.processes[process], "ear", messages[0], world.now)
-            processes = _put(world.processes, process, number)
-            label = f"{world.now:g}s p{process} hears {messages[0]!r}"
-            yield label, world._replace(processes=processes, inbox=rest), ""
-            for spent, event in enumerate(world.left):
-                if event == ("twice", process):
-                    yield label + " TWICE", _spent(world, spent)._replace(processes=processes), ""
-                elif event == ("cut", process):
-                    yield label + " NOT", _spent(world, spent)._replace(inbox=_put(world.inbox, process, ())), ""
+            for at, message in enumerate(messages):
+                if all(_part(earlier) != _part(message) for earlier in messages[:at]):  # nodes send each for itself
+                    yield from self._heard(world, process, at)
+
+    def _heard(self, world: World, process: int, at: int):
+        messages = world.inbox[process]
+        rest = _put(world.inbox, process, messages[:at] + messages[at + 1 :])
+        number, *_ = self.steps[process].take(world.processes[process], "ear", messages[at], world.now)
+        processes = _put(world.processes, process, number)
+        label = f"{world.now:g}s p{process} hears {messages[at]!r}"
+        yield label, world._replace(processes=processes, inbox=rest), ""
+        for spent, event in enumerate(world.left):
+            if event == ("twice", process):
+                yield label + " TWICE", _spent(world, spent)._replace(processes=processes), ""
+            elif event == ("cut", process):
+                yield label + " NOT", _spent(world, spent)._replace(inbox=_put(world.inbox, process, ())), ""
+            elif event == ("miss", process):
+                yield label + " MISSED", _spent(world, spent)._replace(inbox=rest), ""
 
     def _unanswered(self, world: World, index: int, process: int, where: str) -> World:
         if where == self.authority and world.actors[index].what[1] in ("MGET", "gets_many"):
@@ -322,6 +341,10 @@ class Search:
 
 def _put(of: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
     return (*of[:index], value, *of[index + 1 :])
+
+
+def _part(message: tuple[Any, ...]) -> str:
+    return message[1].partition("@")[2]
 
 
 def _spent(world: World, number: int) -> World:

@@ -36,14 +36,16 @@ class Request:
 class SteppedRedis(RedisStore):
     """The real store; every command is one step of the search."""
 
-    def __init__(self, wire: Wire | None = None) -> None:
+    def __init__(self, wire: Wire | None = None, where: str = "l2", part: str = "") -> None:
         self.name = "redis"
+        self.where = where
+        self.part = part
         self._wire = wire
         self._channel = "drops"
         self._leases = set()
 
     async def _mget(self, mode, timeout_s, keys):
-        return await Request("l2", "MGET", *keys), None
+        return await Request(self.where, "MGET", *keys), None
 
     async def _script(self, mode, timeout_s, source, keys, *args):
         scripts = {
@@ -53,7 +55,7 @@ class SteppedRedis(RedisStore):
             redis_scripts.REPLACE: "replace",
             redis_scripts.PULSE: "pulse",
         }
-        return await Request("l2", scripts[source], tuple(keys), *args)
+        return await Request(self.where, scripts[source], tuple(keys), *args)
 
     def probe(self) -> None:
         """Do nothing: the search never opens a breaker."""

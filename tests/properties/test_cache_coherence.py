@@ -18,6 +18,9 @@ FENCE = fence_of(KEY)
 BOTH = ("l2", "l3")
 HEARD = Setup(readers=(0, 1), hears=(1,), filled=True, names=())
 PULSE = ("pulse", 1)
+OF_TWO = HEARD._replace(shards=("other", "l2"))
+ITS_OWN = OF_TWO._replace(pulsed=("l2",))
+OF_TWO_TURNED = HEARD._replace(shards=("l2", "other"))
 QUICK = {
     "tag": (Setup(),),
     "tag, cold": (Setup(warm=False),),
@@ -31,8 +34,16 @@ QUICK = {
     "no bytes": (Setup(readers=(0, 2), storable=False), ("tick", 1.2)),
     "a drop told, or lost on its way": (HEARD, PULSE, ("tick", 1.2), ("cut", 1)),
     "a drop told during a load": (Setup(readers=(0, 1), hears=(1,), storable=False), ("tick", 1.2), ("cut", 1)),
+    "a drop told by two shards": (OF_TWO, ("tick", 1.2)),
 }
 FULL = {
+    "a drop told by two shards, or not by its own": (ITS_OWN, PULSE, ("tick", 1.2), ("miss", 1)),
+    "a drop told by two shards, its own first": (OF_TWO_TURNED, PULSE, ("tick", 1.2), ("miss", 1)),
+    "a drop told by two shards, values stored": (OF_TWO._replace(names=None), PULSE, ("tick", 1.2), ("cut", 1)),
+    "a drop told by two shards, two pulses": (OF_TWO, PULSE, PULSE, ("tick", 1.2), ("miss", 1)),
+    "a drop one shard has not heard": (OF_TWO, PULSE, ("tick", 1.2), ("fail", "other")),
+    "a drop its own shard has not heard": (OF_TWO, PULSE, ("tick", 1.2), ("fail", "l2")),
+    "one shard fails over": (OF_TWO, PULSE, ("tick", 1.2), ("lag", "l2")),
     "a drop told, two pulses": (HEARD, PULSE, ("tick", 0.6), ("tick", 0.6)),
     "a drop lost, two pulses": (HEARD, PULSE, PULSE, ("tick", 1.2), ("cut", 1)),
     "a drop told twice": (HEARD, PULSE, PULSE, ("tick", 1.2), ("twice", 1)),
@@ -120,5 +131,13 @@ def test_the_search_finds_a_trust_that_never_ends():
 def test_the_search_finds_a_trust_that_messages_prolong_blindly():
     """Memory that takes a pulse for proof, whether or not the messages came, is caught."""
     outcome = Search(HEARD._replace(deaf=True), (PULSE, ("tick", 1.2), ("cut", 1))).run()
+    assert outcome.broken
+    assert outcome.broken[0][0].startswith("elsewhere")
+
+
+def test_the_search_finds_a_trust_in_the_messages_of_another_shard():
+    """Memory that is judged by what a shard tells that has not the key is caught."""
+    astray = OF_TWO._replace(astray=True, by="key", pulsed=("other",))
+    outcome = Search(astray, (PULSE, ("tick", 1.2), ("miss", 1))).run()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("elsewhere")

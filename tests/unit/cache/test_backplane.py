@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from smw.cache.backplane import NEVER, Backplane
+from smw.cache.planes import Backplanes
 from smw.cache.ports import Pulse
-from smw.cache.wire import Wire
+from smw.cache.wire import Told, Wire
 from smw.testing import SeededEntropy
 
 
@@ -138,3 +139,36 @@ def test_databases_of_one_server_have_channels_of_their_own():
     wire = Wire("smw:n:t:*", SeededEntropy())
     assert wire.channel(0) != wire.channel(1)
     assert {wire.number, wire.guard} == {"smw:n:b:n", "smw:n:b:g"}
+
+
+def test_what_two_servers_tell_is_counted_apart():
+    """An entry is current by what the server of its key tells, one of several keys by what all tell."""
+    dropped = []
+    one, two = (Backplane(dropped.append, lambda: dropped.append("all")) for _ in range(2))
+    both = Backplanes({"one": one, "two": two}, lambda key: "one" if key < "m" else "two")
+    one.pulsed(Pulse(10, "a", is_master=True), asked=1.0, told=1.1)
+    assert both.of("key").current(1.2) == 1.0
+    assert both.of("other").current(1.2) == both.current(1.2) == NEVER
+    two.pulsed(Pulse(70, "b", is_master=True), asked=1.5, told=1.6)
+    assert both.current(1.2) == NEVER, "it was asked before the other session began"
+    assert both.current(1.7) == 1.0
+    one.heard(11, ["key"], now=2.0)
+    two.heard(72, ["other"], now=2.1)
+    assert dropped == [["key"], ["other"], "all"]
+    assert (both.messages, both.gaps) == (2, 1)
+    assert both.of("key").current(1.7) == 1.0
+    assert both.of("other").current(1.7) == NEVER
+
+
+def test_messages_say_which_server_has_sent_them():
+    """What is told can be told from what this process has told itself, and from what other servers tell."""
+    wire, other = Wire("smw:m:t:*", SeededEntropy(1)), Wire("smw:m:t:*", SeededEntropy(2))
+    assert wire.read(f"7 {other.text(['a', 'b'])}".encode()) == Told(7, "", ("a", "b"))
+    assert wire.read(f"8 {other.text(['a'], '3')}".encode()) == Told(8, "3", ("a",))
+    assert wire.read(f"9 {wire.text(['a'], '3')}".encode()) == Told(9, "3", ())
+    assert wire.read(f"10 {wire.alarm('3')}".encode()) == Told(10, "3", ("smw:m:t:*",))
+    assert wire.read(f"11 {wire.alarm()}".encode()) == Told(11, "", ("smw:m:t:*",))
+    assert [wire.key_of(lease) for lease in ("smw:m:k:l", "{18}smw:m:k:l")] == ["smw:m:k", "smw:m:k"]
+    for noise in (b"", b"x y z", b"\xff 1"):
+        with pytest.raises(ValueError, match=r".*"):
+            wire.read(noise)
