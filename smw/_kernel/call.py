@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from smw._kernel.compiler import compile_binder, compile_gear_key
+from smw._kernel.reference import module_of
 
 __all__ = ["Call", "Kind", "Mode", "Target", "kind_of"]
 
@@ -59,7 +60,7 @@ class Target:
     Attributes:
         fn: The function itself, undecorated.
         kind: How it hands out its result.
-        name: ``module:qualname``, the identity in keys, metrics and logs.
+        name: ``module:qualname``, the identity in keys, metrics and logs; the module as others import it.
         qualname: The qualified name alone.
         signature: Its signature; None where Python cannot tell (some builtins).
         is_direct: The callable takes just these parameters. False below a foreign decorator that takes anything, whose
@@ -81,9 +82,8 @@ class Target:
         self.fn = fn
         self.kind = kind_of(fn)
         self.mode: Mode = "async" if self.kind in (Kind.ASYNC, Kind.ASYNC_GEN) else "sync"
-        module = getattr(base, "__module__", None) or type(base).__module__
         self.qualname: str = getattr(base, "__qualname__", None) or type(base).__qualname__
-        self.name = f"{module}:{self.qualname}"
+        self.name = f"{module_of(base)}:{self.qualname}"
         self.signature = _signature(fn)
         self.is_direct = self.signature == _signature(fn, follow_wrapped=False)
         self.parameters = tuple(self.signature.parameters) if self.signature else ("args", "kwargs")

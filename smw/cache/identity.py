@@ -7,7 +7,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.chain import stacks_in
-from smw._kernel.reference import resolve
+from smw._kernel.reference import found
 from smw.cache.keys import UnkeyableError, encode
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ def identity_of(target: Target) -> bytes | None:
 
 
 def _leads_back(target: Target) -> bool:
-    found = resolve(target.name)
-    return found is target.fn or any(stack.target.fn is target.fn for stack in stacks_in(found))
+    return any(
+        thing is target.fn or any(stack.target.fn is target.fn for stack in stacks_in(thing))
+        for thing in found(target.name)
+    )
 
 
 def _described(fn: Any) -> bytes:

@@ -23,6 +23,8 @@ from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, W
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from smw._kernel.reference import module_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -180,7 +182,7 @@ def name_of(thing: Any) -> str | None:
         found = reduce(getattr, qualname.split("."), sys.modules.get(module))
     except AttributeError:
         return None
-    return f"{module}:{qualname}" if found is thing else None
+    return f"{module_of(thing)}:{qualname}" if found is thing else None
 
 
 def _named(writer: _Writer, value: Any) -> None:
@@ -192,7 +194,7 @@ def _named(writer: _Writer, value: Any) -> None:
 
 def _declared(writer: _Writer, value: Any) -> None:
     kind = type(value)
-    writer.sequence(b"K", (f"{kind.__module__}:{kind.__qualname__}", value.__cache_key__()), 2)
+    writer.sequence(b"K", (f"{module_of(kind)}:{kind.__qualname__}", value.__cache_key__()), 2)
 
 
 def _class(value: object) -> str:

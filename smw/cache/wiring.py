@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 import zlib
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -65,16 +63,7 @@ def names_within(names: Names, settings: CacheSettings, host: Host, function: st
     """
     if settings.namespace or host.service:
         return names
-    package = function.partition(":")[0].partition(".")[0]
-    return names.owned(_program() if package == "__main__" else package)
-
-
-def _program() -> str:
-    """Return what was started: the package of ``python -m``, or the name of the script."""
-    main = sys.modules.get("__main__")
-    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    name = getattr(spec, "name", "") if spec is not None else ""
-    return name.removesuffix(".__main__") or Path(path or "").stem or "__main__"
+    return names.owned(function.partition(":")[0].partition(".")[0])
 
 
 def envelope_of(settings: CacheSettings, host: Host) -> Envelope:
