@@ -312,18 +312,31 @@ def test_a_member_is_read_as_it_was_written():
 
 
 def test_a_forged_list_cannot_make_a_result_undroppable(fleet):
-    """An entry under other tags than its call has is not handed out."""
+    """An entry under another tag than its call has is not handed out, even if its counter shows the same number."""
     fleet.hot("tea")
-    heat = fleet.bench.stores["l2"]._contents.heat["smw:shop:hot"]
-    forged = {member: count for member, count in heat.items() if member.count(" ") == 2}
-    for member in forged:
-        del heat[member]
-        heat[member + " " + "0" * 32] = 99.0
-        heat[member.rpartition(" ")[0]] = 98.0
-    made, price, stock, _, _ = fleet.start()
+    store = fleet.bench.stores["l2"]
+    heat = store._contents.heat["smw:shop:hot"]
+    member = next(member for member in heat if member.count(" ") == 2)
+    forged = member.rpartition(" ")[0] + " " + "0" * 32
+    store.counters["smw:shop:t:" + "0" * 32] = store.counters["smw:shop:t:" + member[-32:]]
+    heat[forged] = heat.pop(member)
+    made, price, stock, _, done = fleet.start()
+    assert (done.kept, cache.info(stock).warmed) == (3, 1)
     made.drop_sync(tags=["sku:tea"])
     assert stock("tea") == 3
     assert price.calls == ["tea"]
+
+
+def test_what_servers_do_not_know_is_not_told(fleet):
+    """A result that was loaded while Redis was away is in this memory alone."""
+    from smw.cache.ports import StoreFailedError
+
+    made = fleet.bench.cache("l2")
+    price, *_ = shop_of(made)
+    fleet.bench.stores["l2"].failing = StoreFailedError("timeout", counts=False)
+    price("tea"), price("tea")
+    made._warmth._heat.sample()
+    assert made._warmth._heat.taken() == []
 
 
 @pytest.mark.parametrize("blob", [b"", b"\x00", b"x" * 100, b"\xa5m" + b"\xff" * 60])
@@ -524,8 +537,8 @@ def test_the_thread_tells_in_between(fleet, monkeypatch):
     price, *_ = shop_of(made)
     telling = made._warmth._telling
     monkeypatch.setattr(telling, "start", lambda: None)
-    telling.beat()
     price("tea"), price("tea")
+    telling.beat()
     telling.beat()
     assert fleet.bench.stores["l2"]._contents.heat == {}
     fleet.bench.clock.advance(30)
