@@ -7,9 +7,11 @@ project (a session of nox, an extra) must exist.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,16 +21,24 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = ("smw", "pytest", "python", "curl")
-SERVE = (*RUN, "gunicorn", "uvicorn", "waitress-serve")
+SYSTEM = ("openssl", "redis-cli", "redis-server")  # found on PATH, which leads to the redis-server of the tests first
+RUN = ("smw", "pytest", "python", "curl", "openssl", "redis-cli")
+SERVE = (*RUN, "gunicorn", "uvicorn", "waitress-serve", "redis-server")
 READY_S = 30.0
+_BUS = 10_000  # how far the port is on which the nodes of a cluster talk
+_TRIES = 100
 
 
 def free_address() -> str:
-    """Return a loopback address that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+    """Return a loopback address that nobody listens on, nor on the port that a Redis there would use in a cluster."""
+    for _ in range(_TRIES):
+        with socket.socket() as taken, socket.socket() as other:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                other.bind(("127.0.0.1", port + _BUS))
+                return f"127.0.0.1:{port}"
+    raise AssertionError("no free ports")
 
 
 def lines_of(text: str) -> list[str]:
@@ -47,8 +57,10 @@ def parted(command: str, env: dict[str, str]) -> tuple[list[str], dict[str, str]
     return words, env
 
 
-def program(words: list[str]) -> list[str]:
+def program(words: list[str], env: dict[str, str]) -> list[str]:
     """Return the words with the program that they stand for: this checkout's smw, this environment's others."""
+    if words[0] in SYSTEM:
+        return [shutil.which(words[0], path=env["PATH"]) or words[0], *words[1:]]
     if words[0] == "smw":
         return [sys.executable, "-m", "smw", *words[1:]]
     if words[0] == "python":
@@ -65,7 +77,7 @@ def run(command: str, env: dict[str, str]) -> tuple[int, str]:
         inner = re.sub(r"(^|&& |\| )smw ", rf"\1{shlex.quote(sys.executable)} -m smw ", command)
         done = subprocess.run(inner, shell=True, env=env, capture_output=True, text=True, check=False)
     else:
-        done = subprocess.run(program(words), env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(program(words, env), env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -110,7 +122,7 @@ class Background:
         """Start a server and wait until it listens."""
         words, env = parted(command, env)
         with self._log.open("ab") as log:
-            process = subprocess.Popen(program(words), env=env, stdout=log, stderr=log)
+            process = subprocess.Popen(program(words, env), env=env, stdout=log, stderr=log)
         self._running.append(process)
         host, _, port = address.rpartition(":")
         until = time.monotonic() + READY_S
@@ -126,12 +138,11 @@ class Background:
                 return
 
     def stop(self) -> None:
-        """End every server by TERM and wait for it."""
-        for process in self._running:
-            process.send_signal(signal.SIGTERM)
-        for process in self._running:
-            process.wait(READY_S)
-        self._running = []
+        """End every server by TERM and wait for it, the last one first: a Redis waits for its replica."""
+        while self._running:
+            self._running[-1].send_signal(signal.SIGTERM)
+            self._running[-1].wait(READY_S)
+            self._running.pop()
 
     def kill(self) -> None:
         """End what is left, however the page went."""

@@ -7,9 +7,11 @@ An HTML comment in front of a fenced block says what is special about it:
 - ``<!-- snippet: prints -->``          what the block before printed; ``...`` stands for anything
 - ``<!-- snippet: file: NAME -->``      a file that later blocks read
 - ``<!-- snippet: exit N -->``          every command of the block exits with N
-- ``<!-- snippet: serves ADDRESS -->``  starts a server, which ends with the page; its address is swapped for a free one
+- ``<!-- snippet: serves ADDRESS... -->``  starts a server a line, which end with the page; their addresses are swapped
+  for free ones, in shell blocks and files also where host and port, or the port alone, stand as words of their own
 
-Python blocks may ``await`` at top level. In shell blocks ``smw``, ``pytest``, ``python`` and ``curl`` run,
+Python blocks may ``await`` at top level. In shell blocks ``smw``, ``pytest``, ``python``, ``curl``, ``openssl`` and
+``redis-cli`` run,
 ``python3 noxfile.py SESSION`` and ``pip install "smw[EXTRA]"`` must name what exists, ``export`` holds for the rest of
 the block, and other lines are only counted.
 
@@ -119,8 +121,8 @@ class Page:
     def run(self) -> None:
         """Run every block; raises at the first that does not do what the page says."""
         found = blocks(self.path)
-        served = [block.note.removeprefix("serves").strip() for block in found if block.note.startswith("serves")]
-        self.places |= {address: commands.free_address() for address in served}
+        served = [block.note.split()[1:] for block in found if block.note.startswith("serves")]
+        self.places |= {address: commands.free_address() for each in served for address in each}
         try:
             with asyncio.Runner() as self.runner:
                 for block in found:
@@ -143,7 +145,7 @@ class Page:
         elif block.note.startswith("file:"):
             path = Path(block.note.removeprefix("file:").strip())
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self._real(block.text), encoding="utf-8")
+            path.write_text(self._with_ports(block.text), encoding="utf-8")
         elif block.note == "prints":
             self.counts["compared"] += 1
             same = doctest.OutputChecker().check_output(block.text, self.printed, doctest.ELLIPSIS)
@@ -160,6 +162,13 @@ class Page:
     def _real(self, text: str) -> str:
         for shown, real in self.places.items():
             text = text.replace(shown, real)
+        return text
+
+    def _with_ports(self, text: str) -> str:
+        text = self._real(text)
+        for shown, real in self.places.items():
+            host, _, port = shown.rpartition(":")
+            text = re.sub(rf"((?:port|-p|{re.escape(host)}) ){port}\b", rf"\g<1>{real.rpartition(':')[2]}", text)
         return text
 
     def _shown(self, text: str) -> str:
@@ -192,17 +201,17 @@ class Page:
 
     def _shell(self, block: Block) -> None:
         expected = int(block.note.removeprefix("exit")) if block.note.startswith("exit") else 0
-        serves = block.note.removeprefix("serves").strip() if block.note.startswith("serves") else ""
+        serves = block.note.split()[1:] if block.note.startswith("serves") else []
         self.printed = ""
         env = commands.environment()
-        for command in commands.lines_of(self._real(block.text)):
+        for command in commands.lines_of(self._with_ports(block.text)):
             words, _ = commands.parted(command, env)
             if command.startswith("export "):
                 env |= dict(word.split("=", 1) for word in shlex.split(command)[1:])
             elif serves:
                 self.counts["shell"] += 1
                 assert words[0] in commands.SERVE, f"{words[0]} cannot be started here"
-                self.background.start(command, env, self.places[serves])
+                self.background.start(command, env, self.places[serves.pop(0)])
             elif words and words[0] in commands.RUN:
                 self.counts["shell"] += 1
                 code, printed = commands.run(command, env)

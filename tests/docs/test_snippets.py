@@ -25,19 +25,26 @@ def clean_environment():
     return kept | {"PYTHONPATH": str(ROOT)}
 
 
-def run_page(page, folder, *places):
+def run_page(page, folder, *places, **more):
     """Run the snippets of a page in an interpreter of their own, warnings being errors."""
     script = ROOT / "tests" / "docs" / "snippets.py"
     patience = {"CACHE_BUDGET_MS": "5000"} if places else {}  # a busy machine is not what a page is about
     return subprocess.run(
         [sys.executable, "-W", "error", str(script), str(page), *places],
         cwd=folder,
-        env=clean_environment() | patience,
+        env=clean_environment() | patience | more,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def programs_of(servers):
+    """Return the environment in which the programs of these servers, and those beside them, are found by name."""
+    found = [server.found for server in servers.values() if server.found.program is not None]
+    path = os.pathsep.join([*(str(each.program.parent) for each in found), os.environ.get("PATH", "")])
+    return {name: value for each in found for name, value in each.env.items()} | {"PATH": path}
 
 
 def name_of(page):
@@ -75,7 +82,7 @@ def test_every_snippet_runs(page, begun, tmp_path, request):
         (pytest.fail if in_ci() else pytest.skip)(f"NOT RUN: not installed: {', '.join(missing)}")
     servers = {kind: request.getfixturevalue(f"{kind}_server") for kind in servers_of(page)}
     places = [f"{ADDRESSES[kind]}={server.address}" for kind, server in servers.items()]
-    done = begun[page].result() if page in begun else run_page(page, tmp_path, *places)
+    done = begun[page].result() if page in begun else run_page(page, tmp_path, *places, **programs_of(servers))
     assert done.returncode == 0, done.stderr[-6000:]
 
 

@@ -35,11 +35,12 @@ class Server:
         port: Kept over `stop()` and `start()`.
         address: `host:port`.
         url: What a client of this kind takes.
+        found: The program that it runs.
     """
 
     def __init__(self, spec: Spec, found: Found, *extra: str) -> None:
         self._spec = spec
-        self._found = found
+        self.found = found
         self._extra = extra
         self._home = Path(tempfile.mkdtemp(prefix=f"smw-{spec.name}-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,11 +72,11 @@ class Server:
         if self._process is not None:
             return
         if self._spec.prepare is not None:
-            self._spec.prepare(self._found.program, self._found.env, self.port, self._home, self._extra)
+            self._spec.prepare(self.found.program, self.found.env, self.port, self._home, self._extra)
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self._found.program), *self._spec.arguments(self.port, self._home), *self._extra],
-                env={**os.environ, **self._found.env},
+                [str(self.found.program), *self._spec.arguments(self.port, self._home), *self._extra],
+                env={**os.environ, **self.found.env},
                 cwd=self._home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

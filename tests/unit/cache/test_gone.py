@@ -33,7 +33,7 @@ def test_functions_made_inside_functions_are_collected(bench, levels, options):
     """Hundreds of them leave no function, no table of theirs beyond what memory may keep, and no count is lost."""
     cache = bench.cache(*levels, l1_size=10)
     references = []
-    for _ in range(500):
+    for _ in range(300):
         decorated, *made = made_once(cache, **options)
         references += made
     del decorated
@@ -42,8 +42,8 @@ def test_functions_made_inside_functions_are_collected(bench, levels, options):
     assert cache._functions.living() == []
     assert cache.engine.memory.entries < 200  # it makes room for many at once
     counts = outcomes(cache)
-    assert counts["l1", "hit"] == 500
-    assert counts["l1", "miss"] == 500
+    assert counts["l1", "hit"] == 300
+    assert counts["l1", "miss"] == 300
 
 
 def test_what_refers_to_its_own_decorated_function_is_collected(cache):
