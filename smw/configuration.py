@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from smw.environment import Environment, read, variables
+from smw.environment import Environment, Variable, read, variables
 from smw.errors import ConfigError, nearest
 from smw.settings import (
     PARTS,
@@ -80,8 +80,15 @@ class Settings:
             value = getattr(getattr(self, variable.part) if variable.part else self, variable.field)
             shown = "***" if variable.secret and value else _text(value)
             source = self.sources.get(name, "default")
-            rows.append(Setting(name, shown, source, variable.name, variable.used, variable.about))
+            rows.append(Setting(_named(variable), shown, source, variable.name, variable.used, variable.about))
         return rows
+
+
+def _named(variable: Variable) -> str:
+    """Return a setting's name as it is given in code."""
+    if not variable.part:
+        return variable.field
+    return f"{variable.part}.{PARTS[variable.part].model_fields[variable.field].alias or variable.field}"
 
 
 def _text(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,6 +34,7 @@ _MOST_PORT = 65_535
 _LOCAL_SCHEME = "memory"
 _PLAIN_SCHEME = "memcached"  # what other libraries write in front of host:port
 _KEY_BYTES = 32
+_KEY_FORM = "write id:KEY, several with commas, KEY being 32 bytes in base64 as of: openssl rand -base64 32"
 FRAMEWORKS = ("GDPR", "SOX", "HIPAA", "PCI")  # the security part has the same, where no pydantic may be loaded
 
 
@@ -116,22 +116,50 @@ def _frameworks(value: object) -> object:
 
 
 def _keys(value: object) -> object:
+    """Take a ring of keys; what is wrong is told by its place, for name and key may have been mixed up."""
+    given: list[tuple[object, object]]
     if isinstance(value, str):
-        pairs = [item.partition(":") for item in value.split(",") if item.strip()]
-        value = {name.strip(): text.strip() for name, _, text in pairs}
-    if not isinstance(value, Mapping):
-        return value
+        items = [item.partition(":") for item in value.split(",") if item.strip()]
+        for number, (_, colon, _) in enumerate(items, 1):
+            if not colon:
+                raise _wrong_key(number, len(items), "has no id: in front")
+        given = [(name.strip(), text.strip()) for name, _, text in items]
+    elif isinstance(value, Mapping):
+        given = list(value.items())
+    else:
+        msg = f"keys are given as text or as a mapping, not as {type(value).__name__}; {_KEY_FORM}"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic takes no other
     keys: dict[str, bytes] = {}
-    for name, raw in value.items():
-        try:
-            key = raw if isinstance(raw, bytes) else base64.b64decode(str(raw), validate=True)
-        except binascii.Error:
-            key = b""
-        if not name or len(key) != _KEY_BYTES:
-            msg = f"key {name!r} is not 32 bytes in base64; make one with: openssl rand -base64 32"
-            raise ValueError(msg)
-        keys[str(name)] = key
+    for number, (name, raw) in enumerate(given, 1):
+        why = "has no id" if not isinstance(name, str) or not name else "has the id of another" if name in keys else ""
+        if why:
+            raise _wrong_key(number, len(given), why)
+        keys[str(name)] = _key(raw, number, len(given))
     return keys
+
+
+def _key(raw: object, number: int, total: int) -> bytes:
+    if not isinstance(raw, str | bytes):
+        raise _wrong_key(number, total, f"is neither base64 nor bytes, but of type {type(raw).__name__}")
+    try:
+        key = raw if isinstance(raw, bytes) else base64.b64decode(raw, validate=True)
+    except ValueError:  # binascii.Error, or letters beyond ASCII
+        raise _wrong_key(number, total, "is not base64") from None
+    if len(key) != _KEY_BYTES:
+        raise _wrong_key(number, total, f"has {len(key)} bytes instead of {_KEY_BYTES}")
+    return key
+
+
+def _wrong_key(number: int, total: int, why: str) -> ValueError:
+    which = "the key" if total == 1 else f"key {number} of {total}"
+    return ValueError(f"{which} {why}; {_KEY_FORM}")
+
+
+def _key_file(value: object) -> object:
+    if isinstance(value, str) and ("-----BEGIN" in value or not value.isprintable()):
+        msg = "it names the file of a key, and is not the key itself"
+        raise ValueError(msg)
+    return value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
@@ -140,6 +168,7 @@ Servers = Annotated[tuple[str, ...], BeforeValidator(_host_port)]
 StreamsUrl = Annotated[str, BeforeValidator(_streams_url)]
 StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 Stores = Annotated[tuple[str, ...], BeforeValidator(_stores)]
+KeyFile = Annotated[str, BeforeValidator(_key_file)]
 Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
 
 
@@ -156,7 +185,8 @@ class PartSettings(BaseModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Show the settings, without passwords in addresses."""
         for name, value in super().__repr_args__():
-            yield name, masked(value) if isinstance(value, str) else value
+            several = isinstance(value, tuple)
+            yield name, tuple(map(masked, value)) if several else masked(value) if isinstance(value, str) else value
 
 
 class CacheSettings(PartSettings):
@@ -168,7 +198,6 @@ class CacheSettings(PartSettings):
         None,
         "CACHE_L2_URL",
         "URL of a Redis, Sentinels, a cluster or a plug-in; unset: no L2",
-        secret=True,
         alias="l2_url",
     )
     l3_servers: Stores = _setting((), "CACHE_L3_SERVERS", "memcached servers, host:port, or URLs of a plug-in")
@@ -226,7 +255,7 @@ class SecuritySettings(PartSettings):
     catalogue: Mapping[str, Any] | Path | None = _setting(None, "SECURITY_CATALOGUE", "data catalogue: mapping or TOML")
     audit_level: Literal["LOW", "MEDIUM", "HIGH"] = _setting("HIGH", "SECURITY_AUDIT_LEVEL", "LOW, MEDIUM or HIGH")
     mode: Literal["enforce", "shadow"] | None = _setting(None, "SECURITY_MODE", "unset: production enforces")
-    signing_key: str | None = _setting(None, "SECURITY_SIGNING_KEY", "file of the key that signs checkpoints")
+    signing_key: KeyFile | None = _setting(None, "SECURITY_SIGNING_KEY", "file of the key that signs checkpoints")
     digest_key: str | None = _setting(
         None, "SECURITY_DIGEST_KEY", "secret of the pseudonyms in the audit log", secret=True, min_length=16
     )
@@ -243,7 +272,7 @@ class PipelineSettings(PartSettings):
     """Streams and batches."""
 
     kafka_brokers: Servers = _setting((), "KAFKA_BROKERS", "Kafka brokers, host:port")
-    redis_url: StreamsUrl | None = _setting(None, "PIPELINE_REDIS_URL", "Redis for streams", secret=True)
+    redis_url: StreamsUrl | None = _setting(None, "PIPELINE_REDIS_URL", "Redis for streams")
     stream_buffer_size: int = _setting(10_000, "STREAM_BUFFER_SIZE", "records fetched or waiting to be sent", ge=1)
     batch_size: int = _setting(1_000, "BATCH_SIZE", "rows per call of a batch function", ge=1)
     stream_keep: int = _setting(100_000, "STREAM_KEEP", "settled records a Redis stream keeps, roughly", ge=0)
@@ -300,12 +329,16 @@ def build(model: type[M], settings: M | Mapping[str, Any] | None, options: Mappi
         given = dict(told)
     elif told is not None:
         what = f"{model.__name__} are made of a mapping or of keywords"
-        raise ConfigError("SMW-S101", what, seen=type(told).__name__, fix=f"one of: {', '.join(model.model_fields)}")
+        raise ConfigError("SMW-S101", what, seen=type(told).__name__, fix=f"one of: {', '.join(_given_names(model))}")
     given |= options or {}
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise explain_invalid(model, error) from None
+
+
+def _given_names(model: type[PartSettings]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
 
 
 def explain_invalid(
@@ -333,5 +366,5 @@ def explain_invalid(
         if field in model.model_fields:
             info: Any = model.model_fields[field]
             wanted.append(f"{given}, or {info.json_schema_extra['env']}: {info.description}")
-    known = f"known {part} settings: {', '.join(model.model_fields)}"
+    known = f"known {part} settings: {', '.join(_given_names(model))}"
     return ConfigError("SMW-S101", "; ".join(problems), fix="; ".join(dict.fromkeys(wanted)) or known)

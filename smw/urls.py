@@ -18,27 +18,43 @@ _FORMS = {
 }
 _HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(?P<port>[0-9]{1,5}))?")
 _MOST_PORT = 65_535
+_PORTLESS = re.compile(r"(?<=:)(?![0-9]{0,5}(?:[/?#,]|$))[^/?#,]*")
+_OPTION = re.compile(
+    r"(?<=[?&])(?P<name>[^=&]*(?:pass|secret|token|cred|auth|sig|key(?!file))[^=&]*)=[^&]*", re.IGNORECASE
+)
+_SCHEME = re.compile(r"\s*[A-Za-z][\w+.-]*")
 _ESCAPED = "in a name or password write / as %2F, ? as %3F, # as %23, @ as %40, [ as %5B"
 
 
 def masked(value: object) -> str:
-    """Return a value for people: without name and password in front of a host.
+    """Return a value for people: without name and password in front of a host, and without options that are secret.
 
-    Everything up to the last `@` goes, for a password may hold one, or a slash.
+    Everything up to the last `@` goes, for a password may hold one, or a slash. Where a port should stand only a
+    number is shown: a URL that lacks its host has a password there.
     """
     if not isinstance(value, str):
         return str(value)
     before, _, host = value.rpartition("@")
-    scheme, slashes, _ = before.partition("://")
-    if slashes:
-        return f"{scheme}://***@{host}"
-    return f"***@{host}" if ":" in before else value
+    scheme, slashes, rest = value.partition("://")
+    if not slashes:
+        return f"***@{host}" if ":" in before else value
+    if not _SCHEME.fullmatch(scheme):  # of a password, say
+        return f"***@{host}" if before else "***"
+    shown = f"***@{host}" if "://" in before else rest
+    where, slash, more = shown.partition("/")
+    address, bracket, port = where.rpartition("]")
+    where = f"{address}{bracket}{_PORTLESS.sub('***', port)}"
+    return f"{scheme}://{_OPTION.sub(_hidden, where + slash + more)}"
+
+
+def _hidden(option: re.Match[str]) -> str:
+    return f"{option['name']}=***"
 
 
 def scheme_of(url: str) -> str:
-    """Return what stands in front of ``://``, "" where nothing does."""
+    """Return what stands in front of ``://``, "" where no name does."""
     scheme, slashes, _ = url.partition("://")
-    return scheme if slashes else ""
+    return scheme if slashes and _SCHEME.fullmatch(scheme) else ""
 
 
 def redis_url(given: str) -> str:
@@ -48,6 +64,8 @@ def redis_url(given: str) -> str:
         ValueError: It is none; says how one is written, and shows no password.
     """
     scheme = scheme_of(given) or "redis"
+    if "://" in given and not scheme_of(given):
+        raise _refused(given, "is no URL", f"{_FORMS['']}; {_ESCAPED}")
     if scheme not in REDIS_SCHEMES:
         known = ", ".join(f"{name}://" for name in REDIS_SCHEMES)
         raise ValueError(f"unknown scheme {scheme!r}; known: {known}.{nearest(scheme, REDIS_SCHEMES)}")
@@ -74,8 +92,9 @@ def form_of(scheme: str) -> str:
 
 
 def _refused(given: str, why: str, form: str) -> ValueError:
-    shown = f"{masked(given)!r} " if given else ""
-    return ValueError(f"{shown}{why}; write {form}")
+    shown = masked(given if "://" in given else f"redis://{given}")
+    shown = shown if "://" in given else shown.removeprefix("redis://")
+    return ValueError(f"{f'{shown!r} ' if given else ''}{why}; write {form}")
 
 
 def _check(given: str, parts: SplitResult) -> None:

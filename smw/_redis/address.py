@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from smw.urls import masked
+
 __all__ = ["Address", "parse", "shown"]
 
 _FORMS = {
@@ -64,9 +66,8 @@ class Address:
 
 def shown(url: str) -> str:
     """Return `url` without credentials and options, for logs, errors and health reports."""
-    scheme, _, rest = url.partition("://")
-    where = rest.rpartition("@")[2] if "@" in rest.partition("?")[0] else rest
-    return f"{scheme}://{where.partition('?')[0]}"
+    scheme, slashes, rest = masked(url).partition("://")
+    return f"{scheme}{slashes}{rest.removeprefix('***@').partition('?')[0]}"
 
 
 def parse(url: str) -> Address:
@@ -112,5 +113,6 @@ def _host(text: str, default: int, form: str) -> tuple[str, int]:
     bracketed = text.startswith("[") and "]" in text
     host, _, port = (text[1:].partition("]")[0], "", text.partition("]")[2][1:]) if bracketed else text.partition(":")
     if not host or not (port or str(default)).isdecimal() or int(port or default) > _MOST_PORT:
-        raise ValueError(f"{text!r} is not host:port: {form}")
+        told = masked(f"redis://{text}").removeprefix("redis://")
+        raise ValueError(f"{told!r} is not host:port: {form}")
     return host, int(port or default)

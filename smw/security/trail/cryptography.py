@@ -52,7 +52,7 @@ def load_signer(path: Path) -> Ed25519Signer:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ImportError:
         raise MissingExtra("signing the audit log", package="cryptography", extra="crypto") from None
-    fix = f"make one with: openssl genpkey -algorithm ed25519 -out {path}"
+    fix = "name a file made with: openssl genpkey -algorithm ed25519 -out audit.key"
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:

@@ -35,7 +35,7 @@ def test_a_cluster_is_named_by_some_of_its_nodes():
     ("url", "says"),
     [
         ("redis+sentinel://h1,h2", "name of the master is missing: redis+sentinel://"),
-        ("redis+sentinel://h1:x/main", "'h1:x' is not host:port"),
+        ("redis+sentinel://h1:x/main", "'h1:***' is not host:port"),
         ("redis+sentinel://h1:70000/main", "'h1:70000' is not host:port"),
         ("redis+sentinel://h1,,h2/main", "'' is not host:port"),
         ("redis+cluster://h/3", "a cluster has no database 3"),

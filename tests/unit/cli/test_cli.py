@@ -37,8 +37,8 @@ def test_config_show_masks_and_names_sources() -> None:
     result = RUNNER.invoke(app, ["config", "show", "--json"], env={**CLEAN, "CACHE_L2_URL": "redis://u:pw@h"})
     assert result.exit_code == 0
     rows = {row["name"]: row for row in json.loads(result.stdout)["settings"]}
-    assert rows["cache.l2_host"]["value"] == "***"
-    assert rows["cache.l2_host"]["source"] == "environment CACHE_L2_URL"
+    assert rows["cache.l2_url"]["value"] == "redis://***@h"
+    assert rows["cache.l2_url"]["source"] == "environment CACHE_L2_URL"
     assert rows["monitor.metrics_push_gateway"]["used"] is False
 
 
