@@ -16,7 +16,7 @@ from smw.errors import SmwError
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
 
-__all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led"]
+__all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led", "led_names", "name_led"]
 
 Load = Callable[[], Awaitable[Any]]
 Meanwhile = Sequence[tuple[float, Callable[[], Awaitable[tuple[Any] | None]]]]
@@ -30,6 +30,18 @@ _now = SystemClock.now
 def led() -> tuple[object, ...]:
     """Return the flights whose loads run here."""
     return _leading.get()
+
+
+def name_led(name: str) -> None:
+    """Say how others know what the innermost flight loads that is led here."""
+    flights = _leading.get()
+    if flights:
+        flights[-1].name = name
+
+
+def led_names() -> tuple[str, ...]:
+    """Return the names of what is loaded here, as far as it has any."""
+    return tuple([flight.name for flight in _leading.get() if flight.name])
 
 
 def lead(flights: Iterable[Any]) -> None:
@@ -56,12 +68,13 @@ class _Lost(Exception):
 
 
 class _Flight:
-    __slots__ = ("future", "task", "waiters", "waits_on")
+    __slots__ = ("future", "name", "task", "waiters", "waits_on")
 
     def __init__(self) -> None:
         self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         # Running futures refuse cancellation, so that one waiter cannot cancel it for the others.
         self.future.set_running_or_notify_cancel()
+        self.name = ""
         self.task: asyncio.Task[Any] | None = None
         self.waiters = 1
         self.waits_on: set[_Flight] = set()

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from smw._kernel.facts import Fact
+from smw._kernel.flight import led_names, name_led
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.leasing import Asked, Leasing
 from smw.cache.listener import AGAIN, ALONE, NEXT
@@ -111,6 +112,9 @@ class Fleet:
                 if leased.leads:
                     epoch, budget = look.epoch, look.budget
                     return await self._lead(place, policy, load, mode, sight=look.sight, epoch=epoch, budget=budget)
+                loads = () if leased.is_filled else led_names()
+                if loads and await self.leasing.is_circular(key, loads, mode):
+                    break  # loading it here tells at once whether it needs itself
                 how = FILLED if leased.is_filled else await self._told(place, waits, leased.left_s, ends, mode)
                 if policy.is_gathered and mode == "async":
                     await self._others()
@@ -191,7 +195,7 @@ class Fleet:
         """Take the lease, or learn who has it; notes what the counters show."""
         key, asked = place.text or "", self._now()
         is_absent = waits and sight.seen[self.leasing.level_of(key).name].blob is None
-        lease = LeaseAsk(key, (fence_of(key), *place.tags), is_absent, waits)
+        lease = LeaseAsk(key, (fence_of(key), *place.tags), is_absent, waits, led_names() if waits else ())
         question = Asked(lease, policy.ttl_s + policy.stale_s, budget)
         leased = await self.leasing.one(question, mode, is_stepped=place.is_stepped)
         if leased is not None:
@@ -210,6 +214,7 @@ class Fleet:
         budget: Budget,
     ) -> Finding:
         key = place.text or ""
+        name_led(key)
         try:
             finding = await self._engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
         except GeneratorExit:

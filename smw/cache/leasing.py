@@ -22,6 +22,7 @@ __all__ = ["Asked", "Leasing"]
 
 _MOST_NAMES = 256
 """Names in one question, as for a read of many."""
+_MOST_HOPS = 8
 
 
 class Asked(NamedTuple):
@@ -118,6 +119,26 @@ class Leasing:
             elif each is not None and each.leads and self.lessor_of(asked.lease.key).forget(asked.lease.key):
                 left.append((asked.lease.key, NEXT))
         await self.release(left, "async")
+
+    async def is_circular(self, key: str, loads: Sequence[str], mode: Mode) -> bool:
+        """Tell whether who loads `key` waits, through any chain of others, for one of `loads`.
+
+        Whoever waits has said so before he asks this, so that the last one to join a circle sees all of it.
+        """
+        seen, asked = set(loads), list(loads)
+        for _ in range(_MOST_HOPS):
+            waiting: set[str] = set()
+            for level in dict.fromkeys(map(self.level_of, asked)):
+                mine = [each for each in asked if self.level_of(each) is level]
+                waiters = cast("Lessor", level.store).waiters
+                waiting.update(await level.ask(waiters, mine, budget=self._engine.budget(), mode=mode) or ())
+            if key in waiting:
+                return True
+            asked = list(waiting - seen)[:_MOST_NAMES]
+            if not asked:
+                return False
+            seen.update(asked)
+        return False
 
     async def give_back(self, key: str, how: str, mode: Mode, *, is_stepped: bool) -> bool:
         """Give a lease back unless storing the value has; returns whether it had not."""

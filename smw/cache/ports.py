@@ -213,12 +213,14 @@ class LeaseAsk(NamedTuple):
         counters: Their names, that of the key first.
         is_absent: There was no value when it was looked for; if there is one now, no lease is taken.
         waits: Whether to be told when another holder has done.
+        loads: Keys that the asker is loading, for which others may have to wait.
     """
 
     key: str
     counters: Sequence[str]
     is_absent: bool
     waits: bool = True
+    loads: Sequence[str] = ()
 
 
 class Leased(NamedTuple):
@@ -250,6 +252,10 @@ class Lessor(Protocol):
             mode: The caller's mode.
             timeout_s: How long this may take.
         """
+        ...
+
+    async def waiters(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> Sequence[str]:
+        """Return the keys that those are loading who wait for the leases of `keys`."""
         ...
 
     def forget(self, key: str) -> bool:

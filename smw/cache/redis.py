@@ -15,7 +15,7 @@ from smw.cache.ports import Found, Leased, Pulse, StoreFailedError
 from smw.cache.redis_ear import RedisEar
 from smw.cache.redis_hot import RedisHot
 from smw.cache.redis_lines import AwaitingLines, BlockingLines
-from smw.cache.redis_scripts import DROP, LEASE, OPEN, PULSE, RELEASE, RENEW, REPLACE, WRITE
+from smw.cache.redis_scripts import DROP, LEASE, OPEN, PULSE, RELEASE, RENEW, REPLACE, WAITERS, WRITE
 from smw.cache.wire import LEASE_END
 from smw.errors import MissingExtra
 
@@ -266,7 +266,8 @@ class RedisStore(RedisHot):
         assert wire is not None  # noqa: S101 - for the type checker
         named = [name for ask in asks for name in (_lease_of(ask.key), ask.key, *ask.counters)]
         words: list[Any] = [_milliseconds(max(ttl_s, COUNTER_S)), wire.sender, _milliseconds(LEASE_S)]
-        words += [word for ask in asks for word in (len(ask.counters), int(ask.is_absent), int(ask.waits))]
+        for ask in asks:
+            words += [len(ask.counters), int(ask.is_absent), int(ask.waits), " ".join(ask.loads)]
         reply = iter(await self._script(mode, timeout_s, LEASE, named, *words))
         leased = []
         for ask in asks:
@@ -275,6 +276,12 @@ class RedisStore(RedisHot):
             if left_ms == 0:
                 self._leases.add(ask.key)
         return leased
+
+    async def waiters(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> list[str]:
+        """Return the keys that those are loading who wait for the leases of `keys`, with one script."""
+        leases = [_lease_of(key) for key in keys]
+        told = await self._script(mode, timeout_s, WAITERS, leases)
+        return [key for loads in told for key in loads.decode().split()]
 
     def forget(self, key: str) -> bool:
         """Renew the lease of `key` no more; returns whether this process still had it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DROP", "LEASE", "OPEN", "PULSE", "RELEASE", "RENEW", "REPLACE", "WRITE"]
+__all__ = ["DROP", "LEASE", "OPEN", "PULSE", "RELEASE", "RENEW", "REPLACE", "WAITERS", "WRITE"]
 
 # Microseconds of the server; one more than what was there, should the clock have stepped back.
 _STAMP = """
@@ -46,20 +46,25 @@ end
 )
 OPEN = _OPENED + "return opened(1, #KEYS)"
 # KEYS: for each key its lease, its value, its counters. ARGV: life of counters, who asks, life of a lease, then for
-# each key how many counters it has, whether no value was there, and whether its holder is waited for. A lease whose
-# counters show something else belongs to a load that began before a drop: nobody waits for that one.
+# each key how many counters it has, whether no value was there, whether its holder is waited for, and what the asker
+# loads meanwhile. A lease whose counters show something else belongs to a load that began before a drop: nobody waits
+# for that one.
 LEASE = (
     _OPENED
     + """
 local out, me, at = {}, ARGV[2], 1
-for each = 4, #ARGV, 3 do
+for each = 4, #ARGV, 4 do
   local lease, last = KEYS[at], at + 1 + tonumber(ARGV[each])
   local shown, left = opened(at + 2, last), 0
   local held, now = redis.call('HMGET', lease, 'by', 'at'), table.concat(shown, ' ')
   if ARGV[each + 1] == '1' and redis.call('EXISTS', KEYS[at + 1]) == 1 then
     left = -1
   elseif held[1] and held[1] ~= me and held[2] == now then
-    if ARGV[each + 2] == '1' then redis.call('HSET', lease, 'w' .. me, '') end
+    if ARGV[each + 2] == '1' then
+      local loads = redis.call('HGET', lease, 'w' .. me) or ''
+      if not string.find(loads, ARGV[each + 3], 1, true) then loads = loads .. ' ' .. ARGV[each + 3] end
+      redis.call('HSET', lease, 'w' .. me, loads)
+    end
     left = math.max(1, redis.call('PTTL', lease))
   else
     redis.call('HSET', lease, 'by', me, 'at', now)
@@ -72,6 +77,17 @@ end
 return out
 """
 )
+# KEYS: leases. What those load who wait for them.
+WAITERS = """
+local out = {}
+for _, lease in ipairs(KEYS) do
+  local fields = redis.call('HGETALL', lease)
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 1) == 'w' and fields[i + 1] ~= '' then out[#out + 1] = fields[i + 1] end
+  end
+end
+return out
+"""
 _LAND = """
 local function land(lease, me, mail, how)
   if redis.call('HGET', lease, 'by') ~= me then return 0 end

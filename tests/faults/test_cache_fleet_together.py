@@ -223,7 +223,7 @@ async def test_calls_of_one_tick_are_leased_together(members):
     assert await asyncio.gather(*map(member.later, range(8))) == list(range(8))
     assert sorted(member.loaded) == list(range(8))
     assert sum(asked) == 8
-    assert len(member.asked) == len(asked) <= 2, "the first one asks Redis alone, so it may be ahead of the others"
+    assert max(len(member.asked), len(asked)) <= 3, "the first one asks Redis alone, so it may be ahead of the others"
 
 
 async def test_a_caller_that_leaves_gives_its_lease_back(members):
