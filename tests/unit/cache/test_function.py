@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -416,6 +417,26 @@ def test_recursion_with_other_arguments_works(cache):
         return n if n < 2 else fib(n - 1) + fib(n - 2)
 
     assert fib(60) == 1548008755920
+
+
+@pytest.mark.parametrize("levels", [(), ("l2", "l3")])
+def test_recursion_goes_deep(bench, levels):
+    """Seventy levels that are all misses fit into Python's limit of 1,000 frames, and a higher limit takes more."""
+
+    @bench.cache(*levels).cached(60)
+    def down(n: int) -> int:
+        return n if n == 0 else down(n - 1)
+
+    before, results = sys.getrecursionlimit(), []
+    try:
+        for depth, limit in ((70, 1000), (200, 3000)):
+            sys.setrecursionlimit(limit)
+            thread = threading.Thread(target=lambda depth=depth: results.append(down(depth)))  # a stack of its own
+            thread.start()
+            thread.join()
+    finally:
+        sys.setrecursionlimit(before)
+    assert results == [0, 0]
 
 
 def test_partial_static_class_methods_and_objects(cache):
