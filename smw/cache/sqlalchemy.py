@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["transactions"]
 
 _ASYNC = "sqlalchemy.ext.asyncio"
+_MOST_WITHIN = 32
 
 
 class _Followed:
@@ -65,12 +66,28 @@ def _session_of(value: Any) -> Session | None:
     return value if isinstance(value, Session) else None
 
 
+def _within(arguments: Mapping[str, object]) -> Iterator[object]:
+    """Yield the arguments, what the small tuples and mappings among them hold, and the attributes of the instance."""
+    for value in arguments.values():
+        yield value
+        if isinstance(value, tuple | dict) and len(value) <= _MOST_WITHIN:  # as `*args` and `**kwargs` are
+            yield from value.values() if isinstance(value, dict) else value
+    instance = arguments.get("self")
+    yield from getattr(instance, "__dict__", {}).values()
+    for owner in type(instance).__mro__:
+        slots = owner.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            is_private = name.startswith("__") and not name.endswith("__")
+            yield getattr(instance, f"_{owner.__name__.lstrip('_')}{name}" if is_private else name, None)
+
+
 class Transactions:
     """A hook for `smw.cache.on_commit` that knows the sessions of SQLAlchemy.
 
     Args:
         source: A session, a scoped session, or a function that returns the session of the moment; None looks for
-            sessions among the arguments of the call, and among the attributes of the instance that it is called on.
+            sessions among the arguments of the call, ``*args`` and ``**kwargs`` included, and among the attributes of
+            the instance that it is called on.
     """
 
     def __init__(self, source: Any = None) -> None:
@@ -84,7 +101,7 @@ class Transactions:
             if found is not None:
                 yield found
             return
-        for value in (*arguments.values(), *getattr(arguments.get("self"), "__dict__", {}).values()):
+        for value in _within(arguments):
             session = _session_of(value)
             if session is not None:
                 yield session

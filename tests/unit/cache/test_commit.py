@@ -170,6 +170,54 @@ def test_the_session_of_an_instance(cache, database, name_of):
     assert name_of(1) == "Eve"
 
 
+class Slotted:
+    """A repository without a dictionary."""
+
+    __slots__ = ("__session", "empty")
+
+    def __init__(self, session: Session) -> None:
+        self.__session = session
+
+    @property
+    def session(self) -> Session:
+        return self.__session
+
+
+@pytest.mark.parametrize("place", ["slot", "star", "keyword"])
+def test_a_session_that_is_hidden(cache, database, name_of, place, caplog):
+    """A private slot of the instance, `*args` and `**kwargs` are looked into as well."""
+    commit = cache.invalidate(tags=["user:{user_id}"], when="commit")
+
+    def change(session: Session, user_id: int, name: str) -> None:
+        session.get_one(User, user_id).name = name
+
+    class Repository(Slotted):
+        @commit
+        def rename(self, user_id: int, name: str) -> None:
+            change(self.session, user_id, name)
+
+    @commit
+    def starred(user_id: int, name: str, *session: Session) -> None:
+        change(*session, user_id, name)
+
+    @commit
+    def named(user_id: int, name: str, **more: Session) -> None:
+        change(more["session"], user_id, name)
+
+    with Session(database) as session:
+        if place == "slot":
+            Repository(session).rename(1, "Eve")
+        elif place == "star":
+            starred(1, "Eve", session)
+        else:
+            named(1, "Eve", session=session)
+        assert name_of(1) == "Ada"
+        assert entries(name_of) == 1
+        session.commit()
+    assert name_of(1) == "Eve"
+    assert not caplog.records
+
+
 def test_two_sessions(database, name_of, cache):
     """With two sessions in a transaction the commit of each drops, whichever wrote."""
 
