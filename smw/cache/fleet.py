@@ -55,9 +55,9 @@ class Fleet:
 
     Who finds no value takes a lease of the key, in the script that opens its counters, or learns that another has it.
     Then it waits, without asking, until the server tells it that the value is there or that there will be none. The
-    lease is renewed while its holder lives, so one that has died costs the others a second. Nothing depends on it: a
-    load that two processes make is a load too many, and never an old value. Functions whose last loads took less than a
-    millisecond, about what a lease costs, are loaded by each process.
+    lease is renewed while its holder lives, so one that has died costs the others about a second. Nothing depends on
+    it: a load that two processes make is a load too many, and never an old value. Functions whose last loads took less
+    than a millisecond, about what a lease costs, are loaded by each process.
 
     A value that still stands is loaded anew by whoever has the lease; the others hand out what they have.
 
@@ -218,7 +218,7 @@ class Fleet:
         try:
             finding = await self._engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
         except GeneratorExit:
-            self.leasing.lessor_of(key).forget(key)  # nothing can be awaited any more: the lease ends by itself
+            self.leasing.forget(key)  # nothing can be awaited any more: the lease ends by itself
             raise
         except BaseException:
             await self.leasing.give_back(key, NEXT, mode, is_stepped=place.is_stepped)

@@ -23,6 +23,7 @@ __all__ = ["Asked", "Leasing"]
 _MOST_NAMES = 256
 """Names in one question, as for a read of many."""
 _MOST_HOPS = 8
+_RENEWED_AFTER_S = 0.5
 
 
 class Asked(NamedTuple):
@@ -51,7 +52,13 @@ class Leasing:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._now = engine.host.clock.now
         self._waiting, self._left = _Ticks(), _Ticks()
+        self._forked()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._since: dict[str, float] = {}
 
     def level_of(self, key: str) -> Level:
         """Return the server that has the lease of a key."""
@@ -60,6 +67,11 @@ class Leasing:
     def lessor_of(self, key: str) -> Lessor:
         """Return the store of the moment there: tests put another in its place."""
         return cast("Lessor", self.level_of(key).store)
+
+    def forget(self, key: str) -> bool:
+        """Renew a lease no more; returns whether this process still had it, as nothing was stored."""
+        self._since.pop(key, None)
+        return self.lessor_of(key).forget(key)
 
     async def one(self, asked: Asked, mode: Mode, *, is_stepped: bool) -> Leased | None:
         """Return what comes of asking for one lease; None where the server does not answer."""
@@ -75,9 +87,12 @@ class Leasing:
         for level, numbers in self._in_questions(asked):
             some = [asked[number] for number in numbers]
             ttl_s, budget = max(each.ttl_s for each in some), max((each.budget for each in some), key=_left_s)
-            lease = cast("Lessor", level.store).lease
+            lease, now = cast("Lessor", level.store).lease, self._now()
             leased = await level.ask(lease, [each.lease for each in some], ttl_s, budget=budget, mode=mode)
             found.update(zip(numbers, leased or [None] * len(some), strict=True))
+            self._since.update(
+                {each.lease.key: now for each, got in zip(some, leased or (), strict=False) if got.leads}
+            )
         return [found[number] for number in range(len(asked))]
 
     def _in_questions(self, asked: Sequence[Asked]) -> Iterator[tuple[Level, list[int]]]:
@@ -116,7 +131,7 @@ class Leasing:
         for (asked, future), each in zip(waiting, leased, strict=True):
             if not future.done():
                 future.set_result(each)
-            elif each is not None and each.leads and self.lessor_of(asked.lease.key).forget(asked.lease.key):
+            elif each is not None and each.leads and self.forget(asked.lease.key):
                 left.append((asked.lease.key, NEXT))
         await self.release(left, "async")
 
@@ -142,7 +157,7 @@ class Leasing:
 
     async def give_back(self, key: str, how: str, mode: Mode, *, is_stepped: bool) -> bool:
         """Give a lease back unless storing the value has; returns whether it had not."""
-        if not self.lessor_of(key).forget(key):
+        if not self.forget(key):
             return False
         if mode == "async":
             loop = asyncio.get_running_loop()
@@ -174,10 +189,14 @@ class Leasing:
                 await level.ask(release, some, how, budget=self._engine.budget(), mode=mode)
 
     async def renew(self, *, mode: Mode, budget: Budget) -> None:
-        """Prolong every lease that this process has."""
-        for level in self._engine.remote.tiers[0].servers:
-            renew: Any = cast("Lessor", level.store).renew
-            await level.ask(renew, budget=budget, mode=mode)
+        """Prolong the leases that this process has, each after a while: most loads end before that."""
+        now, due = self._now(), dict[Any, list[str]]()
+        for key, since in list(self._since.items()):
+            if now - since >= _RENEWED_AFTER_S:
+                due.setdefault(self.level_of(key), []).append(key)
+        for level, keys in due.items():
+            if await level.ask(cast("Lessor", level.store).renew, keys, budget=budget, mode=mode):
+                self._since.update({key: now for key in keys if key in self._since})
 
 
 class _Ticks:

@@ -266,8 +266,8 @@ class Lessor(Protocol):
         """Give leases back, and have those who wait told `how` that has come."""
         ...
 
-    async def renew(self, *, mode: Mode, timeout_s: float) -> bool:
-        """Prolong every lease that this process has."""
+    async def renew(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> bool:
+        """Prolong those leases of `keys` that this process still has."""
         ...
 
 

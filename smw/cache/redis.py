@@ -34,7 +34,7 @@ _log = logging.getLogger("smw.cache")
 
 _CONNECTIONS = 64
 _EAR_S = 1.0
-LEASE_S = 1.0
+LEASE_S = 1.25
 """How long a lease outlives a holder that has died."""
 COUNTER_S = 86_400
 """How long a counter lives at least after its last use; a forgotten one costs a miss and never returns."""
@@ -296,9 +296,9 @@ class RedisStore(RedisHot):
         words = wire.sender, wire.mail, how
         return bool(await self._script(mode, timeout_s, RELEASE, [_lease_of(key) for key in keys], *words))
 
-    async def renew(self, *, mode: Mode, timeout_s: float) -> bool:
-        """Prolong every lease that this process has, with one script."""
-        leases, wire = [_lease_of(key) for key in tuple(self._leases)], self._wire
+    async def renew(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> bool:
+        """Prolong those leases of `keys` that this process still has, with one script."""
+        leases, wire = [_lease_of(key) for key in keys if key in self._leases], self._wire
         if not leases or wire is None:
             return True
         return bool(await self._script(mode, timeout_s, RENEW, leases, wire.sender, _milliseconds(LEASE_S)))
