@@ -16,6 +16,7 @@ from smw._kernel.told import plainly
 from smw.configuration import Given, Settings, resolve
 from smw.environment import unknown
 from smw.errors import ConfigError
+from smw.starting import startable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,13 +135,14 @@ class Runtime:
     def prepare(self) -> None:
         """Have ready what the first call would otherwise wait for: the cache's clients, and its warm-up; idempotent.
 
-        `configure` does so, and the web adapters before their first request. Without servers there is nothing to
+        With `state_dir` the writes that dead processes have acknowledged are taken over from now on. `configure` does
+        so, and the web adapters before their first request. Without servers and `state_dir` there is nothing to
         prepare, and the cache opens with the first call.
 
         Raises:
             ConfigError: A setting of the cache is wrong.
         """
-        cache = self._cache_with_servers()
+        cache = self._cache_to_prepare()
         if cache is not None:
             cache.prepare()
 
@@ -148,15 +150,16 @@ class Runtime:
         """Prepare as `prepare` does, without blocking the event loop while servers are asked; idempotent."""
         from smw._kernel.bridge import on_asyncio
 
-        cache = self._cache_with_servers()
+        cache = self._cache_to_prepare()
         if cache is not None and on_asyncio():
             await cache.aprepare()
         elif cache is not None:
             cache.prepare()
 
-    def _cache_with_servers(self) -> Cache | None:
+    def _cache_to_prepare(self) -> Cache | None:
         settings = self.settings.cache
-        return self.cache if settings.l2_host is not None or settings.l3_servers else None
+        is_prepared = settings.l2_host is not None or settings.l3_servers or settings.state_dir is not None
+        return self.cache if is_prepared else None
 
     def part(self, name: str) -> Any:
         """Return a part by name: ``cache``, ``monitor``, ``security`` or ``pipeline``; builds it on first use."""
@@ -313,13 +316,14 @@ def configure(
 
     Raises:
         ConfigError: A setting is wrong; names it, and the nearest valid one. Nothing has changed then.
-        MissingExtra: The client of a configured server is not installed. Nothing has changed then either.
+        MissingExtra: The package behind a setting is not installed. Nothing has changed then either.
     """
     runtime = Runtime(
         profile, service=service, cache=cache, monitor=monitor, security=security, pipeline=pipeline, web=web
     ).open()
     try:
-        runtime._cache_with_servers()  # noqa: SLF001 - a function of the same module
+        startable(runtime.settings)
+        runtime._cache_to_prepare()  # noqa: SLF001 - a function of the same module
     except BaseException:
         runtime.close()
         raise

@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
@@ -22,7 +22,7 @@ from smw.cache.journal import Journal
 from smw.cache.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
 from smw.cache.letters import Letters
 from smw.cache.readers import Scopes
-from smw.cache.rounds import Rounds
+from smw.cache.rounds import AGAIN_FIRST_S, Rounds
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from smw.cache.function import CachedFunction
     from smw.cache.writing import Writes
 
-__all__ = ["MOST", "WriteBehind"]
+__all__ = ["MOST", "WriteBehind", "looking_on"]
 
 _log = logging.getLogger("smw.cache")
 MOST = 10_000
@@ -46,6 +46,20 @@ _BUFFERED = (
     "writes of %s are buffered: they are acknowledged from memory, and those that have not reached their source are "
     "lost with this process; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
 )
+
+
+_lookers = 0
+
+
+@contextmanager
+def looking_on() -> Iterator[None]:
+    """Leave to other processes, in this block, what dead ones have left: for commands that only look."""
+    global _lookers  # noqa: PLW0603 - it is the process that looks
+    _lookers += 1
+    try:
+        yield
+    finally:
+        _lookers -= 1
 
 
 class WriteBehind:
@@ -101,6 +115,17 @@ class WriteBehind:
 
     def _dropped(self, *keys: str) -> None:
         drop_soon(self._engine, Scopes((), keys))
+
+    def begin(self) -> None:
+        """Have what dead processes of the folder have left taken over from now on; opens the journal in the background.
+
+        An event loop that this is called in does the writes of coroutine functions.
+        """
+        if self._folder is None or self._is_closed or _lookers:
+            return
+        if on_asyncio():
+            self._loops.get()
+        self._start()
 
     def open(self) -> Journal:
         """Return the journal, and have what it holds of dead processes written.
@@ -194,15 +219,23 @@ class WriteBehind:
         try:
             return (journal or self.open()).newest(key)
         except (sqlite3.Error, ConfigError) as error:
-            if "reading" not in self._said:
-                self._said.add("reading")
-                _log.error("acknowledged writes cannot be looked up, so older values may be read: %s", error)
+            self._cannot_read(error)
             return None
+
+    def _cannot_read(self, error: Exception) -> None:
+        if "reading" not in self._said:
+            self._said.add("reading")
+            _log.error("acknowledged writes cannot be looked up, so older values may be read: %s", error)
+
+    def _pause_s(self) -> float:
+        """Return how long nothing has to be looked at: less than a second where a write is to be tried again sooner."""
+        under_way = any(not done.done() for done in list(self._draining.values()))
+        return min(_EVERY_S, self._rounds.again_s(), AGAIN_FIRST_S if under_way else _EVERY_S)
 
     def _run(self) -> None:
         wake = self._wake
         while not self._is_closed:
-            wake.wait(_EVERY_S)
+            wake.wait(self._pause_s())
             wake.clear()
             try:
                 self._tick()
@@ -210,7 +243,12 @@ class WriteBehind:
                 _log.exception("writing what was acknowledged failed; it is tried again")
 
     def _tick(self) -> None:
-        journal = self._journal
+        try:
+            with self._lock:  # closing opens no other one
+                journal = None if self._is_closed else self.open()
+        except ConfigError as error:
+            self._cannot_read(error)
+            return
         if journal is None:
             return
         self._take_over(journal)
@@ -248,10 +286,11 @@ class WriteBehind:
         return done
 
     def _take_over(self, journal: Journal) -> None:
+        has_loop = any(loop.is_running() for loop in list(self._live.values()))
         for owner in journal.others():
             if journal.is_alive(owner):
                 continue
-            keys = journal.submit(adopt(owner, journal.token, self._names())).result()
+            keys = journal.submit(adopt(owner, journal.token, self._names(), awaiting=has_loop)).result()
             if keys:
                 # They may not have reached the levels: whoever asks for them now finds them here.
                 self._dropped(*keys)

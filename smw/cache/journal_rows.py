@@ -20,10 +20,12 @@ WHERE owner = ? AND running = 0
 AND loop IN (SELECT value FROM json_each(?)) AND writer IN (SELECT value FROM json_each(?))
 AND NOT EXISTS (SELECT 1 FROM writes AS head WHERE head.key = mine.key AND head.seq < mine.seq) ORDER BY seq
 """
-_OF_DEAD = "SELECT seq, key FROM writes WHERE owner = ? AND writer IN (SELECT value FROM json_each(?))"
+_OF_DEAD = """
+SELECT seq, key FROM writes WHERE owner = ? AND writer IN (SELECT value FROM json_each(?)) AND (loop = 0 OR ?)
+"""
 _ADOPT = """
 UPDATE writes SET owner = ?, running = 0, loop = CASE loop WHEN 0 THEN 0 ELSE -1 END
-WHERE owner = ? AND writer IN (SELECT value FROM json_each(?))
+WHERE owner = ? AND writer IN (SELECT value FROM json_each(?)) AND (loop = 0 OR ?)
 """
 _STRIKE_REPLACED = """
 DELETE FROM writes WHERE seq = ? AND EXISTS (SELECT 1 FROM writes AS newer WHERE newer.key = writes.key
@@ -125,13 +127,23 @@ def bury(seq: int, reason: str, wall_s: float) -> Callable[[sqlite3.Connection],
     return change
 
 
-def adopt(dead: str, owner: str, writers: Collection[str]) -> Callable[[sqlite3.Connection], list[str]]:
-    """Return the change that takes over the writes of a dead process; it gives their keys."""
+def adopt(
+    dead: str, owner: str, writers: Collection[str], *, awaiting: bool
+) -> Callable[[sqlite3.Connection], list[str]]:
+    """Return the change that takes over the writes of a dead process; it gives their keys.
+
+    Args:
+        dead: The process.
+        owner: Who takes over.
+        writers: Functions that are known there.
+        awaiting: Whether it has an event loop for the writes of coroutine functions.
+    """
 
     def change(connection: sqlite3.Connection) -> list[str]:
-        found = connection.execute(_OF_DEAD, (dead, _list(writers))).fetchall()
+        of_dead = (dead, _list(writers), awaiting)
+        found = connection.execute(_OF_DEAD, of_dead).fetchall()
         connection.executemany(_STRIKE_REPLACED, [(seq,) for seq, _ in found])
-        connection.execute(_ADOPT, (owner, dead, _list(writers)))
+        connection.execute(_ADOPT, (owner, *of_dead))
         return list(dict.fromkeys(key for _, key in found))
 
     return change

@@ -263,7 +263,7 @@ class Cache(Tools):
             self._functions.add(function)
             self._warmth.admit(function)
             if self.settings.state_dir is not None:
-                _ = self.behind  # other processes may have written what this one is going to read
+                self.behind.begin()  # other processes may have written what this one is going to read
             return function
 
     def region(self, name: str) -> Region:

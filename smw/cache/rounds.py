@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from smw.cache.journal import Journal
     from smw.cache.journal_rows import Row
 
-__all__ = ["Rounds"]
+__all__ = ["AGAIN_FIRST_S", "Rounds"]
 
 _log = logging.getLogger("smw.cache")
 POISON, OUTAGE = 10, 100
 """Attempts after which a write is dead: while others of its function succeed, and while none does."""
-_AGAIN_FIRST_S, _AGAIN_MOST_S = 0.2, 60.0
+AGAIN_FIRST_S, _AGAIN_MOST_S = 0.2, 60.0
 _TOGETHER = 10
 _REMEMBERED = 40_000
 
@@ -62,6 +62,11 @@ class Rounds:
     def forget(self) -> None:
         """Begin anew, in a forked child whose parent has all that waits."""
         self._again, self._first, self._unsettled = {}, {}, []
+
+    def again_s(self) -> float:
+        """Return after how many seconds the next write that has failed is due."""
+        now = self._host.clock.now()
+        return min((at - now for at in list(self._again.values()) if at > now), default=_AGAIN_MOST_S)
 
     def _claim(self, journal: Journal, loops: Collection[int], tried: set[int] | None) -> Any:
         now = self._host.clock.now()
@@ -151,7 +156,7 @@ class Rounds:
         if row.attempts == 0:
             _log.warning("a write of %s failed (%s) and is tried again: %s", row.writer, reason, row.key)
         _log.debug("attempt %d of write %d failed", attempts, row.seq, exc_info=error)
-        pause_s = min(_AGAIN_MOST_S, _AGAIN_FIRST_S * 2 ** min(attempts - 1, 20))
+        pause_s = min(_AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** min(attempts - 1, 20))
         self._again[row.seq] = self._host.clock.now() + pause_s * (1 - 0.2 * self._host.entropy.random())
         journal.submit(give_back([row.seq], failed=1))
 

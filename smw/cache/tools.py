@@ -12,6 +12,7 @@ from smw.cache.story import story_of
 
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
+    from smw.cache.behind import WriteBehind
     from smw.cache.engine import Engine
     from smw.cache.names import Names
     from smw.cache.story import Story
@@ -33,6 +34,13 @@ class Tools:
     _engine: Engine
     _names: Names
     _warmth: Warmth
+
+    if TYPE_CHECKING:
+
+        @property
+        def behind(self) -> WriteBehind:
+            """What is acknowledged and not written yet."""
+            ...
 
     @property
     def prefix(self) -> str:
@@ -85,12 +93,21 @@ class Tools:
         return run_blocking(self._warmth.warm("sync", once=False))  # type: ignore[no-any-return]
 
     async def aprepare(self) -> None:
-        """Have ready what the first call would wait for: each function starts warm that is to; once a process."""
+        """Have ready what the first call would wait for: each function starts warm that is to; once a process.
+
+        With `state_dir` the writes that processes of that folder have left are taken over from now on.
+        """
+        self._take_up()
         await self._warmth.warm("async", once=True)
 
     def prepare(self) -> None:
         """Have ready what `aprepare` does, from blocking code."""
+        self._take_up()
         run_blocking(self._warmth.warm("sync", once=True))
+
+    def _take_up(self) -> None:
+        if self.settings.state_dir is not None:
+            self.behind.begin()
 
     async def clear(self) -> None:
         """Drop all that this cache's namespace holds, for every process; as `drop`, so one counter is raised."""

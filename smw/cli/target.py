@@ -103,7 +103,9 @@ def cache_of(app: str | None, profile: str | None) -> Iterator[Cache]:
     Raises:
         ConfigError: `app` names nothing, or a setting is wrong.
     """
-    with opened(app, profile) as cache, _beside(cache) as looking:
+    from smw.cache.behind import looking_on
+
+    with looking_on(), opened(app, profile) as cache, _beside(cache) as looking:
         yield looking
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from smw._kernel import current
 from smw._kernel.chain import Stack
 from smw._kernel.order import StackingWarning
+from smw.cache.behind import looking_on
 from smw.configuration import resolve
 from smw.doctor.report import Finding
 from smw.errors import SmwError, StackingError
@@ -68,7 +69,7 @@ def load(module: str) -> tuple[list[Finding], Settings | None]:
     name = module.partition(":")[0]
     sys.path.insert(0, "")
     found: list[Finding] = []
-    with warnings.catch_warnings(record=True) as caught:
+    with looking_on(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             importlib.import_module(name)

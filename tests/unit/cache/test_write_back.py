@@ -6,11 +6,13 @@ import asyncio
 import logging
 import os
 import sqlite3
+import sys
 import threading
 from dataclasses import dataclass
 
 import pytest
 
+import smw.runtime
 from smw import cache as cache_module
 from smw._kernel.call import Call
 from smw._kernel.signals import CacheWriteDead
@@ -21,6 +23,7 @@ from smw.testing import isolated
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 KEY = b"k" * 32
+PAUSE_S = behind_module.WriteBehind._pause_s
 SYNCED = {"journal_mode": "wal", "synchronous": 2}
 
 
@@ -97,7 +100,7 @@ class Users:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
     """The drainer works only when a test says so."""
-    monkeypatch.setattr(behind_module, "_EVERY_S", 60.0)
+    monkeypatch.setattr(behind_module.WriteBehind, "_pause_s", lambda _self: 60.0)
 
 
 @pytest.fixture(params=["buffered", "durable"])
@@ -561,6 +564,86 @@ async def test_a_restart_replays_coroutines_on_the_first_loop(bench, tmp_path):
     assert after.names == {1: "Eve"}
 
 
+async def until(is_so) -> None:
+    async with asyncio.timeout(20):
+        while not is_so():  # noqa: ASYNC110 - a thread makes it so
+            await asyncio.sleep(0.005)
+
+
+@MODES
+async def test_a_process_that_misses_nothing_takes_over(bench, tmp_path, monkeypatch, mode):
+    """What a killed process has acknowledged is written by one that reads it from a server and writes nothing."""
+    before = Users(bench.cache("l2", state_dir=tmp_path, drain_s=0.05), mode)
+    before.failing = OSError("down")
+    await called(before.put(1, "Eve"))
+    await before.cache.aclose()
+    monkeypatch.setattr(behind_module.WriteBehind, "_pause_s", lambda _self: 0.01)
+    after = Users(bench.cache("l2", state_dir=tmp_path), mode)
+    assert await after.read(1) == "Eve"
+    await until(lambda: after.names == {1: "Eve"})
+    assert after.reads == []
+
+
+@pytest.mark.parametrize("way", ["prepare", "aprepare"])
+async def test_a_process_that_starts_takes_over(tmp_path, monkeypatch, way):
+    """Starting a runtime with that folder is enough; a command that only looks leaves the writes where they are."""
+    scores.clear()
+    with isolated(cache={"state_dir": tmp_path, "drain_s": 0.05}):
+        set_score("bob", -1)
+    monkeypatch.setattr(behind_module.WriteBehind, "_pause_s", lambda _self: 0.01)
+    monkeypatch.setattr(sys.modules[__name__], "LEAST", -1)
+    with isolated(cache={"state_dir": tmp_path}):
+        runtime = smw.runtime.current()
+        with behind_module.looking_on():
+            runtime.prepare()
+        assert runtime.cache.behind._thread is None
+        await called(getattr(runtime, way)())
+        await until(lambda: scores == {"bob": -1})
+
+
+def test_writes_of_coroutines_are_left_to_who_has_a_loop(bench, tmp_path):
+    """A process without an event loop takes over what blocking functions have left, and nothing else."""
+    blocking = Users(bench.cache(state_dir=tmp_path, drain_s=0.05))
+    awaiting = Users(bench.cache(state_dir=tmp_path, drain_s=0.05), "async")
+    for users in (blocking, awaiting):
+        users.failing = OSError("down")
+    blocking.put(1, "Eve")
+    asyncio.run(awaiting.put(2, "Bob"))
+    for users in (blocking, awaiting):
+        users.cache.close()
+    after, other = bench.cache(state_dir=tmp_path), bench.cache(state_dir=tmp_path)
+    Users(after), Users(after, "async")
+    after.behind._tick()
+    assert after.behind.open().counts()[0] == 1
+    late = Users(other, "async")
+
+    async def come() -> None:
+        assert await late.read(3) == "?"
+        await late.drain()
+
+    asyncio.run(come())
+    assert late.names == {2: "Bob"}
+
+
+@MODES
+async def test_what_has_failed_is_looked_at_when_it_is_due(bench, where, mode):
+    """The thread that writes waits no whole second where a write is to be tried again sooner."""
+    users = Users(bench.cache(**where), mode)
+    behind = users.cache.behind
+    assert PAUSE_S(behind) == 1.0
+    users.failing = OSError("down")
+    await called(users.put(1, "Eve"))
+    await users.drain()
+    assert 0.16 <= PAUSE_S(behind) <= 0.2
+    bench.clock.advance(0.2)
+    await users.drain()
+    assert 0.32 <= PAUSE_S(behind) <= 0.4
+    users.failing = None
+    bench.clock.advance(0.4)
+    await users.drain()
+    assert (users.names, PAUSE_S(behind)) == ({1: "Eve"}, 1.0)
+
+
 async def test_two_processes_share_a_folder(bench, tmp_path):
     """Each sees what the other has acknowledged, and of one key the last write of both wins."""
     names: dict[int, str] = {}
@@ -670,6 +753,7 @@ async def test_a_cancelled_call_leaves_no_old_value(bench, where):
 
 
 scores: dict[str, int] = {}
+LEAST = 0
 
 
 @cache_module.cached(60)
@@ -679,7 +763,7 @@ def score(player: str) -> int:
 
 @cache_module.writes(score, strategy="write_back", value=lambda _result, arguments: arguments["points"])
 def set_score(player: str, points: int) -> None:
-    if points < 0:
+    if points < LEAST:
         raise ValueError(points)
     scores[player] = points
 
