@@ -25,6 +25,7 @@ __all__ = [
     "SecuritySettings",
     "WebSettings",
     "build",
+    "encrypts",
     "is_redis",
     "masked",
 ]
@@ -337,6 +338,26 @@ def build(model: type[M], settings: M | Mapping[str, Any] | None, options: Mappi
         raise explain_invalid(model, error) from None
 
 
+def encrypts(cache: CacheSettings, profile: str) -> bool:
+    """Tell whether stored values are encrypted.
+
+    Args:
+        cache: The cache's settings.
+        profile: Only `production` insists on a key that outlives the process.
+
+    Raises:
+        ConfigError: There is no key for it, or pickles would be taken that nothing authenticates.
+    """
+    asked = bool(cache.encryption_keys) if cache.encryption is None else cache.encryption
+    if asked and not cache.encryption_keys and profile == "production":
+        fix = "CACHE_ENCRYPTION_KEYS=id:KEY, where KEY comes from: openssl rand -base64 32"
+        raise ConfigError("SMW-C120", "cache setting 'encryption' is on, but there is no key", fix=fix)
+    if cache.allow_pickle and not asked:
+        what = "cache setting 'allow_pickle' needs encryption: a forged pickle runs code"
+        raise ConfigError("SMW-C121", what, fix="set encryption_keys, or leave allow_pickle off")
+    return asked
+
+
 def _given_names(model: type[PartSettings]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
@@ -358,13 +379,14 @@ def explain_invalid(
     for item in error.errors(include_input=False, include_url=False):
         given = str(item["loc"][0]) if item["loc"] else ""
         field = spelled.get(given, given)
-        shown = (names or {}).get(field, given)
+        name = model.model_fields[field].alias or field if field in model.model_fields else given
+        shown = (names or {}).get(field, name)
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown {part} setting {shown!r}.{nearest(field, valid)}")
             continue
         problems.append(f"{part} setting {shown!r}: {item['msg'].removeprefix('Value error, ')}")
         if field in model.model_fields:
             info: Any = model.model_fields[field]
-            wanted.append(f"{given}, or {info.json_schema_extra['env']}: {info.description}")
+            wanted.append(f"{name}, or {info.json_schema_extra['env']}: {info.description}")
     known = f"known {part} settings: {', '.join(_given_names(model))}"
     return ConfigError("SMW-S101", "; ".join(problems), fix="; ".join(dict.fromkeys(wanted)) or known)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from smw.errors import nearest
+from smw.url_options import wrong_option
 
-__all__ = ["REDIS_SCHEMES", "masked", "redis_url", "scheme_of"]
+__all__ = ["REDIS_SCHEMES", "form_of", "masked", "redis_url", "scheme_of"]
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _FORMS = {
@@ -86,8 +87,8 @@ def redis_url(given: str) -> str:
 
 
 def form_of(scheme: str) -> str:
-    """Return how a URL of that scheme is written."""
-    first, _, kind = scheme.partition("+")
+    """Return how a URL of that scheme is written, of a server where it is none of a Redis."""
+    first, _, kind = (scheme if scheme in REDIS_SCHEMES else "redis").partition("+")
     return _FORMS["unix"] if first == "unix" else _FORMS[kind].replace("redis", first, 1)
 
 
@@ -106,6 +107,9 @@ def _check(given: str, parts: SplitResult) -> None:
         raise _refused(given, "ends before its host", f"{form}; {_ESCAPED}")
     if parts.query and not all("=" in option for option in parts.query.split("&")):
         raise _refused(given, "has an option without a value behind the ?", f"{form}; {_ESCAPED}")
+    wrong = wrong_option(parts.scheme, dict(parse_qsl(parts.query, keep_blank_values=True)))
+    if wrong:
+        raise _refused(given, wrong.rstrip("."), form)
     if is_path:
         if hosts or not parts.path.strip("/"):
             raise _refused(given, "names no socket, which has three slashes in front", form)

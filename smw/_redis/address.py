@@ -7,15 +7,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from smw.urls import masked
+from smw.urls import form_of, masked, scheme_of
 
-__all__ = ["Address", "parse", "shown"]
+__all__ = ["Address", "form", "parse", "shown"]
 
-_FORMS = {
-    "server": "redis://host:6379/0",
-    "sentinel": "redis+sentinel://host1:26379,host2:26379/mymaster/0",
-    "cluster": "redis+cluster://host1:6379,host2:6379",
-}
 _PORTS = {"server": 6379, "sentinel": 26379, "cluster": 6379}
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _MOST_PORT = 65_535
@@ -70,6 +65,11 @@ def shown(url: str) -> str:
     return f"{scheme}{slashes}{rest.removeprefix('***@').partition('?')[0]}"
 
 
+def form(url: str) -> str:
+    """Return how a URL of this one's kind is written."""
+    return form_of(scheme_of(url))
+
+
 def parse(url: str) -> Address:
     """Return what a URL of Sentinels or of a cluster says; of other URLs redis-py takes care.
 
@@ -84,14 +84,16 @@ def parse(url: str) -> Address:
             raise ValueError(f"{name} names {options[name]}, which is no file")
     if kind not in ("sentinel", "cluster"):
         return Address("server", parts.scheme, (), query=parts.query)
-    form = _FORMS[kind].replace("redis", scheme, 1)
+    written = form_of(parts.scheme)
     login, at, hosts = parts.netloc.rpartition("@")
-    nodes = tuple(_host(text, _PORTS[kind], form) for text in hosts.split(","))
+    nodes = tuple(_host(text, _PORTS[kind], written) for text in hosts.split(","))
     service, _, path = parts.path.strip("/").partition("/") if kind == "sentinel" else ("", "", parts.path.strip("/"))
     if kind == "sentinel" and not service:
-        raise ValueError(f"the name of the master is missing: {form}")
+        raise ValueError(f"the name of the master is missing: {written}")
     if kind == "cluster" and path not in ("", "0"):
-        raise ValueError(f"a cluster has no database {path}: {form}")
+        raise ValueError(f"a cluster has no database {path}: {written}")
+    if path and not path.isdecimal():
+        raise ValueError(f"behind the name of the master stands no number of a database: {written}")
     user, password = options.pop("sentinel_username", ""), options.pop("sentinel_password", "")
     shards = options.pop("shards", str(SHARDS))
     if not shards.isdecimal() or not 1 <= int(shards) <= _MOST_SHARDS:
@@ -109,10 +111,10 @@ def parse(url: str) -> Address:
     )
 
 
-def _host(text: str, default: int, form: str) -> tuple[str, int]:
+def _host(text: str, default: int, written: str) -> tuple[str, int]:
     bracketed = text.startswith("[") and "]" in text
     host, _, port = (text[1:].partition("]")[0], "", text.partition("]")[2][1:]) if bracketed else text.partition(":")
     if not host or not (port or str(default)).isdecimal() or int(port or default) > _MOST_PORT:
         told = masked(f"redis://{text}").removeprefix("redis://")
-        raise ValueError(f"{told!r} is not host:port: {form}")
+        raise ValueError(f"{told!r} is not host:port: {written}")
     return host, int(port or default)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from smw._redis.address import Address, parse, shown
+from smw._redis.address import Address, form, parse, shown
 from smw._redis.endings import ending_pool
 from smw._redis.tls import tls_connection
 from smw._redis.whole import whole_exchange
-from smw.errors import ConfigError, MissingExtra, nearest
+from smw.errors import ConfigError, MissingExtra
 from smw.urls import redis_url
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _parsed(url: str) -> Address:
     try:
         redis_url(url)
     except ValueError as error:
-        raise ConfigError("SMW-S103", f"the Redis URL is refused: {error}", fix="redis://host:6379/0") from None
+        raise ConfigError("SMW-S103", f"the Redis URL is refused: {error}", fix=form(url)) from None
     try:
         return parse(url)
     except ValueError as error:
@@ -52,8 +52,10 @@ def _parsed(url: str) -> Address:
 
 
 def _refused(url: str, error: ValueError) -> ConfigError:
-    text = str(error).replace(url, shown(url))
-    return ConfigError("SMW-S103", f"the Redis URL {shown(url)} is refused: {text}", fix="redis://host:6379/0")
+    if isinstance(error, ConfigError):
+        return error
+    what = f"the Redis URL {shown(url)} is refused: {str(error).replace(url, shown(url))}"
+    return ConfigError("SMW-S103", what, fix=form(url))
 
 
 def _asked(url: str, server: str, parse_url: Any, known: Any) -> dict[str, Any]:
@@ -63,8 +65,8 @@ def _asked(url: str, server: str, parse_url: Any, known: Any) -> dict[str, Any]:
     names = {name for kind in connection.__mro__ for name in inspect.signature(kind.__init__).parameters}
     for name in found:
         if name not in names and name not in _OF_POOLS:
-            what = f"the Redis URL {shown(url)} has an unknown option {name!r}.{nearest(name, names)}"
-            raise ConfigError("SMW-S103", what, fix="redis://host:6379/0?socket_keepalive=true")
+            what = f"the Redis URL {shown(url)} has the option {name}, which this redis-py does not know"
+            raise ConfigError("SMW-S103", what, fix="pip install -U redis, or leave the option out")
     return found
 
 

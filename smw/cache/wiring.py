@@ -16,7 +16,7 @@ from smw.cache.names import Names
 from smw.cache.plugged import store_at
 from smw.cache.remote import Remote, Tier
 from smw.cache.wire import Wire
-from smw.errors import ConfigError
+from smw.settings import encrypts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,21 +73,11 @@ def envelope_of(settings: CacheSettings, host: Host) -> Envelope:
         ConfigError: Encryption without a key in production, or pickles without encryption.
         MissingExtra: The package cryptography is not installed.
     """
-    encrypts = bool(settings.encryption_keys) if settings.encryption is None else settings.encryption
-    keys = dict(settings.encryption_keys)
-    if encrypts and not keys:
-        if host.profile == "production":
-            fix = "CACHE_ENCRYPTION_KEYS=id:KEY, where KEY comes from: openssl rand -base64 32"
-            raise ConfigError("SMW-C120", "cache setting 'encryption' is on, but there is no key", fix=fix)
-        _log.warning("cache encryption without a key: using one that only this process knows")
-        keys = {"process": host.entropy.token_bytes(32)}
-    if settings.allow_pickle and not encrypts:
-        fix = "set encryption_keys, or leave allow_pickle off"
-        raise ConfigError(
-            "SMW-C121", "cache setting 'allow_pickle' needs encryption: a forged pickle runs code", fix=fix
-        )
-    seal = None
-    if encrypts:
+    seal, keys = None, dict(settings.encryption_keys)
+    if encrypts(settings, host.profile):
+        if not keys:
+            _log.warning("cache encryption without a key: using one that only this process knows")
+            keys = {"process": host.entropy.token_bytes(32)}
         from smw.cache.seal import Seal
 
         seal = Seal(keys, host.entropy)

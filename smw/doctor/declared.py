@@ -10,6 +10,7 @@ from smw.doctor.report import Finding
 from smw.environment import PREFIX, variables
 from smw.errors import SmwError
 from smw.settings import PARTS
+from smw.starting import startable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -139,6 +140,7 @@ def parts(settings: Settings) -> list[Finding]:
         heard: list[str] = []
         try:
             with _listening(heard):
+                startable(settings, name)
                 make().close()
         except SmwError as error:
             found.append(Finding(f"settings.{name}", "fail", error.what, error.fix or f"smw explain {error.code}"))

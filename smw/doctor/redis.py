@@ -92,9 +92,9 @@ async def findings(redis: Redis, clock: Clock) -> AsyncIterator[Finding]:
     """Check resolve, connect, login, role, memory and clients, each on top of the one before."""
     try:
         place = redis.place
-    except ValueError:
-        seen = f"{_redis.shown(redis.url)}: the port is no number up to 65535"
-        yield Finding(f"{redis.name}.resolve", "fail", seen, f"correct the port in {redis.holder}")
+    except ValueError as error:
+        fix = f"correct {redis.holder}: {_redis.form(redis.url)}"
+        yield Finding(f"{redis.name}.resolve", "fail", f"{_redis.shown(redis.url)}: {error}", fix)
         return
     reached = False
     async for finding, is_open in _arrive(redis, place):

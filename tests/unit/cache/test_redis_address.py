@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
+import redis
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
 from smw import _redis
 from smw.cache import Cache
 from smw.errors import ConfigError
 from smw.pipeline import Pipeline
-from smw.settings import CacheSettings, PipelineSettings
+from smw.settings import CacheSettings, PipelineSettings, build
+from smw.url_options import OPTIONS
 
 SENTINELS = "redis+sentinel://u:p%40@h1:1,[::1]:2,h3/main/3?ssl_check_hostname=false&sentinel_password=x%40"
 
@@ -144,3 +148,53 @@ async def test_an_option_that_redis_py_does_not_take(url, says):
         with pytest.raises(ConfigError) as caught:
             make()
         assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://cache?decode_responses=true", "decode_responses, which it must not: smw needs bytes"),
+        ("redis://cache?encoding=latin-1", "encoding, which it must not"),
+        ("redis://cache?retry_on_error=x", "retry_on_error, which it must not"),
+        ("redis://cache?shards=3", "shards, which is for redis+cluster:// alone"),
+        ("redis+sentinel://h/m?shards=3", "shards, which is for redis+cluster:// alone"),
+        ("redis://cache?sentinel_password=x", "sentinel_password, which is for redis+sentinel:// alone"),
+        ("redis://cache?ssl_ca_certs=x", "ssl_ca_certs, which is for rediss:// alone"),
+        ("redis://cache?db=two", "an option db that is no number"),
+        ("redis://cache?socket_timeout=soon", "an option socket_timeout that is no number"),
+        ("redis://cache?protocol=4", "neither 2 nor 3"),
+        ("redis://cache?port=7", "unknown option 'port'"),
+        ("redis+sentinel://h/m?socket_timout=1", "Did you mean 'socket_timeout'?; write redis+sentinel://host1"),
+    ],
+)
+def test_an_option_that_breaks_or_does_nothing_is_refused_where_it_is_set(url, says):
+    """No server has to be asked to see it: both parts refuse the URL in their settings."""
+    for model, name in ((CacheSettings, "l2_url"), (PipelineSettings, "redis_url")):
+        with pytest.raises(ConfigError) as caught:
+            build(model, {name: url})
+        assert says in str(caught.value)
+
+
+def test_options_that_are_taken_are_those_of_redis_py():
+    """Each option that a URL may have reaches the connections of redis-py, with the type that it wants."""
+    known = {
+        name
+        for kind in (redis.SSLConnection, redis.BlockingConnectionPool)
+        for base in kind.__mro__
+        for name in inspect.signature(base.__init__).parameters
+    }
+    assert OPTIONS.keys() <= known | {"db"}
+    numbers = {name: kind for name, kind in URL_QUERY_ARGUMENT_PARSERS.items() if kind in (int, float)}
+    assert {name: OPTIONS[name] for name in numbers} == numbers
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["rediss://h?ssl_ca_certs=/nowhere.pem", "redis+sentinel://h", "redis+cluster://h/3", "redis+sentinel://h/m/x"],
+)
+def test_the_fix_shows_the_form_of_the_kind_of_url(url):
+    """Whoever writes a Sentinel URL wrong is not told how one of a single server looks."""
+    with pytest.raises(ConfigError) as caught:
+        Cache(l2_url=url, namespace="t")
+    assert caught.value.fix.startswith(url.partition("://")[0] + "://host")
+    assert str(caught.value).count("SMW-S103") == 2  # with the line that says where to read more
