@@ -51,16 +51,12 @@ class FleetWarmed:
     ended: str = ""
 
 
-class _Ended(Exception):
-    """There is no time left, or nobody who answers.
+class _LateError(Exception):
+    """There is no time left."""
 
-    Args:
-        how: As `FleetWarmed.ended`.
-    """
 
-    def __init__(self, how: str) -> None:
-        super().__init__(how)
-        self.how = how
+class _AwayError(Exception):
+    """A server does not answer."""
 
 
 class WarmUp:
@@ -95,6 +91,7 @@ class WarmUp:
         self._began = self._now()
         self._until = self._began + timeout_s
         self._kept = self._skipped = self._bytes = 0
+        self._away: set[Level] = set()
 
     async def run(self, mode: Mode) -> FleetWarmed:
         """Read what the list names, the hottest first; never fails."""
@@ -103,13 +100,25 @@ class WarmUp:
             found = await self._hottest(mode)
             await self._joined(mode)
             for level, some in self._in_turns(found):
-                await self._read(level, some, mode)
-        except _Ended as early:
-            ended = early.how
+                await self._unless_away(level, self._read, some, mode=mode)
+        except _LateError:
+            ended = "deadline"
         except Exception as error:  # noqa: BLE001 - a process starts whatever a server sends
             _log.warning("the warm-up from the fleet failed (%s)", type(error).__name__)
             ended = "away"
+        ended = ended or ("away" if self._away else "")
         return FleetWarmed(self._kept, self._skipped, self._bytes, self._now() - self._began, ended)
+
+    async def _unless_away(self, level: Level, do: Callable[..., Awaitable[Any]], *args: Any, mode: Mode) -> Any:
+        """Return what `do` does with a server, or None where it does not answer, nor those that fail with it."""
+        if level in self._away:
+            return None
+        try:
+            return await do(level, *args, mode)
+        except _AwayError:
+            self._check_time()
+            self._away.update(level.together())
+            return None
 
     async def _joined(self, mode: Mode) -> None:
         """Listen first: what is read while nobody listens would have to be confirmed key by key soon."""
@@ -121,7 +130,8 @@ class WarmUp:
         """Return what a server answers, asking it again where it is slow: the first connection may be.
 
         Raises:
-            _Ended: It does not answer, or there is no time left.
+            _AwayError: It does not answer.
+            _LateError: There is no time left.
         """
         for _ in range(_TRIES):
             self._check_time()
@@ -131,20 +141,25 @@ class WarmUp:
                 return answer
             if level.breaker.is_open:
                 break
-        raise _Ended("away" if self._now() < self._until else "deadline")
+        raise _AwayError
 
     async def _hottest(self, mode: Mode) -> list[Hot]:
         """Return the keys of known functions that are asked for most, the hottest first."""
         scores: dict[Hot, float] = {}
         for level in self._engine.remote.tiers[0].servers:
-            store, most = level.store, kept_by(self._engine, self._most)
-            if not isinstance(store, Hearth):
-                continue
-            for member, score in await self._ask(level, store.hottest, self._name, most, LONGEST, mode=mode):
+            for member, score in await self._unless_away(level, self._listed, mode=mode) or ():
                 hot = hot_of(member, self._prefix)
                 if hot is not None and hot.mark in self._functions:
                     scores[hot] = max(score, scores.get(hot, score))
         return sorted(scores, key=lambda hot: -scores[hot])[: self._most]
+
+    async def _listed(self, level: Level, mode: Mode) -> Any:
+        store, most = level.store, kept_by(self._engine, self._most)
+        return (
+            await self._ask(level, store.hottest, self._name, most, LONGEST, mode=mode)
+            if isinstance(store, Hearth)
+            else ()
+        )
 
     def _in_turns(self, found: Sequence[Hot]) -> list[tuple[Level, list[Hot]]]:
         """Return the keys in questions, those of each server by turns."""
@@ -170,7 +185,7 @@ class WarmUp:
             if all(ahead is not None and ahead.found is None for ahead in shown):
                 failures += 1
                 if failures == _TRIES or level.breaker.is_open:
-                    raise _Ended("away")
+                    raise _AwayError
                 half = (len(some) + 1) // 2  # it may be that so much cannot be sent in time
                 waiting.extendleft([part for part in (some[half:], some[:half]) if part])
                 continue
@@ -181,7 +196,8 @@ class WarmUp:
     async def _fitting(self, level: Level, found: Sequence[Hot], mode: Mode) -> list[list[Hot]]:
         """Return the keys whose values are there and not too large, as many at a time as one answer may hold."""
         wanted = [hot for hot in found if not self._is_held(hot.text)]
-        sizes = await self._ask(level, level.store.sizes, [hot.text for hot in wanted], mode=mode) if wanted else ()  # type: ignore[attr-defined]
+        store, texts = level.store, [hot.text for hot in wanted]
+        sizes = await self._ask(level, store.sizes, texts, mode=mode) if texts and isinstance(store, Hearth) else ()
         questions: list[list[Hot]] = []
         held = fit = 0
         for hot, size in zip(wanted, sizes, strict=True):
@@ -202,7 +218,7 @@ class WarmUp:
 
     def _check_time(self) -> None:
         if self._now() >= self._until:
-            raise _Ended("deadline")
+            raise _LateError
 
     def _place(self, hot: Hot) -> Place:
         warmed = self._functions[hot.mark].placing.warmed

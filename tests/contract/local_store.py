@@ -40,6 +40,18 @@ class LocalStore(Plain):
         self._enter("replace")
         return await super().replace(*args, **how)
 
+    async def tell_hot(self, *args, **how):
+        self._enter("tell_hot")
+        return await super().tell_hot(*args, **how)
+
+    async def hottest(self, *args, **how):
+        self._enter("hottest")
+        return await super().hottest(*args, **how)
+
+    async def sizes(self, *args, **how):
+        self._enter("sizes")
+        return await super().sizes(*args, **how)
+
     async def drop(self, *args, **how):
         self._enter("drop")
         return await super().drop(*args, **how)

@@ -8,13 +8,16 @@ import logging
 import pytest
 
 from smw import cache
+from smw._kernel.host import Host
 from smw._kernel.signals import CacheWarmed, CacheWarming
 from smw.cache import Cache, FleetWarmed
 from smw.cache.heat import COUNTED
 from smw.cache.hot import LONGEST, hot_of, member_of
+from smw.cache.level import Level
 from smw.cache.readers import cached_in
+from smw.cache.remote import Remote, Tier
 from smw.errors import ConfigError, DecorationError
-from smw.testing import FakeClock, isolated
+from smw.testing import FakeClock, SeededEntropy, isolated
 from tests.contract.local_store import LocalStore
 
 KEYS = {"encryption_keys": {"a": b"k" * 32}}
@@ -401,6 +404,38 @@ def test_a_server_that_dies_on_the_way_ends_it_with_what_there_is(fleet, monkeyp
     fleet.hot("tea", "mug")
     monkeypatch.setattr(LocalStore, "read_many", slow)
     assert fleet.start()[-1].ended == "away"
+
+
+def test_one_of_several_servers_takes_its_own_keys_along(bench, monkeypatch):
+    """A sick node of a cluster costs the start what lies there, and no more."""
+    from smw.cache.ports import StoreFailedError
+
+    stores = [LocalStore(bench.clock), LocalStore(bench.clock)]
+
+    def process():
+        def remote_of(_settings, host, *, fence, envelope, everything):
+            levels = [Level("l2", store, host, timeout_s=0.05, everything=everything) for store in stores]
+            tier = Tier("l2", tuple(levels), lambda key: levels[int(key[-1], 16) % 2])
+            return Remote([tier], envelope=envelope, fence=fence, clock=host.clock, caps_s={})
+
+        bench.cache("l2")  # its way to build levels gives place to the one above
+        monkeypatch.setattr("smw.cache.part.remote_of", remote_of)
+        made = Cache(host=Host("shop", "testing", bench.clock, SeededEntropy()))
+        bench.caches.append(made)
+        return made, shop_of(made)[0]
+
+    made, price = process()
+    for sku in "abcdefgh":
+        price(sku), price(sku)
+    made.close()
+    shares = [len(store.data) for store in stores]
+    assert min(shares) > 0
+    made, price = process()
+    stores[0].failing = StoreFailedError("timeout")
+    done = made.warm_fleet_sync()
+    assert (done.kept, done.ended) == (shares[1], "away")
+    assert stores[0].asked[-3:] == ["hottest"] * 3
+    stores[0].failing = None
 
 
 def test_the_deadline_ends_it(fleet, monkeypatch):
