@@ -23,11 +23,11 @@ COLLECTING: ContextVar[Basis | None] = ContextVar("smw_cache_collecting", defaul
 _begun: list[bool] = []
 
 
-def tell(engine: Engine, place: Place | None, origin: Entry | Origin | None) -> None:
-    """Tell whoever collects here what was handed out."""
+def tell(engine: Engine, place: Place | None, origin: Entry | Origin | None, until: float = float("inf")) -> None:
+    """Tell whoever collects here what was handed out, as `Basis.add` takes it."""
     collecting = COLLECTING.get()
     if collecting is not None:
-        collecting.add(engine, place, origin)
+        collecting.add(engine, place, origin, until)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from smw.cache.options import Options
     from smw.cache.ports import Versions
 
-__all__ = ["Basis", "Origin", "collecting", "scopes_of"]
+__all__ = ["Basis", "Origin", "collecting", "lasting", "scopes_of"]
 
+_LEAST_S = 0.001
 MOST_SCOPES = 10_000
 """A result that was made from more is not kept."""
 
@@ -48,9 +49,10 @@ class Basis:
         asked: When the oldest of what is known of them was asked.
         lacks: Why servers could not judge it; empty if they can.
         is_kept: Whether it can be dropped with all of them, so that it may be kept at all.
+        until: When one of them is tried anew that only stood in for a load that failed.
     """
 
-    __slots__ = ("_ended", "_engine", "_found", "_numbers", "asked", "is_kept", "lacks", "scopes")
+    __slots__ = ("_ended", "_engine", "_found", "_numbers", "asked", "is_kept", "lacks", "scopes", "until")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -61,6 +63,7 @@ class Basis:
         self.asked = float("inf")
         self.lacks = ""
         self.is_kept = True
+        self.until = float("inf")
 
     @classmethod
     def of_letter(cls, engine: Engine, depends: Sequence[Dependency], asked: float) -> Basis:
@@ -90,16 +93,20 @@ class Basis:
         """What servers are told of it."""
         return tuple([Dependency(key, fence, tuple(tags)) for key, (fence, tags) in self._found.items()])
 
-    def add(self, engine: Engine, place: Place | None, origin: Entry | Origin | None) -> None:
+    def add(
+        self, engine: Engine, place: Place | None, origin: Entry | Origin | None, until: float = float("inf")
+    ) -> None:
         """Take in one result that was handed out.
 
         Args:
             engine: The levels that keep it.
             place: Where it belongs.
             origin: Where it comes from; None where nobody knows.
+            until: When it is tried anew, if it only stands in for a load that failed.
         """
         if self._ended:
             return
+        self.until = min(self.until, until)
         if engine is not self._engine:
             self.is_kept = False
             return
@@ -125,7 +132,7 @@ class Basis:
 
     def _join(self, basis: Basis) -> None:
         self._hold(basis.scopes)
-        self.asked = min(self.asked, basis.asked)
+        self.asked, self.until = min(self.asked, basis.asked), min(self.until, basis.until)
         self.is_kept = self.is_kept and basis.is_kept
         self.lacks = self.lacks or basis.lacks
         for each in basis.depends:
@@ -157,6 +164,12 @@ def collecting(options: Options, engine: Engine, place: Place, proceed: Proceed)
         return place, hidden(proceed)
     basis = Basis(engine)
     return place._replace(basis=basis), basis.around(proceed)
+
+
+def lasting(place: Place, ttl_s: float, now: float) -> float:
+    """Return how long a value of `place` lives, which is no longer than until what it was made from is tried anew."""
+    until = float("inf") if place.basis is None else place.basis.until
+    return min(ttl_s, max(until - now, _LEAST_S))
 
 
 def scopes_of(place: Place) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from smw._kernel.guard import Budget
 from smw.cache.backplane import NEVER
 from smw.cache.bookmark import READING
 from smw.cache.codec import CorruptError
-from smw.cache.depending import Basis, Origin, scopes_of
+from smw.cache.depending import Basis, Origin, lasting, scopes_of
 from smw.cache.envelope import Letter
 from smw.cache.forms import Finding, Forms, Policy, forms_of, held_of
 from smw.cache.memory import Entry
@@ -162,7 +162,7 @@ class Engine:
         """Return what `load` returns, keeping it in memory."""
         epoch, began = self.fence.epoch, self._now()
         value = await load()
-        took_s, ttl_s = self._now() - began, policy.lasts(place.key, value)
+        took_s, ttl_s = self._now() - began, lasting(place, policy.lasts(place.key, value), self._now())
         forms = forms_of(value, policy, for_servers=False)
         return self._loaded(place, policy, value, forms, ttl_s=ttl_s, took_s=took_s, epoch=epoch)
 
@@ -270,7 +270,7 @@ class Engine:
             mode: The caller's mode.
             took_s: How long loading it took.
         """
-        ttl_s = policy.lasts(place.key, value)
+        ttl_s = lasting(place, policy.lasts(place.key, value), self._now())
         forms = forms_of(value, policy, for_servers=bool(sight.missed) and ttl_s > 0)
         basis, stands = place.basis, True
         if basis is not None and basis.lacks and forms.packed is not None and sight.missed:

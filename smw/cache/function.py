@@ -171,7 +171,7 @@ class CachedFunction(Loads):
             tell(self._engine, place, None)
             raise
         self._count(finding, call, place)
-        tell(self._engine, place, finding.origin)
+        tell(self._engine, place, finding.origin, self._resting.until(boarded) if finding.is_stale else float("inf"))
         return finding
 
     def _is_wanted(self, condition: Callable[..., object], call: Call) -> bool:

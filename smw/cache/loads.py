@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from smw._kernel.flight import Flights, RecursiveLoadError
 from smw.cache.collecting import tell
-from smw.cache.depending import collecting
+from smw.cache.depending import collecting, lasting
 from smw.cache.forms import Finding
 from smw.cache.members import Members
 from smw.cache.negative import kept_exception
@@ -140,6 +140,7 @@ class Loads(ABC):
 
     async def _keep_error(self, error: Exception, place: Place, epoch: int, sight: Sight | None, mode: Mode) -> None:
         life_s, kept = self._lives.shortened(self.options.negative_ttl_s or 0.0), kept_exception(error, self.stats)
+        life_s = lasting(place, life_s, self._engine.host.clock.now())
         stands = self._engine.fence.stands(place.scopes, epoch)
         if stands and await self._supersede(place, sight, mode):
             epoch = self._engine.fence.epoch

@@ -63,6 +63,12 @@ class Resting:
         """Tell whether `load` failed a moment ago."""
         return self._until.get(load, 0.0) > self._now()
 
+    def until(self, load: Hashable) -> float:
+        """Return when `load` is tried again; if nothing keeps it from that, a rest from now."""
+        now = self._now()
+        until = self._until.get(load, 0.0)
+        return until if until > now else now + REST_S
+
     def failed(self, load: Hashable) -> None:
         """Have `load` rest."""
         now = self._now()

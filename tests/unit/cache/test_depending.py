@@ -315,6 +315,67 @@ def test_results_that_servers_know_nothing_of_keep_the_page_in_memory(bench):
     assert runs == [1, 1]
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_what_is_made_from_a_stand_in_ends_when_that_is_tried_anew(bench, cache, mode):
+    """A page of a stale part is kept while the part's load rests, however deep it lies, and not for its own time."""
+    source, runs = {"value": "old"}, []
+
+    def load() -> str:
+        if source["value"] is None:
+            raise OSError
+        return source["value"]
+
+    if mode == "sync":
+
+        @cache.cached(10, stale_if_error=600, key=lambda: 1)
+        def part() -> str:
+            return load()
+
+        @cache.cached(20, depends="auto", key=lambda: 2)
+        def middle() -> str:
+            return part()
+
+        @cache.cached(300, depends="auto", key=lambda: 3)
+        def page() -> str:
+            runs.append("page")
+            return middle()
+
+        async def ask() -> str:
+            return page()
+    else:
+
+        @cache.cached(10, stale_if_error=600, key=lambda: 1)
+        async def part() -> str:
+            return load()
+
+        @cache.cached(20, depends="auto", key=lambda: 2)
+        async def middle() -> str:
+            return await part()
+
+        @cache.cached(300, depends="auto", key=lambda: 3)
+        async def page() -> str:
+            runs.append("page")
+            return await middle()
+
+        ask = page
+
+    assert await ask() == "old"
+    source["value"] = None
+    bench.clock.advance(11)
+    await cache.drop(keys=[key_for(page)])
+    await cache.drop(keys=[key_for(middle)])
+    assert await ask() == await ask() == "old"
+    bench.clock.advance(0.9)
+    assert await ask() == "old"
+    assert runs == ["page"] * 2
+    source["value"] = "new"
+    bench.clock.advance(0.2)
+    assert await ask() == "new"
+    bench.clock.advance(8)
+    assert await ask() == "new"
+    assert runs == ["page"] * 3, "a page of what was loaded lives its own time"
+
+
 def test_a_page_of_very_many_parts_stays_in_memory(bench):
     """Beyond what a stored value may carry the page is kept in memory alone, and still dropped with its parts."""
     cache = bench.cache("l2")
