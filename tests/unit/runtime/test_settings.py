@@ -103,6 +103,14 @@ def test_a_misspelled_variable_is_reported_not_swallowed() -> None:
     }
 
 
+@pytest.mark.parametrize("server", ["cache", "cache:", "cache:0", "cache:65536", "cache:x", ":11211", "a b:1"])
+@pytest.mark.parametrize("variable", ["CACHE_L3_SERVERS", "KAFKA_BROKERS"])
+def test_a_server_is_host_and_port(variable: str, server: str) -> None:
+    """A port that no server can have is refused where it is set, with the variable."""
+    with pytest.raises(ConfigError, match=rf"{variable}(.|\n)*is not host:port"):
+        resolve(None, environ={variable: f"fine:11211,{server}"})
+
+
 def test_secrets_never_show() -> None:
     """Rows for people and the repr of the model mask keys and URLs with passwords."""
     settings = resolve(None, environ={"CACHE_ENCRYPTION_KEYS": f"one:{KEY}", "CACHE_L2_URL": "redis://u:pw@h"})
