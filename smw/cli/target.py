@@ -8,11 +8,12 @@ import sys
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from smw.errors import ConfigError, nearest
+from smw.errors import ConfigError, SmwError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smw._kernel.call import Target
     from smw.cache import Cache
     from smw.cache.codec import Codec
 
@@ -30,15 +31,26 @@ def module(name: str, *, code: str = _CODE) -> Any:
         code: Of the error.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is none of that name, or what stands in it raises.
     """
     if sys.path[:1] != [""]:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
+    except SmwError:
+        raise
     except ModuleNotFoundError as error:
-        fix = "run it in the folder that has the module"
-        raise ConfigError(code, f"there is no module {error.name}", seen=name, fix=fix) from None
+        what, fix = f"there is no module {error.name}", "run it in the folder that has the module"
+        if not f"{name}.".startswith(f"{error.name}."):
+            what = f"importing {name} failed: it needs {error.name}, which is not installed"
+            fix = f"install it into the environment of {sys.executable}"
+        raise ConfigError(code, what, seen=name, fix=fix) from None
+    except SystemExit as error:
+        what = f"importing {name} failed: it ends the process, sys.exit({error.code!r})"
+        raise ConfigError(code, what, seen=name, fix='keep that behind: if __name__ == "__main__":') from None
+    except Exception as error:  # noqa: BLE001 - whatever a module raises is what the command tells
+        what = f"importing {name} failed: {type(error).__name__}"
+        raise ConfigError(code, what, seen=name, fix=f'python -c "import {name}" shows where') from None
 
 
 def function(spec: str, *, code: str = _CODE) -> Any:
@@ -141,6 +153,18 @@ def parted(text: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(given), {}) if isinstance(given, list) else ((given,), {})
 
 
+def _fitting(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that the function does not take."""
+    try:
+        target.bind(args, kwargs)
+    except TypeError as error:
+        what = f"the arguments do not fit {target.name}{target.signature}: {error}"
+        fix = f"""JSON such as '[1, "a"]' by place, or '{{"{target.parameters[-1]}": 1}}' by name"""
+        if target.is_method:
+            fix = "a method is called on an object: take its key from smw.cache.key_for, and name that"
+        raise ConfigError("SMW-K125", what, fix=fix if target.parameters else "give none") from None
+
+
 @contextmanager
 def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cache, str, Codec | None]]:
     """Open whose it is, for a block, with the full key, and the codec of its function where that is known.
@@ -165,6 +189,7 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     if found is None:
         raise ConfigError("SMW-C112", f"{what} is not decorated with @cached", seen=what, fix="name a cached function")
     args, kwargs = parted(arguments)
+    _fitting(found[1], args, kwargs)
     with nullcontext(cache) if found[0].owner is None else _beside(found[0].owner) as owner:
         key = owner.function(found[1], found[0]).key_for(args, kwargs)
         yield owner, key, getattr(key, "codec", None)

@@ -78,9 +78,9 @@ def load(module: str) -> tuple[list[Finding], Settings | None]:
         except SmwError as error:
             found.append(Finding("app.import", "fail", error.what, error.fix or f"smw explain {error.code}"))
         except ImportError as error:
-            found.append(
-                Finding("app.import", "fail", f"{name}: {error}", "give --app package.module, from its folder")
-            )
+            is_itself = f"{name}.".startswith(f"{error.name}.")
+            fix = "give --app package.module, from its folder" if is_itself else f'python -c "import {name}"'
+            found.append(Finding("app.import", "fail", f"{name}: {error}", fix))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the application raises is the finding
             seen = f"importing {name} failed: {type(error).__name__}"
             found.append(Finding("app.import", "fail", seen, f'python -c "import {name}"'))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
+import subprocess
 import sys
 
 import pytest
@@ -76,6 +78,59 @@ def test_what_cannot_be_done_is_an_error_with_a_code(smw, args, code):
     with pytest.raises(SmwError) as raised:
         smw(*args)
     assert raised.value.code == f"SMW-{code}"
+
+
+@pytest.mark.parametrize(
+    "command", [["get", "shop:price"], ["why", "shop:price"], ["invalidate", "--yes", "--function"]]
+)
+@pytest.mark.parametrize("given", ['{"nope": 1}', "[1, 2]", None])
+def test_arguments_that_do_not_fit_are_told_with_the_signature(smw, command, given):
+    """Whoever names too many, too few or other arguments reads which ones there are, and no traceback."""
+    named = command[1:] if command[0] != "invalidate" else [*command[1:], "shop:price"]
+    arguments = [] if given is None else ["--args", given] if command[0] == "invalidate" else [given]
+    with pytest.raises(SmwError, match=r"do not fit shop:price\(sku: '?str'?\)") as raised:
+        smw(command[0], *named, *arguments)
+    assert raised.value.code == "SMW-K125"
+    assert '{"sku": 1}' in raised.value.fix
+
+
+def test_a_method_is_not_called_without_its_object(smw):
+    """Its key is taken in Python, and the command says so."""
+    with pytest.raises(SmwError, match="key_for") as raised:
+        smw("why", "shop:Shop.method", "[1]")
+    assert raised.value.code == "SMW-K125"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("raise RuntimeError('secret')", "importing broken failed: RuntimeError"),
+        ("import sys; sys.exit(3)", r"importing broken failed: it ends the process, sys.exit\(3\)"),
+        ("import no_such_package.part", "importing broken failed: it needs no_such_package, which is not installed"),
+        ("from os import nothing_there", "importing broken failed: ImportError"),
+        ("def", "importing broken failed: SyntaxError"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["cache", "why", "broken:f"], ["cache", "stats", "--app", "broken"], ["explain", "broken:f"]]
+)
+def test_a_module_that_cannot_be_imported_is_told_in_lines_of_its_own(tmp_path, monkeypatch, command, text, says):
+    """What it raises, that it ends the process, what it needs: never a traceback, and never what it says itself."""
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, SmwError)
+    assert re.search(says, str(done.exception))
+    assert "secret" not in str(done.exception)
+
+
+def test_a_module_that_fails_ends_the_command_with_2(tmp_path):
+    """In a shell it is the exit code of every command that was told something wrong."""
+    (tmp_path / "broken.py").write_text("import sys; sys.exit(3)")
+    command = [sys.executable, "-m", "smw", "cache", "stats", "--app", "broken"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("[SMW-K124] importing broken failed")
 
 
 def test_without_servers_there_is_only_memory(smw):
