@@ -11,6 +11,7 @@ import datetime as dt
 import marshal
 import sys
 import types
+from collections import OrderedDict, deque
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["COPIES", "FLAT_COPIES", "Held", "Survey", "UncopyableError", "hold", "survey"]
 
@@ -31,6 +32,8 @@ _IMMUTABLE = _PLAIN | {
     types.FunctionType, types.BuiltinFunctionType,
 }  # fmt: skip
 FLAT_COPIES: dict[type, Callable[[Any], Any]] = {dict: dict.copy, list: list.copy, set: set.copy}
+_SIZES_OF_ITSELF: set[Any] = {kind.__sizeof__ for kind in (object, dict, list, set, frozenset, deque, OrderedDict)}
+"""The sizes of containers without what is in them; an array's counts its items."""
 _ONE_SHOT = ("__next__", "__anext__", "__await__")
 _BINDING = frozenset({"asyncio", "threading", "_thread", "queue", "multiprocessing", "concurrent", "anyio", "trio"})
 
@@ -64,14 +67,15 @@ class Survey:
         mutable: Some container could be changed.
         nested: A changeable container lies inside another.
         plain: Only exact built-ins that marshal knows.
-        foreign: Objects that the walk did not enter.
+        foreign: Objects of which the walk took no more than the size.
         cut: The walk ended early: too deep, too many, or changed by somebody meanwhile.
         size: Estimated bytes.
         types: Types other than plain scalars and built-in containers.
         bound: Those of them whose objects are of use only while all have the same one, such as locks and queues.
+        weighed: Objects, by ``id``, whose size is in `size`.
     """
 
-    __slots__ = ("bound", "cut", "foreign", "mutable", "nested", "nodes", "plain", "size", "types")
+    __slots__ = ("bound", "cut", "foreign", "mutable", "nested", "nodes", "plain", "size", "types", "weighed")
 
     def __init__(self) -> None:
         self.mutable = self.nested = self.foreign = self.cut = False
@@ -79,6 +83,7 @@ class Survey:
         self.size = self.nodes = 0
         self.types: set[type] = set()
         self.bound: set[type] = set()
+        self.weighed: set[int] = set()
 
     def walk(self, value: Any, depth: int) -> None:
         """Take note of `value` and of what it contains."""
@@ -122,6 +127,41 @@ class Survey:
         if _is_binding(kind):
             self.bound.add(kind)
         self.foreign = True
+        self._weigh(value, depth)
+
+    def _weigh(self, value: Any, depth: int) -> None:
+        """Add the size of what an object holds, each other object within once; take note of nothing else."""
+        if id(value) in self.weighed:
+            return
+        self.weighed.add(id(value))
+        inner = Survey()
+        inner.nodes, inner.weighed = self.nodes, self.weighed
+        for part in _parts(value):
+            inner.walk(part, depth + 1)
+        self.nodes = inner.nodes
+        self.size += inner.size
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield what a copy of an object would be made of, unless its own ``__sizeof__`` counts what it holds."""
+    kind: Any = type(value)
+    if kind.__sizeof__ not in _SIZES_OF_ITSELF or issubclass(kind, types.ModuleType):
+        return
+    try:
+        if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
+            held = [value.__getstate__(), list(value) if isinstance(value, list | set | frozenset | tuple) else None]
+            held.append(dict(value) if isinstance(value, dict) else None)
+        else:
+            _, arguments, *rest = value.__reduce_ex__(4)
+            held = [[each for each in arguments if not isinstance(each, type)], *map(_listed, rest[:3])]
+    except Exception:  # noqa: BLE001 - it cannot be copied like this, so nothing is known of it
+        return
+    yield from held
+
+
+def _listed(part: Any) -> Any:
+    """Return a part of what ``__reduce_ex__`` says, an iterator as a list."""
+    return part if part is None or isinstance(part, dict | tuple) else list(part)
 
 
 def _is_frozen(kind: Any) -> bool:

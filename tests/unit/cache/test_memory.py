@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import random
 import sys
 import threading
+import types
+
+import pydantic
+import pytest
 
 from smw.cache.copies import survey
 from smw.cache.memory import ENTRY_BYTES, Entry, Memory
@@ -206,3 +212,45 @@ def test_survey_estimates_size():
     found = survey(value)
     assert found.size >= 8000 + sys.getsizeof(value)
     assert (found.mutable, found.nested, found.plain, found.foreign) == (True, True, True, False)
+
+
+@dataclasses.dataclass
+class Page:
+    body: object
+
+
+class Model(pydantic.BaseModel):
+    body: list[str]
+
+
+class Slotted:
+    __slots__ = ("body",)
+
+    def __init__(self, body):
+        self.body = body
+
+
+class Document(dict):
+    pass
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Page, Slotted, lambda body: Model(body=body), lambda body: Document(body=body), LookupError, collections.deque,
+        lambda body: collections.OrderedDict(body=body), lambda body: [Page(Slotted(body))],
+    ],
+)  # fmt: skip
+def test_survey_weighs_what_objects_hold(wrap):
+    """What lies in the attributes of an object, in a subclass of a container or in an error counts, and counts once."""
+    body = [letter * 10_000 for letter in "abcdefghij"]
+    assert 100_000 < survey(wrap(body)).size < 110_000
+
+
+def test_survey_of_objects_in_a_circle_ends():
+    """An object that holds itself, a module or what cannot be copied is weighed without them."""
+    page = Page("x" * 1000)
+    page.body = [page, types, threading.Lock(), "y" * 1000]
+    found = survey(page)
+    assert 1000 < found.size < 3000
+    assert found.foreign

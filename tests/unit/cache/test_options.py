@@ -202,7 +202,7 @@ async def test_kept_exceptions_read_as_the_first_one(cache, error):
         with pytest.raises(type(error)) as caught:
             await load()
     assert caught.value is not error
-    assert (str(caught.value), caught.value.args) == (str(error), error.args)
+    assert (str(caught.value), repr(caught.value.args)) == (str(error), repr(error.args))
 
 
 async def test_what_a_caller_adds_to_a_kept_exception_is_seen_by_no_other(cache):
@@ -220,6 +220,38 @@ async def test_what_a_caller_adds_to_a_kept_exception_is_seen_by_no_other(cache)
         assert (caught.value.seen, caught.value.__notes__) == ([1], ["of the function"])
         caught.value.seen.append("spoilt")
         caught.value.add_note("of one request")
+
+
+async def test_what_is_deep_in_a_kept_exception_is_a_readers_own(cache):
+    """Containers within its arguments, and the exceptions of a group with their tracebacks, are no other's."""
+
+    def act(_number: int) -> int:
+        raise ExceptionGroup("both", [ValueError({"errors": ["first"]}), KeyError(2)])
+
+    load = Shaped(cache, ("function", "sync"), act, cache_exceptions=Exception, negative_ttl=5)
+    depths = []
+    for _ in range(3):
+        with pytest.raises(ExceptionGroup) as caught:
+            await load()
+        first = caught.value.exceptions[0]
+        assert first.args == ({"errors": ["first"]},)
+        first.args[0]["errors"].append("of one reader")
+        with pytest.raises(ValueError, match="first") as raised:
+            raise first
+        depths.append(len(list(traceback.walk_tb(raised.value.__traceback__))))
+    assert depths == [1, 1, 1]
+
+
+async def test_a_kept_exception_counts_as_much_as_it_holds(cache):
+    """What is in its arguments counts towards the bytes of memory."""
+
+    def act(_number: int) -> int:
+        raise LookupError("x" * 100_000)
+
+    load = Shaped(cache, ("function", "sync"), act, cache_exceptions=LookupError, negative_ttl=5)
+    with pytest.raises(LookupError):
+        await load()
+    assert cache.engine.memory.bytes > 100_000
 
 
 async def test_an_exception_that_cannot_be_copied_reaches_the_caller_and_is_not_kept(cache):
