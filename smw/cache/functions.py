@@ -28,8 +28,9 @@ def known_as(target: Target, advice: Cached) -> WeakKeyDictionary[Cache, CachedF
 
     The function itself keeps it, so that one made inside another function, such as for one request, ends with it.
     """
-    by_advice: WeakKeyDictionary[Cached, WeakKeyDictionary[Cache, CachedFunction]]
-    by_advice = vars(target).setdefault(_KNOWN, WeakKeyDictionary())
+    by_advice: WeakKeyDictionary[Cached, WeakKeyDictionary[Cache, CachedFunction]] | None = vars(target).get(_KNOWN)
+    if by_advice is None:
+        by_advice = vars(target).setdefault(_KNOWN, WeakKeyDictionary())
     known = by_advice.get(advice)
     return by_advice.setdefault(advice, WeakKeyDictionary()) if known is None else known
 
