@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from smw import plugins
+from smw.cache.supervised import supervised
 from smw.errors import ConfigError
 from smw.settings import is_redis, masked
 
@@ -58,7 +59,7 @@ def store_at(url: str, host: Host, *, timeout_s: float) -> Store | None:
         what = f"the plug-in for {scheme}:// makes no store: it lacks {', '.join(missing)}"
         fix = "run the checks of smw.testing.conformance on it"
         raise ConfigError("SMW-C122", what, seen=masked(url), fix=fix)
-    return store
+    return supervised(store)
 
 
 _loaded: dict[str, ValueCodec | None] = {}
