@@ -17,6 +17,7 @@ from smw._kernel.loops import PerLoop
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.arriving import Arrivals
 from smw.cache.codec import CorruptError
+from smw.cache.drainer import Drainer
 from smw.cache.dropping import drop_soon
 from smw.cache.journal import Journal
 from smw.cache.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
@@ -102,14 +103,14 @@ class WriteBehind:
         self._tasks: set[asyncio.Task[None]] = set()
         self._journal: Journal | None = None
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._drainer = Drainer(self)
         self._is_closed = False
         self._accepted = 0
         self._said: set[str] = set()
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._journal, self._thread, self._wake = None, None, threading.Event()
+        self._journal, self._thread, self._drainer = None, None, Drainer(self)
         self._live, self._draining, self._accepted = {}, {}, 0
         self._rounds.forget()
 
@@ -144,20 +145,16 @@ class WriteBehind:
                     what = f"cache setting 'state_dir' cannot be used: {error}"
                     fix = "CACHE_STATE_DIR: a folder on a local disk that this process may write to"
                     raise ConfigError("SMW-C161", what, fix=fix) from error
+                self._drainer.opened.append(self._journal)
                 if self._folder is not None:
                     self._start()
             return self._journal
 
-    def _start(self) -> bool:
+    def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self._is_closed:
-                thread = threading.Thread(target=self._run, name="smw-cache-writes", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter ends
-                    return False
-                self._thread = thread
-            return True
+                with suppress(RuntimeError):  # the interpreter ends
+                    self._thread = self._drainer.start()
 
     async def accept(self, writer: Writes, key: str, arguments: bytes, value: bytes, mode: Mode) -> bool:
         """Take a write; when this returns it is acknowledged.
@@ -189,9 +186,10 @@ class WriteBehind:
         if seq is None:
             return False
         self._accepted += 1
+        self._drainer.owe(self, writer)
         self._start()
         if self._accepted % BATCH == 0:
-            self._wake.set()
+            self._drainer.wake.set()
         return True
 
     def or_load(self, function: CachedFunction, place: Place, call: Call, proceed: Proceed) -> Proceed:
@@ -227,22 +225,22 @@ class WriteBehind:
             self._said.add("reading")
             _log.error("acknowledged writes cannot be looked up, so older values may be read: %s", error)
 
-    def _pause_s(self) -> float:
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._is_closed
+
+    def waiting_writers(self) -> frozenset[str]:
+        """Return the names of the functions whose writes this process has acknowledged and not done."""
+        return frozenset(name for name, _ in self._journal.by_writer()) if self._journal else frozenset()
+
+    def pause_s(self) -> float:
         """Return how long nothing has to be looked at: less than a second where a write is to be tried again sooner."""
         under_way = any(not done.done() for done in list(self._draining.values()))
         return min(_EVERY_S, self._rounds.again_s(), AGAIN_FIRST_S if under_way else _EVERY_S)
 
-    def _run(self) -> None:
-        wake = self._wake
-        while not self._is_closed:
-            wake.wait(self._pause_s())
-            wake.clear()
-            try:
-                self._tick()
-            except Exception:  # noqa: BLE001 - whatever it was, what is acknowledged must be tried again
-                _log.exception("writing what was acknowledged failed; it is tried again")
-
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Have written what waits, and what dead processes have left."""
         try:
             with self._lock:  # closing opens no other one
                 journal = None if self._is_closed else self.open()
@@ -324,7 +322,7 @@ class WriteBehind:
             journal, self._journal = self._journal, None
             thread, self._thread = self._thread, None
             self._is_closed = True
-        self._wake.set()
+        self._drainer.wake.set()
         if journal is None or journal.is_closed:
             return
         until = self._host.clock.now() + self._drain_s

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+import time
 import weakref
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from smw import cache as cache_module
 from smw import cached
 from smw._kernel import current
+from smw.cache import Cache
 from smw.runtime import Runtime
 from tests.unit.cache.test_options import outcomes
 
@@ -108,3 +111,61 @@ def test_results_stay_where_the_runtime_changes_for_a_while():
         assert cache_module.info(lasting).misses["l1"] == 1
         lasting(7)
         assert cache_module.info(lasting).hits["l1"] == 1
+
+
+def writing_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name in ("smw-cache-writes", "smw-cache-journal")]
+
+
+def until(met, within_s: float = 10.0) -> None:
+    ends = time.monotonic() + within_s
+    while not met():
+        assert time.monotonic() < ends, "did not happen in time"
+        time.sleep(0.02)
+
+
+def left_with_a_write(folder, source: list[str], *, is_down: threading.Event) -> weakref.ref:
+    """Acknowledge a write in a cache that nobody closes, and leave it."""
+    cache = Cache(namespace="gone", state_dir=folder)
+
+    @cache.cached(60, key=lambda number: number)
+    def name(number: int) -> str:
+        return f"name {number}"
+
+    @cache.writes(name, strategy="write_back", value=lambda _result, arguments: arguments["text"])
+    def rename(number: int, text: str) -> None:
+        if is_down.is_set():
+            raise OSError
+        source.append(text)
+
+    rename(1, "new")
+    assert name(1) == "new"
+    return weakref.ref(cache)
+
+
+def test_a_cache_that_nobody_closes_ends_with_its_threads_once_its_writes_are_done(tmp_path):
+    """What was acknowledged is done first, however long that takes; then threads and files end with the cache."""
+    until(lambda: not writing_threads())
+    source, is_down = [], threading.Event()
+    is_down.set()
+    left = left_with_a_write(tmp_path / "state", source, is_down=is_down)
+    time.sleep(0.3)
+    gc.collect()
+    assert writing_threads()
+    assert source == []
+    is_down.clear()
+    until(lambda: source == ["new"])
+    until(lambda: gc.collect() is not None and left() is None and not writing_threads())
+    assert list((tmp_path / "state").glob("*.owner")) == []
+
+
+def test_a_cache_that_has_only_looked_for_writes_ends_with_its_threads(tmp_path):
+    """A read opens the journal of the folder, and nothing of that is left."""
+    until(lambda: not writing_threads())
+    cache = Cache(namespace="gone", state_dir=tmp_path / "state")
+    assert cache.cached(60, key=lambda number: number)(lambda number: number)(1) == 1
+    assert writing_threads()
+    left = weakref.ref(cache)
+    del cache
+    until(lambda: gc.collect() is not None and left() is None and not writing_threads())
+    assert list((tmp_path / "state").glob("*.owner")) == []

@@ -23,7 +23,7 @@ from smw.testing import isolated
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 KEY = b"k" * 32
-PAUSE_S = behind_module.WriteBehind._pause_s
+PAUSE_S = behind_module.WriteBehind.pause_s
 SYNCED = {"journal_mode": "wal", "synchronous": 2}
 
 
@@ -85,7 +85,7 @@ class Users:
 
     async def drain(self) -> None:
         """Do what the drainer does each second."""
-        await asyncio.to_thread(self.cache.behind._tick)
+        await asyncio.to_thread(self.cache.behind.tick)
         for done in list(self.cache.behind._draining.values()):
             await asyncio.wrap_future(done)
 
@@ -100,7 +100,7 @@ class Users:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
     """The drainer works only when a test says so."""
-    monkeypatch.setattr(behind_module.WriteBehind, "_pause_s", lambda _self: 60.0)
+    monkeypatch.setattr(behind_module.WriteBehind, "pause_s", lambda _self: 60.0)
 
 
 @pytest.fixture(params=["buffered", "durable"])
@@ -199,7 +199,7 @@ async def test_functions_of_one_key_keep_their_order(bench, where):
     set_name(1, "Bob")
     set_mail(1, "c@d")
     assert profile(1) == "pending"
-    cache.behind._tick()
+    cache.behind.tick()
     assert done == ["name Bob", "mail c@d"]
 
 
@@ -235,7 +235,7 @@ async def test_coroutines_are_written_on_the_loop_that_called(bench, where):
     await put(1, "here")
     await asyncio.to_thread(asyncio.run, own_loop())
     assert [name for _, name in loops] == ["there"]  # a loop does its writes before it ends
-    await asyncio.to_thread(cache.behind._tick)
+    await asyncio.to_thread(cache.behind.tick)
     for done in list(cache.behind._draining.values()):
         await asyncio.wrap_future(done)
     assert loops[1] == (asyncio.get_running_loop(), "here")
@@ -305,14 +305,14 @@ async def test_poison_is_kept_aside(bench, where, caplog):
     with caplog.at_level(logging.ERROR, "smw.cache"):
         users.failing = ValueError("secret")
         users.put(1, "Eve")
-        users.cache.behind._tick()
+        users.cache.behind.tick()
         users.failing = None
         users.put(2, "Bob")
-        users.cache.behind._tick()
+        users.cache.behind.tick()
         users.failing = ValueError("secret")
         for _ in range(rounds_module.POISON):
             bench.clock.advance(61)
-            users.cache.behind._tick()
+            users.cache.behind.tick()
     assert sum(number == 1 for number, _ in users.writes) == rounds_module.POISON
     assert [(signal.fn, signal.reason) for signal in signals] == [(users.put.__smw_stack__.target.name, "ValueError")]
     assert users.counts() == {"written_total": 1, "failed_total": 10, "dead_total": 1}
@@ -329,10 +329,10 @@ async def test_an_outage_is_no_poison(bench, where):
     users.failing = OSError("down")
     users.put(1, "Eve")
     for _ in range(rounds_module.OUTAGE - 1):
-        users.cache.behind._tick()
+        users.cache.behind.tick()
         bench.clock.advance(61)
     assert users.counts() == {"pending": 1, "failed_total": 99}
-    users.cache.behind._tick()
+    users.cache.behind.tick()
     assert users.counts()["dead_total"] == 1
 
 
@@ -435,7 +435,7 @@ async def test_values_and_arguments_keep_their_types(bench, where):
     put(User(1, "Eve"), at=(1, 2))
     cache.drop_sync(tags=[])
     assert get(1) == User(1, "Eve")
-    cache.behind._tick()
+    cache.behind.tick()
     assert done == [(User(1, "Eve"), (1, 2))]
 
 
@@ -474,7 +474,7 @@ def test_methods(bench, where, monkeypatch):
     Shelf(3).rename("a")
     Shelf.rename_all("b")
     assert (Shelf(3).book("a"), Shelf(0).book("b")) == ("new", "new")
-    cache.behind._tick()
+    cache.behind.tick()
     assert done == [(Shelf(3), "a"), (Shelf, "b")]
 
     class Plain:
@@ -527,7 +527,7 @@ async def test_a_restart_replays(bench, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "smw.cache"):
         after = Users(bench.cache(state_dir=tmp_path), names={1: "Ada"})
         assert await after.read(1) == "Eve"
-        after.cache.behind._tick()
+        after.cache.behind.tick()
     assert after.names == {1: "Eve"}
     assert "1 acknowledged writes of a process that ended are taken over" in caplog.text
     assert [path.name for path in (tmp_path / "shop").glob("*.owner")] == [f"{after.cache.behind.open().token}.owner"]
@@ -548,7 +548,7 @@ async def test_a_process_that_died_before_it_told_the_levels(bench, tmp_path):
     after.failing = OSError("down")
     assert await after.read(1) == "Ada"
     after.cache.behind.open()
-    after.cache.behind._tick()
+    after.cache.behind.tick()
     assert await after.read(1) == "Eve"
 
 
@@ -577,7 +577,7 @@ async def test_a_process_that_misses_nothing_takes_over(bench, tmp_path, monkeyp
     before.failing = OSError("down")
     await called(before.put(1, "Eve"))
     await before.cache.aclose()
-    monkeypatch.setattr(behind_module.WriteBehind, "_pause_s", lambda _self: 0.01)
+    monkeypatch.setattr(behind_module.WriteBehind, "pause_s", lambda _self: 0.01)
     after = Users(bench.cache("l2", state_dir=tmp_path), mode)
     assert await after.read(1) == "Eve"
     await until(lambda: after.names == {1: "Eve"})
@@ -590,7 +590,7 @@ async def test_a_process_that_starts_takes_over(tmp_path, monkeypatch, way):
     scores.clear()
     with isolated(cache={"state_dir": tmp_path, "drain_s": 0.05}):
         set_score("bob", -1)
-    monkeypatch.setattr(behind_module.WriteBehind, "_pause_s", lambda _self: 0.01)
+    monkeypatch.setattr(behind_module.WriteBehind, "pause_s", lambda _self: 0.01)
     monkeypatch.setattr(sys.modules[__name__], "LEAST", -1)
     with isolated(cache={"state_dir": tmp_path}):
         runtime = smw.runtime.current()
@@ -613,7 +613,7 @@ def test_writes_of_coroutines_are_left_to_who_has_a_loop(bench, tmp_path):
         users.cache.close()
     after, other = bench.cache(state_dir=tmp_path), bench.cache(state_dir=tmp_path)
     known = Users(after), Users(after, "async")
-    after.behind._tick()
+    after.behind.tick()
     assert [users.names for users in known] == [{1: "Eve"}, {}]
     late = Users(other, "async")
 
@@ -652,9 +652,9 @@ async def test_two_processes_share_a_folder(bench, tmp_path):
     two = Users(bench.cache(state_dir=tmp_path), names=names)
     assert await two.read(1) == "Eve"
     two.put(1, "Bob")
-    one.cache.behind._tick()
+    one.cache.behind.tick()
     assert names == {}
-    two.cache.behind._tick()
+    two.cache.behind.tick()
     assert names == {1: "Bob"}
     assert (one.writes, two.writes) == ([], [(1, "Bob")])
 
@@ -665,16 +665,16 @@ async def test_a_key_in_flight_elsewhere_waits(bench, tmp_path):
     one = Users(bench.cache(state_dir=tmp_path), names=names)
     one.block = threading.Event()
     one.put(1, "Eve")
-    writing = asyncio.create_task(asyncio.to_thread(one.cache.behind._tick))
+    writing = asyncio.create_task(asyncio.to_thread(one.cache.behind.tick))
     await asyncio.to_thread(one.begun.wait, 10)
     two = Users(bench.cache(state_dir=tmp_path), names=names)
     two.put(1, "Bob")
-    two.cache.behind._tick()
+    two.cache.behind.tick()
     assert two.writes == []
     assert await two.read(1) == "Bob"
     one.block.set()
     await writing
-    two.cache.behind._tick()
+    two.cache.behind.tick()
     assert names == {1: "Bob"}
 
 
@@ -691,7 +691,7 @@ async def test_values_are_sealed_where_the_cache_is(bench, tmp_path):
     users.cache.close()
     after = Users(bench.cache(state_dir=tmp_path, encryption_keys={"a": KEY}))
     assert await after.read(1) == "a name nobody else may read"
-    after.cache.behind._tick()
+    after.cache.behind.tick()
     assert after.names == {1: "a name nobody else may read"}
 
 
@@ -727,7 +727,7 @@ async def test_a_journal_that_fails(bench, where, monkeypatch, caplog):
         users.put(1, "Zoe")
     assert caught.value.code == "SMW-C163"
     monkeypatch.undo()
-    users.cache.behind._tick()
+    users.cache.behind.tick()
     assert users.names == {1: "Eve", 2: "Bob"}
 
 
@@ -797,7 +797,7 @@ def test_a_writer_may_close_the_cache(bench, where):
         done.set()
 
     put(1)
-    cache.behind._wake.set()
+    cache.behind._drainer.wake.set()
     assert done.wait(10)
 
 
@@ -815,5 +815,5 @@ def test_a_forked_child_has_a_journal_of_its_own(bench, tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     users.failing = None
     bench.clock.advance(60)
-    users.cache.behind._tick()
+    users.cache.behind.tick()
     assert users.names == {1: "Eve", 2: "Bob"}
