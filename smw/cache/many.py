@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,11 @@ def check_many(load: Any, target: Target) -> None:
         raise DecorationError("SMW-C170", what, seen=str(inspect.signature(load)), fix=_FORM)
 
 
+def _put(outcomes: list[Outcome], numbers: Sequence[int], found: Sequence[Outcome]) -> None:
+    for number, outcome in zip(numbers, found, strict=True):
+        outcomes[number] = outcome
+
+
 class _Batch:
     """Loads of one tick of an event loop."""
 
@@ -161,9 +167,13 @@ class Many:
         if not pairs:
             return
         calls = [call for call, _ in pairs]
+        outcomes: list[Outcome] = [Outcome(None)] * len(calls)
         try:
             with flying(batch.led):
-                outcomes = self._told(calls, await self._load(*self._arguments(calls)))
+                for numbers in self._apart(calls, range(len(calls))):
+                    asked = [calls[number] for number in numbers]
+                    found = self._told(asked, await self._load(*self._arguments(asked)))
+                    _put(outcomes, numbers, found)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             outcomes = [Outcome(None, error)] * len(calls)
         except BaseException:
@@ -185,15 +195,33 @@ class Many:
                 outcomes[number] = Outcome(None, error)
         for numbers in by_owner.values():
             for start in range(0, len(numbers), MOST_AT_ONCE):
-                some = numbers[start : start + MOST_AT_ONCE]
-                asked = [calls[number] for number in some]
-                try:
-                    found = self._told(asked, self._load(*self._arguments(asked)))
-                except Exception as error:  # noqa: BLE001 - it belongs to those who asked
-                    found = [Outcome(None, error)] * len(asked)
-                for number, outcome in zip(some, found, strict=True):
-                    outcomes[number] = outcome
+                for some in self._apart(calls, numbers[start : start + MOST_AT_ONCE]):
+                    asked = [calls[number] for number in some]
+                    try:
+                        found = self._told(asked, self._load(*self._arguments(asked)))
+                    except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+                        found = [Outcome(None, error)] * len(asked)
+                    _put(outcomes, some, found)
         return outcomes
+
+    def _apart(self, calls: Sequence[Call], numbers: Sequence[int]) -> list[list[int]]:
+        """Return `numbers` of calls, in one list unless arguments are equal that are not the same: ``1`` and ``True``.
+
+        A mapping could not tell the results of those.
+        """
+        rounds: list[list[int]] = []
+        seen: Counter[Any] = Counter()
+        for number in numbers:
+            one = self._one(calls[number])
+            try:
+                turn = seen[one]
+                seen[one] += 1
+            except TypeError:  # it cannot be the key of a mapping
+                turn = 0
+            if turn == len(rounds):
+                rounds.append([])
+            rounds[turn].append(number)
+        return rounds
 
     def _owner(self, call: Call) -> list[object]:
         """Return the instance or class whose method is called, in a list; an empty one for a function."""

@@ -200,6 +200,26 @@ async def test_what_a_mapping_leaves_out_is_none(bench, shop):
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_arguments_that_are_equal_and_not_the_same_are_loaded_apart(shop, mode):
+    """A mapping cannot tell the results of 1, True and 1.0 from each other, so they are asked for in turn."""
+    source = Source(repr)
+    wanted = [1, True, "1", 1.0]
+    if mode == "sync":
+
+        @shop.cached(60, many=source.now)
+        def user(user_id: object) -> str: ...
+
+        assert get_many_sync(user, wanted) == ["1", "True", "'1'", "1.0"]
+    else:
+
+        @shop.cached(60, many=source.later)
+        async def user(user_id: object) -> str: ...
+
+        assert await get_many(user, wanted) == ["1", "True", "'1'", "1.0"]
+    assert source.asked == [[1, "1"], [True], [1.0]]
+    assert [type(asked[0]) for asked in source.asked] == [int, bool, float]
+
+
 async def test_an_exception_in_place_of_a_result_is_raised_for_that_call(shop, mode):
     """One failed identifier fails alone, and the others are kept."""
     asked = []
