@@ -220,6 +220,7 @@ async def test_arguments_that_are_equal_and_not_the_same_are_loaded_apart(shop, 
     assert [type(asked[0]) for asked in source.asked] == [int, bool, float]
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
 async def test_an_exception_in_place_of_a_result_is_raised_for_that_call(shop, mode):
     """One failed identifier fails alone, and the others are kept."""
     asked = []
