@@ -17,7 +17,8 @@ the block, and other lines are only counted.
 
 A page with ``<!-- servers: redis memcached -->`` is run beside real ones. It names them by the addresses that everybody
 knows (`ADDRESSES`); those are swapped for the real ones before a block runs, and back in what it printed. A page with
-``<!-- needs: cashews -->`` wants that package, which smw itself does not.
+``<!-- needs: cashews -->`` wants that package, which smw itself does not, and one with
+``<!-- programs: openssl -->`` that program.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import inspect
 import io
 import re
 import shlex
+import shutil
 import sys
 import types
 from collections.abc import Coroutine
@@ -84,8 +86,9 @@ def servers_of(page: Path) -> list[str]:
 
 
 def missing_for(page: Path) -> list[str]:
-    """Return the packages that a page wants and that are not installed."""
-    return [name for name in _asked(page, "needs") if not _is_installed(name)]
+    """Return the packages and programs that a page wants and that are not installed."""
+    packages = [name for name in _asked(page, "needs") if not _is_installed(name)]
+    return packages + [name for name in _asked(page, "programs") if shutil.which(name) is None]
 
 
 def _asked(page: Path, what: str) -> list[str]:

@@ -100,8 +100,9 @@ def test_skipped_snippets_are_few_and_say_why(capsys):
 
 
 def test_the_packages_that_a_page_needs_are_looked_for(tmp_path):
-    """A page says which packages it wants; those that are installed are not missing."""
+    """A page says which packages and programs it wants; those that are installed are not missing."""
     assert missing_for(page_with(tmp_path, "<!-- needs: pytest no-such-package -->\n")) == ["no-such-package"]
+    assert missing_for(page_with(tmp_path, "<!-- programs: sh no-such-program -->\n")) == ["no-such-program"]
 
 
 @pytest.mark.parametrize(
