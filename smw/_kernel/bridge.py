@@ -58,9 +58,14 @@ class Portal:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=loop.run_forever, name=self._name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads may be had: the next call tries again
+                    loop.close()
+                    raise
+                self._loop, self._thread = loop, thread
             return self._loop
 
     def call(self, coroutine: Coroutine[Any, Any, T], *, timeout_s: float | None = None) -> T:
@@ -72,13 +77,18 @@ class Portal:
 
         Raises:
             TimeoutError: It took longer than `timeout_s`.
-            RuntimeError: Called from the portal's own loop, which would wait for itself.
+            RuntimeError: Called from the portal's own loop, which would wait for itself; or no thread can be had.
         """
         if threading.current_thread() is self._thread:
             coroutine.close()
             message = "a portal was called from its own event loop"
             raise RuntimeError(message)
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
+        try:
+            loop = self._running()
+        except RuntimeError:
+            coroutine.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
         try:
             return future.result(timeout_s)
         except concurrent.futures.TimeoutError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from smw._kernel.process import ForkLock, after_fork
 from smw._kernel.signals import BackendDown, BackendUp
+from smw._kernel.threads import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ class Breaker:
         return self._is_open
 
     def allows(self) -> bool:
-        """Tell whether to ask the backend now; in a forked child also restarts the probing."""
+        """Tell whether to ask the backend now; starts the probing where it goes on in the parent alone, or nowhere."""
         if not self._is_open:
             return True
         if self._prober_pid != os.getpid():
@@ -130,7 +131,8 @@ class Breaker:
             if self._prober_pid == os.getpid() or self._stop.is_set():
                 return
             self._prober_pid = os.getpid()
-        threading.Thread(target=self._probe_until_up, name=f"smw-probe-{self.name}", daemon=True).start()
+            if in_background(self._probe_until_up, f"smw-probe-{self.name}") is None:
+                self._prober_pid = 0  # who is kept away next tries again
 
     def _probe_until_up(self) -> None:
         pause_s = PROBE_FIRST_S

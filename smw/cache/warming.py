@@ -10,9 +10,11 @@ import logging
 import threading
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
+from smw._kernel.threads import in_background
 from smw.cache.loading import LOADS, PAST
 from smw.cache.readers import cached_in
 from smw.errors import ConfigError
@@ -151,10 +153,10 @@ def warm_sync(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int 
             broken.append(error)
 
     contexts = [contextvars.copy_context() for _ in range(concurrency)]
-    threads = [threading.Thread(target=context.run, args=(work,), name="smw-cache-warm") for context in contexts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    threads = [in_background(partial(context.run, work), "smw-cache-warm") for context in contexts]
+    if not any(threads):  # no more threads may be had
+        contexts[0].run(work)
+    for thread in filter(None, threads):
         thread.join()
     for error in broken:
         raise error

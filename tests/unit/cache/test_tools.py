@@ -379,3 +379,14 @@ async def test_blocking_warm_up_of_an_async_function_is_refused_in_a_loop(runtim
     """It would block the loop that it needs."""
     with pytest.raises(ConfigError, match="C124"):
         cache.warm_sync(stock, ["a"])
+
+
+def test_warming_goes_on_where_no_thread_can_be_had(monkeypatch, runtime):
+    """The caller does the work itself."""
+
+    def refused(_thread):
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("threading.Thread.start", refused)
+    assert cache.warm_sync(price, ["x", "y", "x"], concurrency=3) == cache.Warmed(2, 1, 0)

@@ -128,3 +128,22 @@ def test_a_portal_works_again_in_a_forked_child() -> None:
         os._exit(0 if portal.call(answer(), timeout_s=5) == os.getpid() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     portal.close()
+
+
+def test_a_portal_that_could_have_no_thread_tries_again(monkeypatch) -> None:
+    """A limit on threads fails the call that meets it, and no later one."""
+    portal = Portal()
+
+    async def answer() -> int:
+        return 42
+
+    def refused(_thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as limit:
+        limit.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="start new thread"):
+            portal.call(answer())
+    assert portal.call(answer(), timeout_s=5) == 42
+    portal.close()
