@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
-from smw._kernel.process import after_fork
+from smw._kernel.process import ForkLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +34,8 @@ class Debt:
     """Counters and keys that one server still has to drop.
 
     A scope is owed from before the server is asked until it has answered, so a lost reply, an error or a cancelled
-    caller all leave it owed. Beyond 10,000 everything is owed instead: coarse, but bounded and correct.
+    caller all leave it owed. Forked children owe what the parent owed: paying twice does no harm. A signal handler may
+    drop something in the middle of any of these methods.
 
     Args:
         everything: The tag that every value carries.
@@ -42,14 +43,11 @@ class Debt:
 
     def __init__(self, everything: str) -> None:
         self._everything = everything
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
+        self._numbers = itertools.count(1)
         self._sequence = 0
         self._counters: dict[str, int] = {}
         self._keys: dict[str, int] = {}
-        after_fork(self._forked)
-
-    def _forked(self) -> None:
-        self._lock = threading.Lock()  # the child owes what the parent owed: paying twice does no harm
 
     def __len__(self) -> int:
         """Return how many scopes are owed."""
@@ -58,20 +56,32 @@ class Debt:
     def add(self, counters: Sequence[str], keys: Sequence[str]) -> Owed:
         """Owe a drop of `counters` and `keys`; returns it for `settle`."""
         with self._lock:
-            self._sequence += 1
-            self._counters.update(dict.fromkeys(counters, self._sequence))
-            self._keys.update(dict.fromkeys(keys, self._sequence))
-            if len(self) > MOST:
-                self._counters, self._keys = {self._everything: self._sequence}, {}
-            return Owed(counters, keys, self._sequence)
+            self._sequence = sequence = next(self._numbers)
+            self._counters.update(dict.fromkeys(counters, sequence))
+            self._keys.update(dict.fromkeys(keys, sequence))
+            return Owed(counters, keys, sequence)
 
     def settle(self, paid: Owed) -> None:
         """Strike what the server acknowledged, except where it was owed again later."""
         with self._lock:
             for owed, names in ((self._counters, paid.counters), (self._keys, paid.keys)):
                 for name in names:
-                    if owed.get(name, paid.sequence + 1) <= paid.sequence:
-                        del owed[name]
+                    if owed.get(name, paid.sequence + 1) > paid.sequence:
+                        continue
+                    sequence = owed.pop(name, 0)
+                    if sequence > paid.sequence:  # owed again by a signal handler, in this moment
+                        owed[name] = max(sequence, owed.get(name, 0))
+
+    def bound(self) -> None:
+        """Owe everything instead of more than 10,000 scopes: coarse, but bounded and correct."""
+        with self._lock:
+            if len(self) <= MOST:
+                return
+            self._counters[self._everything] = self._sequence
+            for owed in (self._counters, self._keys):
+                for name in list(owed):
+                    if name != self._everything:
+                        owed.pop(name, None)
 
     def covers(self, scopes: Iterable[str]) -> bool:
         """Tell whether any of `scopes` is owed, so that the server may still hold an old value."""
@@ -84,4 +94,5 @@ class Debt:
     def batch(self) -> Owed:
         """Return some of what is owed."""
         with self._lock:
-            return Owed(list(self._counters)[:_BATCH], list(self._keys)[:_BATCH], self._sequence)
+            sequence = self._sequence
+            return Owed(list(self._counters)[:_BATCH], list(self._keys)[:_BATCH], sequence)

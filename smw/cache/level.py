@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import Breaker, Budget
-from smw._kernel.process import after_fork
+from smw._kernel.process import ForkLock, after_fork
+from smw._kernel.threads import in_background
 from smw.cache.debt import Debt, Owed
 from smw.cache.ports import Store, StoreFailedError
 from smw.cache.spread import timings
@@ -68,7 +69,7 @@ class Level:
         self.timings = timings()
         self.debt = Debt(everything)
         self._everything = everything
-        self.breaker = Breaker(store.name, host, self._probe, on_up=self._back)
+        self.breaker = Breaker(store.name, host, self._probe_in_time, on_up=self._back)
         self._spans = host.spans
         self._system = store.name.partition(" ")[0]
         self.greet: Callable[[], object] | None = None
@@ -76,21 +77,29 @@ class Level:
         self.first: Callable[[], object] | None = None
         self._now = host.clock.now
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._payer: threading.Thread | None = None
+        self._is_due = False
         self._stop = threading.Event()
         self._said: dict[str, float] = {}
         self._is_asking, self._well_at = False, float("-inf")
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._payer = None
+        self._is_due = bool(self.debt)  # the drop that was under way returns in the parent alone
         self._is_asking = False
 
     def _probe(self) -> None:
         self.store.probe()  # that of the moment: tests put another in its place
+
+    def _probe_in_time(self) -> None:
+        """Probe, and take an answer that comes later than callers wait for none: they would pay for it at once."""
+        began = self._now()
+        self._probe()
+        if self._now() - began > self._timeout_s:
+            raise StoreFailedError("slow")
 
     async def ask(self, ask: Callable[..., Awaitable[Any]], *args: Any, budget: Budget, mode: Mode, **more: Any) -> Any:
         """Return what the store answers, or None when it is down, fails, or there is no time left to ask it."""
@@ -117,7 +126,8 @@ class Level:
         took_s = self._timed(op, began)
         if self.first is not None:
             first, self.first = self.first, None
-            threading.Thread(target=first, name="smw-cache-first", daemon=True).start()
+            if in_background(first, "smw-cache-first") is None:
+                self.first = first
         if took_s <= most_s:
             self.breaker.ok()
         elif mode == "sync":
@@ -160,7 +170,8 @@ class Level:
             if self._is_asking or self._stop.is_set() or self._now() - self._well_at < _WELL_S:
                 return
             self._is_asking = True
-        threading.Thread(target=self._ask_aside, name="smw-cache-aside", daemon=True).start()
+        if in_background(self._ask_aside, "smw-cache-aside") is None:
+            self._is_asking = False
 
     def _ask_aside(self) -> None:
         try:
@@ -193,6 +204,8 @@ class Level:
         finally:
             if done:
                 self.debt.settle(owed)
+                if self._is_due:
+                    self.wake()
             else:
                 self.wake()
 
@@ -228,11 +241,18 @@ class Level:
         self.wake()
 
     def wake(self) -> None:
-        """Have what is owed paid in the background; nothing owed is paid soon."""
+        """Have what is owed paid in the background; nothing owed is paid soon. Never fails."""
+        self.debt.bound()
         with self._lock:
             if self._payer is None and not self._stop.is_set():
-                self._payer = threading.Thread(target=self._pay_until_even, name="smw-cache-debt", daemon=True)
-                self._payer.start()
+                self._payer = in_background(self._pay_until_even, "smw-cache-debt")
+                self._is_due = self._payer is None
+
+    def tend(self) -> None:
+        """See to what is owed where nobody pays: no thread could be had for it, or it has stayed in the parent."""
+        if self._is_due:
+            self.wake()
+        self.breaker.allows()  # which sees to its own thread
 
     def _pay_until_even(self) -> None:
         pause_s = _PAY_FIRST_S

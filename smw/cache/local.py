@@ -27,11 +27,11 @@ class _Contents:
         self.counters: dict[str, int] = {}
         self.numbers = itertools.count(1)
         self.heat: dict[str, dict[str, float]] = {}
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may drop something in the middle of a request
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 _servers: WeakValueDictionary[str, _Contents] = WeakValueDictionary()

@@ -40,12 +40,12 @@ class Blocking:
     def __init__(self, server: str, timeout_s: float) -> None:
         self._server = server
         self._timeout_s = timeout_s
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._client: Any = None
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._client = None
 
     def _open(self) -> Any:
@@ -62,6 +62,7 @@ class Blocking:
                     socket_module=deadline.socket_module,
                     max_pool_size=_BLOCKING_CONNECTIONS,
                     default_noreply=False,
+                    lock_generator=threading.RLock,  # a signal handler may drop something in the middle of a command
                 )
             return self._client
 

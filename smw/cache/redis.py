@@ -73,7 +73,7 @@ class RedisStore(RedisHot):
         self._url = url
         self._timeout_s = timeout_s
         self._blocking: BlockingLines | None = None
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._awaiting: PerLoop[AwaitingLines] = PerLoop(self._open_awaiting, AwaitingLines.aclose)
         self._hashes: dict[str, str] = {}
         self._wire: Wire | None = None
@@ -86,7 +86,7 @@ class RedisStore(RedisHot):
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._leases = set()
         self._blocking = None
 

@@ -282,6 +282,9 @@ class Remote:
                 break
         else:
             return False
+        for level in self.servers:
+            if level.debt:
+                level.tend()
         levels = self.servers if key is None else [tier.of(key) for tier in self.tiers]
         return any(level.debt.covers(scopes) for level in levels)
 
