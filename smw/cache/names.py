@@ -8,10 +8,11 @@ import zlib
 from smw.cache.keys import digest, encode
 from smw.errors import ConfigError
 
-__all__ = ["MARK", "Names", "fence_of", "is_fence"]
+__all__ = ["MARK", "Names", "checked", "fence_of", "is_fence"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_KEY = re.compile(r"[!-~]{1,200}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_FULL = re.compile(rf"smw:({_SAFE.pattern}):{_DIGEST.pattern}")
 _REMEMBERED = 4096
 MARK = 16
 """Digits of the mark of a function."""
@@ -75,15 +76,31 @@ class Names:
             name = self._tags[text] = self._tag_form + digest(text.encode("utf-8", "surrogatepass"), self._secret)
         return name
 
-    @staticmethod
-    def checked(key: object) -> str:
-        """Return `key` if it can be a key.
+    def checked(self, key: object) -> str:
+        """Return `key` if it can be one of this namespace.
 
         Raises:
-            ConfigError: It cannot.
+            ConfigError: It cannot; names the namespace that it is of.
         """
-        if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise ConfigError(
-                "SMW-C110", "keys= takes full keys", seen=repr(key), fix="cache.key_for(function, *arguments)"
-            )
+        return checked(key, self._key_form)
+
+
+def checked(key: object, prefix: str) -> str:
+    """Return `key` if it can be one of a namespace: one of another would be dropped there, and in no memory.
+
+    Args:
+        key: What is said to be a full key.
+        prefix: What keys of the namespace begin with.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if isinstance(key, str) and key.startswith(prefix) and _DIGEST.fullmatch(key, len(prefix)):
         return str(key)
+    other = _FULL.fullmatch(key) if isinstance(key, str) else None
+    if other is None:
+        what = "keys= takes full keys"
+        raise ConfigError("SMW-C110", what, seen=repr(key), fix="cache.key_for(function, *arguments)")
+    what = f"this key is of the namespace {other[1]}, and this cache's is {prefix.split(':')[1]}"
+    fix = f"drop it where the service is {other[1]}: SMW_SERVICE={other[1]}, or CACHE_NAMESPACE"
+    raise ConfigError("SMW-C110", what, seen=key, fix=fix)

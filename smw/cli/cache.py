@@ -141,8 +141,10 @@ def invalidate(
     json: Json = False,
 ) -> None:
     """Drop from every server, and so from every process. Exits 1 where a server has not confirmed it."""
+    from smw.cache.names import checked
+
     with cache_of(app, profile) as looking, _named(looking, fn, args) as (cache, own):
-        dropped = [*(key or ()), *own]
+        dropped = [*[checked(given, cache.prefix) for given in key or ()], *own]
         named = [*(f"tag {name}" for name in tag or ()), *dropped, *(["everything"] if everything else [])]
         _droppable(cache, named)
         if not yes:

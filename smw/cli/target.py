@@ -177,11 +177,11 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     Raises:
         ConfigError: There is no such function, it is not cached, or the call has no key.
     """
-    from smw.cache.names import Names
+    from smw.cache.names import checked
     from smw.cache.readers import cached_in
 
-    if what.startswith(cache.prefix) or ":" not in what:
-        yield cache, Names.checked(what), None
+    if what.startswith("smw:") or ":" not in what:
+        yield cache, checked(what, cache.prefix), None
         return
 
     fn = function(what)

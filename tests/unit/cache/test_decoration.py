@@ -142,9 +142,17 @@ def test_unknown_setting_names_the_nearest():
         Cache(l1_siz=10)
 
 
+def test_a_key_of_another_namespace_is_refused(cache):
+    """Its counter would be raised on the server, and no process of that namespace would hear of it."""
+    for drop in (cache.drop_sync, cache.why_sync, cache.peek_sync):
+        given = {"keys": [f"smw:otherx:{'0' * 32}"]} if drop == cache.drop_sync else {"key": f"smw:otherx:{'0' * 32}"}
+        with pytest.raises(ConfigError, match=r"namespace otherx, and this cache's is (.|\n)*SMW_SERVICE=otherx"):
+            drop(**given)
+
+
 def test_key_that_is_none_is_refused(cache):
     """A key that no call can have is refused before any server sees it."""
-    for bad in ("a b", "a\r\nflush_all", "", "x" * 300, 7):
+    for bad in ("a b", "a\r\nflush_all", "", "x" * 300, 7, "nonsense", "smw:t:x", f"smw:t:t:{'0' * 32}"):
         with pytest.raises(ConfigError, match="full keys"):
             cache.drop_sync(keys=[bad])
     with pytest.raises(ConfigError, match="sequences"):
