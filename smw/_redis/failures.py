@@ -8,6 +8,7 @@ __all__ = ["kind_of_failure", "remedy_for", "strictness"]
 
 _PERMANENT = {
     "auth": "user and password",
+    "permission": "the permissions of the user on the server (ACL SETUSER), or the user",
     "certificate": "ssl_ca_certs or the host",
     "tls": "the scheme, the port or ssl_certfile and ssl_keyfile",
     "master-name": "the name of the master",
@@ -15,6 +16,10 @@ _PERMANENT = {
 
 _FORMALITIES = range(80, 94)
 """Codes of OpenSSL for what ``VERIFY_X509_STRICT`` alone refuses, such as a missing key usage or key identifier."""
+
+
+_OF_ACL = ("NOPERM", "ACL failure in script", "The user executing the script")
+"""How the releases of Redis begin to say that a user may not do something."""
 
 
 def _tls_failure(error: BaseException) -> ssl.SSLError | None:
@@ -39,13 +44,15 @@ def kind_of_failure(error: BaseException) -> tuple[str, bool]:
     """Sort a failure of redis-py into a short constant, and tell whether trying again is useless.
 
     Returns:
-        (``timeout`` | ``auth`` | ``certificate`` | ``tls`` | ``master-name`` | ``readonly`` | ``full`` | ``loading`` |
-        ``busy`` | ``protocol`` | ``refused`` | ``moving`` | ``cluster-down`` | ``answer`` | ``connection``, permanent).
+        (``timeout`` | ``auth`` | ``permission`` | ``certificate`` | ``tls`` | ``master-name`` | ``readonly`` |
+        ``full`` | ``loading`` | ``busy`` | ``protocol`` | ``refused`` | ``moving`` | ``cluster-down`` | ``answer`` |
+        ``connection``, permanent).
     """
     import redis.exceptions as known
 
     kinds: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
-        ((known.AuthenticationError, known.NoPermissionError), "auth"),
+        (known.NoPermissionError, "permission"),
+        (known.AuthenticationError, "auth"),
         ((known.TimeoutError, TimeoutError), "timeout"),
         (known.ReadOnlyError, "readonly"),
         (known.OutOfMemoryError, "full"),
@@ -63,8 +70,10 @@ def kind_of_failure(error: BaseException) -> tuple[str, bool]:
     if kind == "connection" and "refused" in str(error).lower():
         kind = "refused"
     text = str(error)
-    if kind == "answer" and text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+    if kind == "answer" and text.startswith(("NOAUTH", "WRONGPASS")):
         kind = "auth"
+    if kind == "answer" and text.startswith(_OF_ACL):
+        kind = "permission"
     if kind == "connection" and (broken := _tls_failure(error)):
         kind = "certificate" if isinstance(broken, ssl.SSLCertVerificationError) else "tls"
     return kind, kind in _PERMANENT
@@ -96,4 +105,6 @@ def _cause(error: BaseException) -> str:
     if broken is not None:
         return f"the handshake failed ({(broken.reason or 'no reason given').replace('_', ' ').lower()})"
     error = _unwrapped(error)
+    if kind_of_failure(error)[0] == "permission":
+        return str(error).removeprefix("NOPERM ").partition(" script: ")[0]
     return str(error) if getattr(error, "kind", "") == "master-name" else ""

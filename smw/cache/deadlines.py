@@ -6,8 +6,10 @@ import asyncio
 import select
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.clock import SystemClock
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Deadlines", "LagError"]
 
@@ -28,9 +30,13 @@ class Deadlines:
 
     Args:
         transport: From a connection to its transport; None where it has none.
+
+    Attributes:
+        now: Returns the time of the loop.
+        answered: How many exchanges have come to their end.
     """
 
-    __slots__ = ("_loop", "_next", "_overrun", "_timer", "_transport", "_until", "now")
+    __slots__ = ("_loop", "_next", "_overrun", "_timer", "_transport", "_until", "answered", "now")
 
     def __init__(self, transport: Callable[[Any], Any]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -40,6 +46,24 @@ class Deadlines:
         self._next = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self.now = self._loop.time
+        self.answered = 0
+
+    async def obtain(self, until: float, get: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what `get` returns: a connection that nobody uses, or a new one.
+
+        Raises:
+            LagError: There was none until `until`, and it was hardly the server's fault.
+            TimeoutError: There was none until `until`.
+        """
+        began, busy, answered = self.now(), SystemClock.busy(), self.answered
+        try:
+            async with asyncio.timeout_at(until):
+                return await get()
+        except TimeoutError:
+            was_busy = 4 * (SystemClock.busy() - busy) > self.now() - began
+            if was_busy or self.answered != answered:  # the loop was at work, or the server has answered others
+                raise LagError from None
+            raise
 
     def begin(self, line: Any, until: float) -> None:
         """Cut `line` off at `until`, in the time of the loop, unless it has come to its end before."""

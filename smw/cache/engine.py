@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import Budget
@@ -230,13 +231,14 @@ class Engine:
         if letter.depends:
             basis = Basis.of_letter(self, letter.depends, sight.asked)
             place = Place(place.home, place.key, place.text, place.tags, place.scopes, basis)
-        self.watch.ages.add(sight.level, max(0.0, self._wall() - letter.created_ms / 1000))
+        age_s = self._wall() - letter.created_ms / 1000
+        self.watch.ages.add(sight.level, max(0.0, age_s))
         if sight.missed:
             await self.remote.fill_up(sight, place.text or "", place.tags, budget=budget, mode=mode)
         self.remember(place, policy, value, sight, epoch=epoch)
-        copy = letter.encoding, letter.payload
+        copy = partial(codec.unpack, letter.encoding, letter.payload)
         missed, origin = tuple(sight.missed), Origin(place, sight.versions, sight.asked)
-        return Finding(sight.level, copy=lambda: codec.unpack(*copy), first=(value,), missed=missed, origin=origin)
+        return Finding(sight.level, copy=copy, first=(value,), missed=missed, origin=origin)
 
     def remember(self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int) -> None:
         """Keep in memory what a server had, for the time that it still has."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 from smw.cache.codec import CorruptError
 
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["FLAT", "MOST_BYTES", "MOST_GENERATIONS", "NESTED", "SHARED", "Dependency", "Envelope", "Letter"]
 
 MAGIC, VERSION, VERSION_DEPENDING = b"\xa5m", 2, 3
+_VERSIONS = frozenset({1, VERSION, VERSION_DEPENDING})
 MOST_GENERATIONS = 200
 MOST_BYTES = 64 * 2**20
 """The largest value that is stored remotely or unpacked; a small forged input must not grow beyond it."""
 _COMPRESSED, _SEALED = 1, 2
 _FIXED = struct.Struct(">2sBBBBQQQ")
 _SINCE_2 = struct.Struct(">QI")
+_COUNT_AT = 5
+_WHOLE = tuple([struct.Struct(f">2sBBBBQQQQI{count}Q") for count in range(8)])
+"""Everything up to the check at once, for so many generations."""
 _CRC = struct.Struct(">I")
 _COUNT, _NUMBER = struct.Struct(">H"), struct.Struct(">Q")
 _FOREIGN = 2**64 - 1
@@ -81,11 +86,15 @@ class Letter(NamedTuple):
 
     def remaining_s(self, wall: float) -> float:
         """Return how many seconds it may still live, at most what it was given."""
-        return min(self.ttl_ms, self.created_ms + self.ttl_ms - wall * 1000) / 1000
+        left_ms = self.created_ms + self.ttl_ms - wall * 1000
+        return min(self.ttl_ms, left_ms) / 1000
 
     def usable_s(self, wall: float) -> float:
         """Return how many seconds it may still be of any use, standing in for a failed load included."""
         return self.remaining_s(wall) + self.stale_ms / 1000
+
+
+_letter = Letter._make  # half the price of calling the class
 
 
 class Envelope:
@@ -99,6 +108,7 @@ class Envelope:
     def __init__(self, *, compress_from: int | None, seal: Seal | None) -> None:
         self._compress_from = compress_from
         self._seal = seal
+        self._is_sealed = seal is not None
 
     def close(self, letter: Letter, key: bytes) -> bytes:
         """Return the bytes to store under `key`."""
@@ -119,7 +129,7 @@ class Envelope:
         if letter.depends:
             head += _packed(letter.depends)
         if self._seal is None:
-            return b"".join((head, _CRC.pack(zlib.crc32(payload, zlib.crc32(head, zlib.crc32(key)))), payload))
+            return b"".join((head, _CRC.pack(crc32(payload, crc32(head, crc32(key)))), payload))
         head += bytes((len(self._seal.key_id),)) + self._seal.key_id
         return head + self._seal.seal(payload, key + b"\0" + head)
 
@@ -130,30 +140,23 @@ class Envelope:
             CorruptError: The bytes are not ours, were changed, belong to another key, or are not sealed as they must.
         """
         try:
-            magic, version, encoding, flags, count, created_ms, ttl_ms, fence = _FIXED.unpack_from(stored)
-            if (
-                magic != MAGIC
-                or version not in (1, VERSION, VERSION_DEPENDING)
-                or bool(flags & _SEALED) != (self._seal is not None)
-            ):
+            fields, end = _head(stored)
+            magic, version, encoding, flags, _, created_ms, ttl_ms, fence, stale_ms, load_ms, *numbers = fields
+            if magic != MAGIC or version not in _VERSIONS or (flags & _SEALED != 0) is not self._is_sealed:
                 raise CorruptError("header")
-            start, more = _FIXED.size, (0, 0)
-            if version != 1:
-                start, more = start + _SINCE_2.size, _SINCE_2.unpack_from(stored, start)
-            end = start + 8 * count
-            generations = struct.unpack_from(f">{count}Q", stored, start) if count else ()
+            generations = tuple(numbers)
             depends: tuple[Dependency, ...] = ()
             if version == VERSION_DEPENDING:
                 depends, end = _unpacked(stored, end)
-            payload = self._opened(stored, end, key) if self._seal is not None else _checked(stored, end, key)
+            payload = self._opened(stored, end, key) if self._is_sealed else _checked(stored, end, key)
         except (struct.error, IndexError, UnicodeError) as error:
-            raise CorruptError("length") from error
+            raise CorruptError("length" if stored[: len(MAGIC)] == MAGIC else "header") from error
         if fence == _FOREIGN or _FOREIGN in generations:
             raise CorruptError("counter")
         if flags & _COMPRESSED:
             payload = _decompressed(payload)
         shape = flags >> _SHAPE_SHIFT
-        return Letter(encoding, payload, created_ms, ttl_ms, fence, generations, shape, more[0], more[1], depends)
+        return _letter((encoding, payload, created_ms, ttl_ms, fence, generations, shape, stale_ms, load_ms, depends))
 
     def _opened(self, stored: bytes, end: int, key: bytes) -> bytes:
         start = end + 1 + stored[end]
@@ -164,6 +167,19 @@ class Envelope:
         if plain is None:
             raise CorruptError("seal")
         return plain
+
+
+def _head(stored: bytes) -> tuple[tuple[Any, ...], int]:
+    """Return the fields up to the check, generations last, and where they end."""
+    count = stored[_COUNT_AT]
+    if count < len(_WHOLE) and stored[2] != 1:
+        whole = _WHOLE[count]
+        return whole.unpack_from(stored), whole.size
+    fields, end = _FIXED.unpack_from(stored), _FIXED.size
+    more = (0, 0)
+    if fields[1] != 1:
+        more, end = _SINCE_2.unpack_from(stored, end), end + _SINCE_2.size
+    return (*fields, *more, *struct.unpack_from(f">{count}Q", stored, end)), end + 8 * count
 
 
 def _packed(depends: tuple[Dependency, ...]) -> bytes:
@@ -205,7 +221,7 @@ def _written(counter: int) -> int:
 
 def _checked(stored: bytes, end: int, key: bytes) -> bytes:
     payload = stored[end + 4 :]
-    if _CRC.unpack_from(stored, end)[0] != zlib.crc32(payload, zlib.crc32(stored[:end], zlib.crc32(key))):
+    if _CRC.unpack_from(stored, end)[0] != crc32(payload, crc32(stored[:end], crc32(key))):
         raise CorruptError("checksum")
     return payload
 

@@ -83,4 +83,6 @@ class Fence:
         It says so even when a server has forgotten the invalidation, having been restarted from an older snapshot.
         """
         raised = self._raised
+        if not raised:
+            return self._floor_wall > wall_s
         return self._floor_wall > wall_s or any(raised[scope][2] > wall_s for scope in scopes if scope in raised)

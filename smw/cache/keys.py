@@ -28,9 +28,10 @@ from smw._kernel.reference import module_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["UnkeyableError", "digest", "encode", "name_of", "slots_of", "tag_text"]
+__all__ = ["DIGEST_BYTES", "UnkeyableError", "digest", "encode", "name_of", "slots_of", "tag_text"]
 
 MOST_NODES = 200_000
+DIGEST_BYTES = 16
 _WORD = struct.calcsize("P")
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension that counts in its size
 _HOUSEKEEPING = frozenset({"__dict__", "__weakref__"})
@@ -321,7 +322,7 @@ def _encode_any(values: tuple[object, ...]) -> bytes:
 
 def digest(encoded: bytes, key: bytes = b"") -> str:
     """Return 32 hexadecimal digits for an encoding; with a secret `key` nobody else can guess arguments from them."""
-    return hashlib.blake2b(encoded, digest_size=16, key=key).hexdigest()
+    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES, key=key).hexdigest()
 
 
 def tag_text(value: object) -> str:

@@ -110,7 +110,8 @@ class Level:
         if left_s < _LEAST_S:
             self.errors["budget"] += 1
             return None
-        op = ask.__name__.lstrip("_")
+        op = ask.__name__
+        op = op[1:] if op[0] == "_" else op
         try:
             if self._spans.wanted:
                 answer = await self._spanned(op, ask, *args, mode=mode, timeout_s=left_s, **more)
@@ -194,7 +195,8 @@ class Level:
         elif self._now() - self._said.get(error.kind, -_SAY_EVERY_S) >= _SAY_EVERY_S:
             self._said[error.kind] = self._now()
             told = {"cache_level": self.name}
-            _log.warning("%s refused a request (%s); said once a minute", self.store.name, error.kind, extra=told)
+            why = error.remedy or error.kind
+            _log.warning("%s refused a request (%s); said once a minute", self.store.name, why, extra=told)
 
     async def drop(self, owed: Owed, *, budget: Budget, mode: Mode) -> None:
         """Drop what is owed; what is not acknowledged in time is paid in the background."""

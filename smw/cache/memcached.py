@@ -29,6 +29,7 @@ TOMBSTONE_S = 60
 _TOMBSTONE = b"\xa5x"
 _DATE_FROM_S = 30 * 86_400  # memcached reads longer times as a date
 _COUNTER_S = 86_400
+_DIGITS = 16
 
 
 class MemcachedStore:
@@ -69,7 +70,7 @@ class MemcachedStore:
         """Return value and counters with one ``gets``."""
         found: Many = await self._ask(mode, timeout_s, "gets_many", [key, *counters])
         blob, token = found.get(key, (None, None))
-        numbers = tuple([int(found[name][0], 16) if name in found else None for name in counters])
+        numbers = tuple([_number(found[name][0]) if name in found else None for name in counters])
         return Found(None if blob == _TOMBSTONE else blob, numbers, token)
 
     async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
@@ -78,10 +79,15 @@ class MemcachedStore:
         for name in counters:
             await self._ask(mode, timeout_s, "add", name, self._number(), life)
         found: Many = await self._ask(mode, timeout_s, "gets_many", counters)
-        try:
-            return tuple([int(found[name][0], 16) for name in counters])
-        except KeyError:
-            raise StoreFailedError("full", counts=False) from None
+        foreign = [name for name in counters if name in found and _number(found[name][0]) is None]
+        for name in foreign:
+            await self._ask(mode, timeout_s, "set", name, self._number(), life)
+        if foreign:
+            found = await self._ask(mode, timeout_s, "gets_many", counters)
+        numbers = [_number(found[name][0]) for name in counters if name in found]
+        if len(numbers) < len(counters) or None in numbers:
+            raise StoreFailedError("full", counts=False)
+        return tuple([number or 0 for number in numbers])
 
     async def write(
         self,
@@ -140,6 +146,16 @@ class MemcachedStore:
         """Close the connections of the running loop, then as `close`; idempotent."""
         await self._awaiting.aclose()
         self.close()
+
+
+def _number(raw: bytes) -> int | None:
+    """Return the number of a counter; None where somebody else has put something else in its place."""
+    if len(raw) != _DIGITS:
+        return None
+    try:
+        return int(raw, 16)
+    except ValueError:
+        return None
 
 
 def spread(servers: Sequence[str]) -> Callable[[str], str]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from functools import partial
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel import deadline
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
+from smw.cache.deadlines import Deadlines, LagError
 from smw.cache.ports import StoreFailedError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
 __all__ = ["Awaiting", "Blocking", "Many"]
@@ -30,53 +29,63 @@ def _address(server: str) -> tuple[str, int]:
 
 
 class Blocking:
-    """pymemcache for one server.
+    """pymemcache for one server: clients of one connection each.
 
     Args:
         server: ``host:port``.
-        timeout_s: Most that connecting, or one read, may take.
+        timeout_s: Most that connecting, or one exchange, may take.
     """
 
     def __init__(self, server: str, timeout_s: float) -> None:
         self._server = server
         self._timeout_s = timeout_s
-        self._opening = threading.RLock()
-        self._client: Any = None
+        self._forked()
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._opening = threading.RLock()
-        self._client = None
+        self._idle: deque[Any] = deque([None] * _BLOCKING_CONNECTIONS)  # None: room for one that is still to be made
 
-    def _open(self) -> Any:
-        with self._opening:
-            if self._client is None:
-                from pymemcache.client.base import PooledClient
+    def _made(self) -> Any:
+        from pymemcache.client.base import Client
 
-                # An answer is always waited for: noreply says True to a server that hangs.
-                self._client = PooledClient(
-                    _address(self._server),
-                    connect_timeout=self._timeout_s,
-                    timeout=self._timeout_s,
-                    no_delay=True,
-                    socket_module=deadline.socket_module,
-                    max_pool_size=_BLOCKING_CONNECTIONS,
-                    default_noreply=False,
-                    lock_generator=threading.RLock,  # a signal handler may drop something in the middle of a command
-                )
-            return self._client
+        # An answer is always waited for: noreply says True to a server that hangs.
+        return Client(
+            _address(self._server),
+            connect_timeout=self._timeout_s,
+            timeout=self._timeout_s,
+            no_delay=True,
+            socket_module=deadline.socket_module,
+            default_noreply=False,
+        )
 
     def ask(self, command: str, *args: Any) -> Any:
         """Run one command.
 
         Raises:
-            StoreFailedError: It failed.
+            StoreFailedError: It failed, or all connections are in use.
         """
-        client = self._client or self._open()
+        idle, client = self._idle, None
         try:
+            client = idle.pop()  # atomic, and so cheaper than the lock of the pool of pymemcache
+        except IndexError:
+            raise StoreFailedError("busy") from None
+        try:
+            if client is None:
+                client = self._made()
             return getattr(self, f"_{command}")(client, *args)
-        except Exception as error:
-            raise _failure(error) from error
+        except BaseException as error:
+            if client is not None:
+                client.close()  # its reply may not have been read to its end; it connects again
+            if isinstance(error, Exception):
+                raise _failure(error) from error
+            raise
+        finally:
+            if client is None:
+                idle.appendleft(None)
+            elif idle is self._idle:
+                idle.append(client)
+            else:
+                client.close()  # all were closed meanwhile
 
     @staticmethod
     def _gets_many(client: Any, keys: Sequence[str]) -> Many:
@@ -105,25 +114,28 @@ class Blocking:
         return client.version()  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Close its connections; idempotent."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        """Close its connections, and those in use once they are given back; idempotent."""
+        idle = self._idle
+        self._forked()
+        with contextlib.suppress(IndexError):
+            while True:
+                client = idle.pop()  # which nobody else can take meanwhile
+                if client is not None:
+                    client.close()
 
 
 class Awaiting:
     """aiomcache for one server, one client per event loop.
 
     A cancelled call of aiomcache gives its connection back with the reply unread, and the next call reads it as its
-    own. So each operation runs in a task of its own that nobody cancels; a caller whose deadline passes abandons the
-    wait, and the client with every connection of it is closed and replaced.
+    own. So connections are taken from its pool here, and whoever does not read a reply to its end, being cancelled or
+    too late, cuts the connection off.
 
     Args:
         server: ``host:port``.
     """
 
     def __init__(self, server: str) -> None:
-        self._server = server
         self._clients: PerLoop[_Client] = PerLoop(lambda: _Client(_address(server)), _Client.aclose)
 
     async def ask(self, timeout_s: float, command: str, *args: Any) -> Any:
@@ -132,39 +144,10 @@ class Awaiting:
         Raises:
             StoreFailedError: It failed or took too long.
         """
-        import asyncio
-
-        client = self._clients.get()
-        loop = asyncio.get_running_loop()
-        task, ended = loop.create_task(getattr(client, command)(*args)), loop.create_future()
-        task.add_done_callback(_consume)
-        task.add_done_callback(partial(_end, ended))
-        timer = loop.call_later(timeout_s, _end, ended)
         try:
-            await ended
-        except asyncio.CancelledError:
-            loop.call_later(timeout_s, self._discard, client, task)
-            raise
-        finally:
-            timer.cancel()
-        if not task.done():
-            self._discard(client, task)
-            raise StoreFailedError("timeout")
-        try:
-            return task.result()
+            return await self._clients.get().ask(timeout_s, command, *args)
         except Exception as error:
-            failure = _failure(error)
-            if failure.kind == "protocol":
-                self._discard(client, task)
-            raise failure from error
-
-    def _discard(self, client: _Client, task: Any) -> None:
-        """Close `client` unless the operation has ended well meanwhile."""
-        if task.done() and (task.cancelled() or not task.exception()):
-            return
-        self._clients.replace(client)
-        client.abort()
-        task.cancel()
+            raise _failure(error) from error
 
     def close(self) -> None:
         """Have the connections of all loops closed there; idempotent."""
@@ -175,31 +158,13 @@ class Awaiting:
         await self._clients.aclose()
 
 
-def _end(waiting: asyncio.Future[None], _task: object = None) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
-
-
-def _consume(task: Any) -> None:
-    """Read the outcome of an operation, so that one nobody waits for any more is not reported."""
-    if not task.cancelled():
-        task.exception()
-
-
 class _Client:
-    """One aiomcache client and the few commands that are needed of it."""
+    """One aiomcache client, the few commands that are needed of it, and its connections."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         import aiomcache
-        from aiomcache.client import acquire
 
         class Client(aiomcache.Client):
-            @acquire
-            async def gets_many(
-                self, connection: Any, keys: list[bytes]
-            ) -> tuple[dict[bytes, bytes], dict[bytes, int]]:
-                return await self._multi_get(connection, *keys)
-
             async def _execute_simple_command(self, conn: Any, raw_command: bytes) -> bytes:
                 # aiomcache reads on where a server hangs up before it has answered, and never lets go of the loop.
                 conn.writer.write(raw_command)
@@ -209,47 +174,97 @@ class _Client:
                     raise EOFError("the reply was cut off")
                 return line[:-2]
 
-        self._client = Client(*address, pool_size=_CONNECTIONS)
+        self._client: Any = Client(*address, pool_size=_CONNECTIONS)
+        self._pool: Any = self._client._pool  # noqa: SLF001 - what takes a connection and asks is one in aiomcache
+        self._free: Any = self._pool._pool  # noqa: SLF001
+        self._deadlines = Deadlines(lambda connection: connection.writer.transport)
 
-    async def gets_many(self, keys: Sequence[str]) -> Many:
+    async def ask(self, timeout_s: float, command: str, *args: Any) -> Any:
+        """Run one command over a connection of its own.
+
+        Raises:
+            LagError: The event loop was too busy to take in the reply within `timeout_s`, or to ask at all.
+            TimeoutError: It did not come within `timeout_s`.
+            Exception: What aiomcache raises.
+        """
+        deadlines = self._deadlines
+        until, is_cut_short = deadlines.now() + timeout_s, False
+        connection = self._at_hand()
+        if connection is None:
+            connection = await deadlines.obtain(until, self._pool.acquire)
+            is_cut_short = 2 * (until - deadlines.now()) < timeout_s
+        deadlines.begin(connection, until)
+        try:
+            answer = await getattr(self, f"_{command}")(connection, *args)
+        except BaseException as error:
+            overrun = deadlines.end(connection)
+            _cut(connection)
+            if overrun is not None and isinstance(error, Exception):
+                raise (LagError() if is_cut_short else overrun) from None
+            raise
+        else:
+            if deadlines.end(connection) is not None:  # cut in the moment in which the answer had come
+                _cut(connection)
+            deadlines.answered += 1
+            return answer
+        finally:
+            self._pool.release(connection)
+
+    def _at_hand(self) -> Any:
+        """Return a connection that stands and that nobody uses, or None where it has to be waited for or made."""
+        if self._free.empty():
+            return None
+        connection = self._free.get_nowait()
+        reader = connection.reader
+        if reader.at_eof() or reader.exception() is not None:
+            self._free.put_nowait(connection)
+            return None
+        self._pool._in_use.add(connection)  # noqa: SLF001
+        return connection
+
+    async def _gets_many(self, connection: Any, keys: Sequence[str]) -> Many:
         """Return values and tokens with one request."""
-        client: Any = self._client
-        values, tokens = await client.gets_many([key.encode() for key in keys])
-        return {key.decode(): (value, tokens[key]) for key, value in values.items()}
+        raws = [key.encode() for key in keys]
+        values, tokens = await self._client._multi_get(connection, *raws)  # noqa: SLF001
+        return {key: (values[raw], tokens[raw]) for key, raw in zip(keys, raws, strict=True) if raw in values}
 
-    async def add(self, key: str, blob: bytes, life: int) -> bool:
+    async def _add(self, connection: Any, key: str, blob: bytes, life: int) -> bool:
         """Store where there is nothing."""
-        return bool(await self._client.add(key.encode(), blob, exptime=life))
+        client = self._client
+        return bool(await type(client).add.__wrapped__(client, connection, key.encode(), blob, exptime=life))
 
-    async def cas(self, key: str, blob: bytes, life: int, token: int) -> bool:
+    async def _cas(self, connection: Any, key: str, blob: bytes, life: int, token: int) -> bool:
         """Store where `token` still stands."""
-        return bool(await self._client.cas(key.encode(), blob, token, exptime=life))
+        client = self._client
+        return bool(await type(client).cas.__wrapped__(client, connection, key.encode(), blob, token, exptime=life))
 
-    async def set(self, key: str, blob: bytes, life: int) -> None:
+    async def _set(self, connection: Any, key: str, blob: bytes, life: int) -> None:
         """Store whatever is there."""
-        if not await self._client.set(key.encode(), blob, exptime=life):
+        client = self._client
+        if not await type(client).set.__wrapped__(client, connection, key.encode(), blob, exptime=life):
             raise StoreFailedError("full", counts=False)
 
-    def abort(self) -> None:
-        """Close every connection at once, those in use included: their operations fail."""
-        pool = self._client._pool  # noqa: SLF001 - aiomcache offers no way to close a connection in use
-        for connection in tuple(pool._in_use):  # noqa: SLF001
-            connection.reader.set_exception(ConnectionAbortedError("overrun"))
-            connection.writer.transport.abort()
-        while not pool._pool.empty():  # noqa: SLF001
-            pool._do_close(pool._pool.get_nowait())  # noqa: SLF001
-
     async def aclose(self) -> None:
-        """Close every connection."""
-        pool = self._client._pool  # noqa: SLF001
-        writers = [connection.writer for connection in (*pool._in_use, *vars(pool._pool)["_queue"])]  # noqa: SLF001
-        self.abort()
-        for writer in writers:
+        """Close every connection; operations in flight fail."""
+        connections = [*self._pool._in_use, *vars(self._free)["_queue"]]  # noqa: SLF001
+        for connection in connections:
+            _cut(connection)
+        while not self._free.empty():
+            self._pool._do_close(self._free.get_nowait())  # noqa: SLF001
+        for connection in connections:
             with contextlib.suppress(Exception):
-                await writer.wait_closed()
+                await connection.writer.wait_closed()
+
+
+def _cut(connection: Any) -> None:
+    """End a connection, so that the pool does not hand it out again."""
+    if connection.reader.exception() is None:
+        connection.reader.set_exception(ConnectionAbortedError("overrun"))
+    connection.writer.transport.abort()
 
 
 _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (LagError, "lag"),
     (TimeoutError, "timeout"),
     (ConnectionRefusedError, "refused"),
     ((OSError, EOFError), "connection"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smw import _redis
 from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
+from smw.cache.counters import counters_of, number_of
 from smw.cache.level import run_blocking
 from smw.cache.names import is_fence
 from smw.cache.ports import Found, Leased, Pulse, StoreFailedError
@@ -38,10 +39,6 @@ LEASE_S = 1.25
 """How long a lease outlives a holder that has died."""
 COUNTER_S = 86_400
 """How long a counter lives at least after its last use; a forgotten one costs a miss and never returns."""
-
-
-def _number(raw: Any) -> int | None:
-    return None if raw is None else int(raw)
 
 
 def _lease_of(key: str) -> str:
@@ -151,7 +148,7 @@ class RedisStore(RedisHot):
         try:
             blob, *numbers = reply
             if len(numbers) == len(counters) and (blob is None or blob.__class__ is bytes):
-                return Found(blob, tuple([None if raw is None else int(raw) for raw in numbers]))
+                return Found(blob, counters_of(numbers))
         except (TypeError, ValueError) as error:
             _log.debug("an answer of another shape: %s", error)
         # Not the answer to this question: whatever else is on its way there cannot be trusted either.
@@ -166,7 +163,7 @@ class RedisStore(RedisHot):
         reply, lines = await self._mget(mode, timeout_s, names)
         try:
             shown = dict(zip(names, reply, strict=True))
-            numbers = {name: _number(shown[name]) for _, counters in reads for name in counters}
+            numbers = {name: number_of(shown[name]) for _, counters in reads for name in counters}
             if all(isinstance(shown[key], bytes | None) for key, _ in reads):
                 return [Found(shown[key], tuple([numbers[name] for name in counters])) for key, counters in reads]
         except (TypeError, ValueError) as error:
@@ -376,6 +373,6 @@ def _failure(error: Exception) -> StoreFailedError:
         return StoreFailedError("noscript", counts=False)
     kind, permanent = _redis.kind_of_failure(error)
     # A server that answers that it is full or read-only is alive and still good for reading.
-    counts = kind not in ("full", "readonly", "answer", "moving")
+    counts = kind not in ("full", "readonly", "answer", "moving", "permission")
     remedy = _redis.remedy_for(kind, error, "CACHE_L2_URL (cache setting l2_url)") if permanent else ""
     return StoreFailedError(kind, permanent=permanent, counts=counts, remedy=remedy)

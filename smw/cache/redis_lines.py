@@ -151,11 +151,9 @@ class AwaitingLines:
         self._pool = client.connection_pool
         self._idle: deque[Any] = deque([None] * most)  # None: room for a connection that is still to be made
         self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._replies = 0
         self._deadlines = Deadlines(_transport)
         self._now = self._deadlines.now
         self._future = asyncio.get_running_loop().create_future
-        self._timeout_at = asyncio.timeout_at
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
 
@@ -188,7 +186,7 @@ class AwaitingLines:
                 return await self._exchange(idle.pop(), until, ask, *what)
             except self._lost:
                 pass
-        line = await self._ready(until)
+        line = await self._deadlines.obtain(until, self._ready)
         is_cut_short = 2 * (until - self._now()) < timeout_s
         try:
             return await self._exchange(line, until, ask, *what)
@@ -210,32 +208,24 @@ class AwaitingLines:
         else:
             if deadlines.end(line) is not None:  # cut in the moment in which the answer had come
                 await line.disconnect(nowait=True)
-            self._replies += 1
+            deadlines.answered += 1
             return reply
         finally:
             self._give_back(line)
 
-    async def _ready(self, until: float) -> Any:
+    async def _ready(self) -> Any:
         """Return a connection that stands: one that nobody uses, or else one that another caller gives back."""
-        idle, none, replies = self._idle, object(), self._replies
-        began, busy, line = self._now(), SystemClock.busy(), none
+        line = self._idle.pop() if self._idle else await self._given()
         try:
-            async with self._timeout_at(until):
-                line = idle.pop() if idle else await self._given()
-                if line is None:
-                    pool: Any = self._pool
-                    line = await pool.get_connection()
-                elif not line.is_connected:
+            if line is not None:
+                if not line.is_connected:
                     await line.connect()
-        except BaseException as error:
-            if line is not none:
-                self._give_back(line)
-            # The loop was at work instead of waiting, or the server has answered others: it was hardly the server.
-            was_busy = 4 * (SystemClock.busy() - busy) > self._now() - began
-            if isinstance(error, TimeoutError) and (was_busy or self._replies != replies):
-                raise LagError from None
+                return line
+            pool: Any = self._pool
+            return await pool.get_connection()
+        except BaseException:
+            self._give_back(line)
             raise
-        return line
 
     async def _given(self) -> Any:
         future = self._future()

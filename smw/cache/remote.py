@@ -164,12 +164,13 @@ class Remote:
                 sight.seen[level.name] = found
                 blob = None if blind else found.blob
                 is_fenced = is_authority and level.store.is_atomic  # what was dropped there is not there any more
-                letter = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
+                letter, left_s = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
                 if letter is not None and letter.depends:
                     made_s, is_orphan = letter.created_ms / 1000, sight.versions is None
                     stand = await self.stand(letter.depends, made_s, is_orphan=is_orphan, budget=budget, mode=mode)
+                    left_s = letter.remaining_s(self._clock.wall())
                     letter = letter if stand else None
-                if letter is not None and letter.remaining_s(self._clock.wall()) > 0:
+                if letter is not None and left_s > 0:
                     sight.letter, sight.level = letter, level.name
                     return sight
                 if letter is not None:
@@ -186,24 +187,25 @@ class Remote:
         scopes: Sequence[str],
         *,
         is_fenced: bool,
-    ) -> Letter | None:
+    ) -> tuple[Letter | None, float]:
+        """Return a stored value, unless something speaks against it, and the seconds that it still has to live."""
         if blob is None:
-            return None
+            return None, 0.0
         try:
             letter = self._envelope.open(blob, key.encode())
         except (CorruptError, TypeError) as error:
             self.corrupt[level] += 1
             self.on_unreadable(level, str(error))
-            return None
+            return None, 0.0
         wall = self._clock.wall()
-        created_s = letter.created_ms / 1000
-        if letter.usable_s(wall) <= 0 or self._fence.outdates(scopes, created_s):
-            return None
+        created_s, left_s = letter.created_ms / 1000, letter.remaining_s(wall)
+        if left_s + letter.stale_ms / 1000 <= 0 or self._fence.outdates(scopes, created_s):
+            return None, left_s
         if now is not None:
             stands = letter.generations == now.generations and (is_fenced or letter.fence == now.fence)
-            return letter if stands else None
+            return letter if stands else None, left_s
         young = wall - created_s < ORPHAN_S
-        return letter if young and not self.suspects(scopes, key) else None
+        return letter if young and not self.suspects(scopes, key) else None, left_s
 
     async def stand(
         self,

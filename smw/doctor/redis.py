@@ -156,7 +156,7 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
     if isinstance(error, SmwError):
         return Finding(f"{redis.name}.ping", "fail", error.what, error.fix or "")
     kind, _ = _redis.kind_of_failure(error)
-    if kind == "auth":
+    if kind in ("auth", "permission"):
         return _auth_failed(redis, str(error))
     if kind == "master-name":
         return Finding(f"{redis.name}.auth", "fail", str(error), f"correct the name of the master in {redis.holder}")

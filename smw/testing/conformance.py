@@ -269,7 +269,7 @@ class StoreConformance:
 
     @_checked
     async def test_overrun_is_a_timeout_and_the_next_call_works(self, kit: Kit) -> None:
-        """A call that is given next to no time gets its own answer or fails with `timeout`, and so does the next."""
+        """A call that is given next to no time gets its answer or fails with `timeout` or `lag`; the next one too."""
         if kit.mode == "sync":
             pytest.skip("blocking clients may have fixed time-outs")  # the port allows for it
         for number in range(2):
@@ -281,7 +281,7 @@ class StoreConformance:
                 assert found.blob == b"%d" % (turn % 2)
             except StoreFailedError as error:
                 kinds.add(error.kind)
-        assert kinds <= {"timeout"}
+        assert kinds <= {"timeout", "lag"}
         assert (await kit.read("k1")).blob == b"1"
 
     @_checked
