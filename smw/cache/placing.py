@@ -42,6 +42,7 @@ class Placing:
         warmed: Entries from before their first call, under their full keys: the arguments are not known yet.
         mark: Stands for the function where servers note what is asked for most.
         is_told_apart: Whether its keys tell the function from every other one.
+        is_told_by_name: Whether it is the name alone that does.
         gear_key: From a call's arguments to its key in `table`; None where all are in `texts`.
     """
 
@@ -65,6 +66,7 @@ class Placing:
         # Who passes key= says what tells results apart, for whatever function computes them.
         identity = identity_of(target) if options.key is None else b""
         self.is_told_apart = identity is not None
+        self.is_told_by_name = identity == b""
         shape = tuple((p.name, int(p.kind)) for p in parameters)
         self._prefix = encode(target.name, options.version, shape) + (identity or b"")
         self.mark = names.mark(self._prefix)

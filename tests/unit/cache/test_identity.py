@@ -76,6 +76,36 @@ def test_the_same_closure_made_twice_is_the_same():
     assert identity_of(Target(make(2))) == identity_of(Target(make(2)))
 
 
+def test_another_function_of_a_name_is_warned_of(bench, caplog):
+    """A function defined anew reads what the other has stored: said once, with its code; the same one anew is not."""
+
+    def defined(name, text, **options):
+        namespace = {"__name__": __name__}
+        exec(f"def {name}(x): return [{text}, x]", namespace)
+        decorated = globals()[name] = cache.cached(60, **options)(namespace[name])
+        return decorated
+
+    cache = bench.cache("l2")
+    try:
+        for text in ("1", "1", "2", "3"):
+            defined("defined_anew", text)(1)
+        (record,) = caplog.records
+        assert record.getMessage().startswith(f"[SMW-C175] two functions are called {__name__}:defined_anew, and")
+        caplog.clear()
+        for version in "12":
+            defined("other_version", version, version=version)(1)
+        cache = bench.cache()
+        for text in "12":
+            assert defined("in_memory", text)(1) == [int(text), 1]
+        cache = bench.cache("l2")
+        for number in (1, 2):  # whose code is in their keys
+            cache.cached(60)(make(number))(1)
+        assert not caplog.records
+    finally:
+        for name in ("defined_anew", "other_version", "in_memory"):
+            globals().pop(name, None)
+
+
 def holding(thing: object) -> Any:
     def inner(x: int) -> bool:
         return thing is not None
