@@ -8,7 +8,8 @@ import logging
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
@@ -19,9 +20,10 @@ from smw.cache.arriving import Arrivals
 from smw.cache.codec import CorruptError
 from smw.cache.drainer import Drainer
 from smw.cache.dropping import drop_soon
-from smw.cache.journal import Journal
 from smw.cache.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
+from smw.cache.late import leave_behind, open_journal
 from smw.cache.letters import Letters
+from smw.cache.onlookers import only_looks
 from smw.cache.readers import Scopes
 from smw.cache.rounds import AGAIN_FIRST_S, Rounds
 from smw.errors import ConfigError
@@ -35,9 +37,10 @@ if TYPE_CHECKING:
     from smw.cache.engine import Engine, Place
     from smw.cache.envelope import Envelope
     from smw.cache.function import CachedFunction
+    from smw.cache.journal import Journal
     from smw.cache.writing import Writes
 
-__all__ = ["MOST", "WriteBehind", "looking_on"]
+__all__ = ["MOST", "WriteBehind"]
 
 _log = logging.getLogger("smw.cache")
 MOST = 10_000
@@ -47,20 +50,6 @@ _BUFFERED = (
     "writes of %s are buffered: they are acknowledged from memory, and those that have not reached their source are "
     "lost with this process; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
 )
-
-
-_lookers = 0
-
-
-@contextmanager
-def looking_on() -> Iterator[None]:
-    """Leave to other processes, in this block, what dead ones have left: for commands that only look."""
-    global _lookers  # noqa: PLW0603 - it is the process that looks
-    _lookers += 1
-    try:
-        yield
-    finally:
-        _lookers -= 1
 
 
 class WriteBehind:
@@ -122,7 +111,7 @@ class WriteBehind:
 
         An event loop that this is called in does the writes of coroutine functions.
         """
-        if self._folder is None or self._is_closed or _lookers:
+        if self._folder is None or self._is_closed or only_looks():
             return
         if on_asyncio():
             self._loops.get()
@@ -139,12 +128,7 @@ class WriteBehind:
             return journal
         with self._lock:
             if self._journal is None:
-                try:
-                    self._journal = Journal(self._folder, lambda: self._host.entropy.token_bytes(8).hex())
-                except (OSError, sqlite3.Error) as error:
-                    what = f"cache setting 'state_dir' cannot be used: {error}"
-                    fix = "CACHE_STATE_DIR: a folder on a local disk that this process may write to"
-                    raise ConfigError("SMW-C161", what, fix=fix) from error
+                self._journal = open_journal(self._folder, self._host)
                 self._drainer.opened.append(self._journal)
                 if self._folder is not None:
                     self._start()
@@ -160,28 +144,27 @@ class WriteBehind:
         """Take a write; when this returns it is acknowledged.
 
         Returns:
-            False where it must go to its source at once: too many wait, or the cache is closed.
+            False where it must go to its source at once: too many wait, or the cache is closed and no older one waits.
 
         Raises:
             ConfigError: The journal's folder cannot be used.
             sqlite3.Error: It could not be made durable.
         """
-        if self._is_closed:
-            return False
-        journal, name = self.open(), writer.target.name
-        if not journal.is_durable and name not in self._said:
+        name = writer.target.name
+        if not self._is_closed and not self.open().is_durable and name not in self._said:
             self._said.add(name)
             _log.warning(_BUFFERED, name)
         row = {
             "key": key,
             "writer": name,
-            "owner": journal.token,
-            "loop": NO_LOOP if mode == "sync" else self._loops.get(),
+            "loop": NO_LOOP if mode == "sync" else ANY_LOOP if self._is_closed else self._loops.get(),
             "arguments": arguments,
             "value": value,
             "made": self._host.clock.wall(),
         }
-        future = journal.submit(put(row, most=MOST))
+        future = self._submitted(row)
+        if future is None:
+            return await self._left_to_the_next(row, mode)
         seq = future.result() if mode == "sync" else await asyncio.wrap_future(future)
         if seq is None:
             return False
@@ -191,6 +174,21 @@ class WriteBehind:
         if self._accepted % BATCH == 0:
             self._drainer.wake.set()
         return True
+
+    def _submitted(self, row: dict[str, Any]) -> Future[int | None] | None:
+        """Return what adds a row to the journal, or None where that is closed; while it closes, only to older ones."""
+        with self._lock:
+            journal = self._journal
+            if journal is None or journal.is_closed:
+                return None
+            return journal.submit(put(row | {"owner": journal.token}, most=0 if self._is_closed else MOST))
+
+    async def _left_to_the_next(self, row: dict[str, Any], mode: Mode) -> bool:
+        """Put a write behind the older ones of its key that closing has left: done at once, they would overtake it."""
+        if self._folder is None:
+            return False
+        leave = partial(leave_behind, self._folder, self._host, row)
+        return await in_thread(leave) if mode == "async" else leave()
 
     def or_load(self, function: CachedFunction, place: Place, call: Call, proceed: Proceed) -> Proceed:
         """Return `proceed`, which first looks for a value that is on its way to the source."""
@@ -319,9 +317,11 @@ class WriteBehind:
     def close(self) -> None:
         """Write what waits, for as long as closing may take, and say what is left; idempotent."""
         with self._lock:
-            journal, self._journal = self._journal, None
-            thread, self._thread = self._thread, None
+            if self._is_closed:
+                return
             self._is_closed = True
+            journal = self._journal
+            thread, self._thread = self._thread, None
         self._drainer.wake.set()
         if journal is None or journal.is_closed:
             return
@@ -330,12 +330,21 @@ class WriteBehind:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(self._drain_s)
             self._finish(journal, until)
+            self._takes_no_more()
+            self._finish(journal, until)  # what came meanwhile, behind an older one
             self._tell(journal)
         except sqlite3.Error as error:
             _log.error("acknowledged writes cannot be finished: %s", error)
         finally:
+            self._takes_no_more()
             self._loops.close()
             journal.close()
+
+    def _takes_no_more(self) -> None:
+        with self._lock:
+            journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.submit(lambda _: None).result()  # once this is done, so is what was submitted before
 
     def _finish(self, journal: Journal, until: float) -> None:
         """Try everything once more, each where it belongs, the blocking functions in a thread that may be left."""
@@ -386,11 +395,4 @@ class WriteBehind:
             waiting = []
         for name, count in waiting:
             yield Fact("smw_cache_writes_pending", "gauge", "Acknowledged writes not done.", (("fn", name),), count)
-        rounds = self._rounds
-        for counted, metric, about in (
-            (rounds.written, "smw_cache_writes_written_total", "Acknowledged writes that their source has."),
-            (rounds.failed, "smw_cache_writes_failed_total", "Attempts at an acknowledged write that failed."),
-            (rounds.dead, "smw_cache_writes_dead_total", "Acknowledged writes given up and kept aside."),
-        ):
-            for name, count in counted.copy().items():
-                yield Fact(metric, "counter", about, (("fn", name),), count)
+        yield from self._rounds.facts()

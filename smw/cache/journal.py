@@ -62,9 +62,10 @@ class Journal:
         self._queue: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None]
         self._queue = queue.SimpleQueue()
         self._lock = ForkLock()
+        self._entering = ForkLock()  # never held while a disk is waited for
         self._reading = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_closed = False
+        self._is_ending = self._is_closed = False
         self._own: int | None = None
         self._connection = self._open(draw)
         self._reader = self._connection if folder is None else self._connect()
@@ -130,25 +131,25 @@ class Journal:
         """
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
-        if self.folder is None or not self._has_thread():
-            with self._lock:
-                self._commit([(change, future)])
-        else:
-            self._queue.put((change, future))
+        with self._entering:
+            if self.folder is not None and self._has_thread():
+                self._queue.put((change, future))
+                return future
+        with self._lock:
+            self._commit([(change, future)])
         return future
 
     def _has_thread(self) -> bool:
-        with self._lock:
-            if self._is_closed:
+        if self._is_ending:
+            return False
+        if self._thread is None:
+            thread = threading.Thread(target=self._commit_together, name="smw-cache-journal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends
                 return False
-            if self._thread is None:
-                thread = threading.Thread(target=self._commit_together, name="smw-cache-journal", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter ends
-                    return False
-                self._thread = thread
-            return True
+            self._thread = thread
+        return True
 
     def _commit_together(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -240,10 +241,12 @@ class Journal:
 
     def close(self) -> None:
         """Finish what was submitted and close; rows that are left are taken over by the next process. Idempotent."""
-        with self._lock:
+        with self._entering:
+            self._is_ending = True
             thread, self._thread = self._thread, None
+            if thread is not None:
+                self._queue.put(None)
         if thread is not None:
-            self._queue.put(None)
             thread.join(_BUSY_S * 2)
         with self._lock:
             if self._is_closed:

@@ -8,12 +8,13 @@ import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.facts import Fact
 from smw._kernel.signals import CacheWriteDead
 from smw.cache.journal_rows import bury, claim, give_back, settle
 from smw.cache.level import run_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from smw._kernel.host import Host
     from smw.cache.arriving import Arrivals
@@ -180,3 +181,13 @@ class Rounds:
         )
         self._buried(row.key)
         self._host.bus.send(CacheWriteDead(row.writer, reason))
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what has become of writes."""
+        for counted, metric, about in (
+            (self.written, "smw_cache_writes_written_total", "Acknowledged writes that their source has."),
+            (self.failed, "smw_cache_writes_failed_total", "Attempts at an acknowledged write that failed."),
+            (self.dead, "smw_cache_writes_dead_total", "Acknowledged writes given up and kept aside."),
+        ):
+            for name, count in counted.copy().items():
+                yield Fact(metric, "counter", about, (("fn", name),), count)

@@ -115,7 +115,7 @@ def cache_of(app: str | None, profile: str | None) -> Iterator[Cache]:
     Raises:
         ConfigError: `app` names nothing, or a setting is wrong.
     """
-    from smw.cache.behind import looking_on
+    from smw.cache.onlookers import looking_on
 
     with looking_on(), opened(app, profile) as cache, _beside(cache) as looking:
         yield looking

@@ -18,6 +18,7 @@ from smw._kernel.call import Call
 from smw._kernel.signals import CacheWriteDead
 from smw.cache import behind as behind_module
 from smw.cache import rounds as rounds_module
+from smw.cache.onlookers import looking_on
 from smw.errors import ConfigError, Unavailable
 from smw.testing import isolated
 
@@ -368,6 +369,57 @@ async def test_closing_writes_what_waits(bench, where, mode):
     assert users.names == {1: "Eve", 2: "Bob"}
 
 
+async def test_a_write_while_closing_waits_behind_the_older_ones(bench, where):
+    """What is written while closing does what waits comes after it, and what no older one precedes goes ahead."""
+    users = Users(bench.cache(**where))
+    users.block = threading.Event()
+    for number in range(3):
+        users.put(number, "old")
+    closing = asyncio.create_task(asyncio.to_thread(users.cache.close))
+    await until(users.begun.is_set)
+    users.put(2, "new")
+    users.block.set()
+    await closing
+    assert users.names == {0: "old", 1: "old", 2: "new"}
+    assert [name for number, name in users.writes if number == 2] in (["old", "new"], ["new"])
+
+
+@MODES
+async def test_a_write_after_closing_does_not_overtake_what_is_left(bench, tmp_path, mode):
+    """Left to the next start together, in order; another key goes to the source at once, as after any closing."""
+    users = Users(bench.cache(state_dir=tmp_path / "state", drain_s=0.2), mode)
+    users.failing = Unavailable("SMW-C161", "down")
+    await called(users.put(1, "old"))
+    await users.cache.aclose()
+    users.failing = None
+    await called(users.put(1, "new"))
+    await called(users.put(2, "direct"))
+    assert users.names == {2: "direct"}
+    later = Users(bench.cache(state_dir=tmp_path / "state"), mode, users.names)
+    await called(later.get(3))
+    for _ in range(3):
+        await later.drain()
+    assert users.names == {1: "new", 2: "direct"}
+
+
+async def test_an_event_loop_does_not_wait_for_the_disk_of_another_process(bench, tmp_path):
+    """While somebody else writes to the database, calls wait for their acknowledgement and the loop goes on."""
+    users = Users(bench.cache(state_dir=tmp_path / "state"), "async")
+    await called(users.put(1, "a"))
+    other = sqlite3.connect(next((tmp_path / "state").rglob("writes.db")), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = [asyncio.create_task(users.put(number, "b")) for number in range(2, 4)]
+    await asyncio.sleep(0.05)
+    waiting.append(asyncio.create_task(users.put(4, "b")))
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    other.execute("ROLLBACK")
+    other.close()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert await users.read(4) == "b"
+
+
 async def test_closing_has_a_bound_and_says_what_is_left(bench, where, caplog):
     """A source that hangs keeps closing no longer than drain_s; what is left is told with its number."""
     users = Users(bench.cache(**where, drain_s=0.1))
@@ -594,7 +646,7 @@ async def test_a_process_that_starts_takes_over(tmp_path, monkeypatch, way):
     monkeypatch.setattr(sys.modules[__name__], "LEAST", -1)
     with isolated(cache={"state_dir": tmp_path}):
         runtime = smw.runtime.current()
-        with behind_module.looking_on():
+        with looking_on():
             runtime.prepare()
         assert runtime.cache.behind._thread is None
         await called(getattr(runtime, way)())
