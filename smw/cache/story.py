@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LevelStory", "Story", "story_of"]
 
 _UNDONE = "was made from something that was dropped since, or may have been"
+_UNKNOWN = "holds a value; whether its tags still stand is told of module:function alone, not of a bare key"
 _EXPIRED = "has expired"
 _EXPIRED_BUT_KEPT = "has expired, and may stand in for a load that fails"
 
@@ -36,7 +37,7 @@ class LevelStory:
         level: ``l1``, ``l2`` or ``l3``.
         server: Which server, or ``memory``.
         held: Whether it holds anything under the key, good or not.
-        stands: Whether it could answer with it at this moment.
+        stands: Whether it could answer with it at this moment; None where that cannot be told of a bare key.
         says: Why, in a few words.
         age_s: Seconds since it was stored, where that is known.
         remaining_s: Seconds that it still has to live.
@@ -47,7 +48,7 @@ class LevelStory:
     level: str
     server: str
     held: bool
-    stands: bool
+    stands: bool | None
     says: str
     age_s: float | None = None
     remaining_s: float | None = None
@@ -73,7 +74,8 @@ class Story:
         key: Full key.
         fn: ``module:qualname`` of the cached function, where it is known.
         tags: Its tags, where they are known.
-        served_by: The level that would answer a call now; None where the function would be called.
+        served_by: The level that would answer a call now; None where the function would be called, or where it
+            cannot be told because of a bare key the tags are not known.
         levels: Each level, in the order in which they are asked.
         dropped_s: Seconds since this process last dropped it, or heard that another one did; None if not of late.
         owed: Servers that have not acknowledged a drop of it; while there is one, no server is taken at its word.
@@ -97,7 +99,11 @@ class Story:
         if self.tags is not None:
             about.append(f"tags {', '.join(self.tags)}" if self.tags else "no tags")
         rows = [f"  {row.level}  {row.server}: {row}" for row in self.levels]
-        last = [f"  answered by {self.served_by}" if self.served_by else "  the function would be called"]
+        last = ["  the function would be called"]
+        if self.served_by is not None:
+            last = [f"  answered by {self.served_by}"]
+        elif any(row.stands is None for row in self.levels):
+            last = ["  answered if its tags still stand: ask by module:function and arguments"]
         if self.dropped_s is not None:
             last.append(f"  dropped {self.dropped_s:.1f} s ago, as far as this process knows")
         if self.owed:
@@ -191,7 +197,7 @@ class _Looking:
         )
 
     def _server(self, level: Level, found: Found | None, *, is_fenced: bool) -> LevelStory:
-        def row(says: str, *, held: bool = False, stands: bool = False, **more: Any) -> LevelStory:
+        def row(says: str, *, held: bool = False, stands: bool | None = False, **more: Any) -> LevelStory:
             return LevelStory(level.name, level.store.name, held=held, stands=stands, says=says, **more)
 
         if self._key.names is not None and level.name not in self._key.names:
@@ -209,9 +215,14 @@ class _Looking:
         against = next(self._objections(letter, age_s, is_fenced=is_fenced), None)
         against = against or (_UNDONE if level.name in self._undone else None)
         load_s = letter.load_ms / 1000 or None
-        says = against or ("answers" if self._key.labels is not None else "answers, if its tags still stand")
+        is_told = against is not None or self._key.labels is not None or self._has_tags_of(letter)
+        says = against or ("answers" if is_told else _UNKNOWN)
         more = {"age_s": age_s, "remaining_s": left_s, "size_bytes": size_bytes, "load_s": load_s}
-        return row(says, held=True, stands=against is None, **more)
+        return row(says, held=True, stands=against is None if is_told else None, **more)
+
+    def _has_tags_of(self, letter: Letter) -> bool:
+        """Tell whether all counters that a value was stored with were asked for."""
+        return len(letter.generations) == len(self._key.tags)
 
     def _objections(self, letter: Letter, age_s: float, *, is_fenced: bool) -> Iterator[str]:
         """Yield why a value is not handed out, if it is not."""

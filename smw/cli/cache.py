@@ -92,8 +92,9 @@ def keys(
 def get(
     what: What, arguments: Arguments = None, app: AppOption = None, profile: ProfileOption = None, *, json: Json = False
 ) -> None:
-    """Print the value that a server holds, whether or not its tags still stand. Exits 1 where none has one.
+    """Print the value that a server holds, and whether a call would take it. Exits 1 where none has one.
 
+    One that was dropped lies there until its time ends; it is printed with the reason why no call takes it.
     Objects are rebuilt where the function is named; under a bare key they are shown by their fields. Nothing is
     unpickled that is not sealed and allowed.
     """
@@ -101,17 +102,21 @@ def get(
 
     with cache_of(app, profile) as looking, key_of(looking, what, arguments) as (cache, key, codec), _answering():
         found = value_of(cache, key, codec)
+        story = cache.why_sync(key)
     if found is None:
         typer.echo(f"{key}: no server holds a value", err=True)
         raise typer.Exit(1)
     row, value = found
+    held = next(level for level in story.levels if level.level == row.level)
     if json:
-        as_json({"schema": 1, **row.as_dict(), "value": _plain(value)})
+        as_json({"schema": 1, **row.as_dict(), "stands": held.stands, "says": held.says, "value": _plain(value)})
         return
     from pprint import pformat
 
     where = f"{row.level} {row.server}, {_seconds(row.age_s)} old, {_seconds(row.remaining_s)} left"
     typer.echo(f"{key}  ({where})\n{pformat(value, sort_dicts=False)}")
+    if not held.stands:
+        typer.echo(f"no call takes it: {held.says}" if held.stands is False else held.says, err=True)
 
 
 @app.command()

@@ -184,6 +184,19 @@ def test_invalidate_drops_for_every_process(shop, how):
     assert shop.module.loads == (["a", "b"] if how == "everything" else ["a"])
 
 
+def test_a_value_that_was_dropped_is_told_from_one_that_stands(shop):
+    """`get` prints what lies on the server and that no call takes it; a bare key never claims that it answers."""
+    key = fill(shop, "a")
+    assert shop.json("get", f"{shop.name}:price", '["a"]')["stands"] is True
+    assert shop.json("why", str(key))["served_by"] is None
+    assert "ask by module:function" in shop.smw("why", str(key))
+    shop.smw("invalidate", "--tag", "sku:a", "--yes")
+    told = shop.json("get", f"{shop.name}:price", '["a"]')
+    assert (told["stands"], told["says"]) == (False, "holds an old value; dropped since it was loaded: tag sku:a")
+    assert shop.json("get", str(key))["stands"] is None
+    assert shop.json("why", str(key))["served_by"] is None
+
+
 def test_invalidate_asks_first(shop):
     """Without --yes a person is asked, and whoever declines has dropped nothing."""
     key = fill(shop, "a")

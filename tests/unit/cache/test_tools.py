@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
 import threading
+from pathlib import Path
 
 import pytest
 
 from smw import cache
 from smw.cache import Story
+from smw.cache import story as story_module
 from smw.cache.key import Key
+from smw.cache.names import fence_of
 from smw.errors import ConfigError
 from smw.testing import FakeClock, faults, isolated
 
@@ -38,6 +43,12 @@ async def stock(sku: str, *, place: str = "x") -> int:
 def alone(sku: str) -> int:
     """A function that stays in memory."""
     return len(sku)
+
+
+@cache.cached(ttl=60)
+def bare(number: int) -> int:
+    """A function without tags."""
+    return number
 
 
 def uncached(sku: str) -> int:
@@ -237,6 +248,10 @@ def test_a_breaker_that_is_open_is_told(runtime):
         assert level(story(cache.key_for(price, "x")), "l3").says == "is down and not asked"
 
 
+RENDERED = ("Yield why a value is not handed out, if it is not.",)  # a docstring
+SAYING = ("_memory", "_server", "_objections", "_changes")
+
+
 def test_the_text_of_a_key_tells_what_memory_knows(runtime):
     """Of a bare text the function is unknown; its tags are judged where memory has it, and left open where not."""
     price("a")
@@ -244,7 +259,37 @@ def test_the_text_of_a_key_tells_what_memory_knows(runtime):
     told = cache.why_sync(key)
     assert (told.fn, told.tags, told.served_by) == (None, None, "l1")
     forget(runtime)
-    assert level(cache.why_sync(key), "l2").says == "answers, if its tags still stand"
+    told = cache.why_sync(key)
+    assert (told.served_by, level(told, "l2").held, level(told, "l2").stands) == (None, True, None)
+    assert str(told).splitlines()[-1] == "  answered if its tags still stand: ask by module:function and arguments"
+
+
+def test_a_bare_key_without_tags_is_judged(runtime):
+    """Where there is no tag beside the one of everything, its text says all: it stands, or what was dropped is told."""
+    bare(1)
+    key = str(cache.key_for(bare, 1))
+    forget(runtime)
+    assert cache.why_sync(key).served_by == "l2"
+    runtime.cache.engine.remote.tiers[0].servers[0].store.counters[fence_of(key)] = 7  # as another process does
+    assert level(cache.why_sync(key), "l3").says == "holds what was dropped by its key since it was loaded"
+    runtime.cache.clear_sync()
+    assert cache.why_sync(key).served_by is None
+
+
+def test_the_page_lists_all_that_a_level_can_say():
+    """Each text of the story is in the table of the page, so that nobody has to read the code to know what it means."""
+    page = Path(__file__).parents[3].joinpath("docs", "cache", "sight.md").read_text()
+    tree = ast.parse(inspect.getsource(story_module))
+    inside = [item for item in ast.walk(tree) if isinstance(item, ast.FunctionDef) and item.name in SAYING]
+    said = [
+        node.value
+        for place in [*inside, *[item for item in tree.body if isinstance(item, ast.Assign)]]
+        for node in ast.walk(place)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") > 1
+    ]
+    assert len(said) > 12
+    missing = [text for text in said if text.rstrip("( ") not in page and text not in RENDERED]
+    assert missing == []
 
 
 async def test_why_is_plain_values(runtime):
