@@ -10,6 +10,7 @@ from smw._kernel.compiler import Gear
 from smw.cache.answers import answered
 from smw.cache.bookmark import READING
 from smw.cache.collecting import tell, watched
+from smw.cache.forms import Finding
 from smw.cache.keys import UnkeyableError
 from smw.cache.loading import Loading, passed
 from smw.cache.loads import Loads
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from smw._kernel.call import Call, Target
     from smw._kernel.chain import Proceed
     from smw.cache.engine import Engine, Look, Place
-    from smw.cache.forms import Finding, Policy
+    from smw.cache.forms import Policy
     from smw.cache.names import Names
     from smw.cache.options import Options
 
@@ -158,7 +159,8 @@ class CachedFunction(Loads):
             tell(self._engine, place, look.found.origin)
             return look.found
         boarded = self._boarding(flight, look)
-        load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed)
+        seen = [] if look is None else [look.sight]
+        load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed, seen=seen)
         meanwhile, alone = self._patience.of(place, call.mode), self.options.flight == "off"
         flown: Awaitable[Finding]
         if alone and not meanwhile:
@@ -169,6 +171,8 @@ class CachedFunction(Loads):
             finding = await flown
         except Exception:  # raised again: an error too was made from what was read
             tell(self._engine, place, None)
+            missed = tuple(seen[-1].missed) if seen else ()
+            self._count(Finding("", copy=None, missed=missed), call, place)
             raise
         self._count(finding, call, place)
         tell(self._engine, place, finding.origin, self._resting.until(boarded) if finding.is_stale else float("inf"))

@@ -102,7 +102,15 @@ class Loads(ABC):
         return loaded.is_whole and not seen.is_whole
 
     async def _obtain(
-        self, flight: Hashable, call: Call, place: Place, proceed: Proceed, *, look: Look | None, landed: int
+        self,
+        flight: Hashable,
+        call: Call,
+        place: Place,
+        proceed: Proceed,
+        *,
+        look: Look | None,
+        landed: int,
+        seen: list[Sight],
     ) -> Finding:
         engine, policy, epoch = self._engine, self.policy, self._engine.fence.epoch
         place, proceed = collecting(self.options, self._engine, place, proceed)
@@ -118,6 +126,7 @@ class Loads(ABC):
         if look is not None:
             epoch, sight = look.epoch, look.sight
             self._sights[flight] = sight
+            seen.append(sight)
         try:
             finding = await engine.obtain(place, policy, proceed, call.mode, look=look)
         except self.options.cache_exceptions as error:

@@ -509,6 +509,31 @@ def test_info_counts(bench, cache):
     assert (info.entries, info.ttl_s, info.levels, info.uncached) == (2, 60.0, ("l1",), 0)
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("levels", [(), ("l2",), ("l2", "l3")], ids=str)
+async def test_a_miss_whose_load_raises_is_a_miss(bench, mode, levels):
+    """It counts at each level that was asked, for each caller who has asked, and is no hit when it is asked again."""
+    cache = bench.cache(*levels)
+
+    def fail(number: int) -> int:
+        raise LookupError(number)
+
+    async def fail_async(number: int) -> int:
+        await asyncio.sleep(0)
+        return fail(number)
+
+    load = cache.cached(60, key=lambda number: number)(fail if mode == "sync" else fail_async)
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            await load(1) if mode == "async" else load(1)
+    every = ("l1", *levels)
+    info = cache_module.info(load)
+    assert (info.misses, info.hits) == (dict.fromkeys(every, 2), dict.fromkeys(every, 0))
+    if mode == "async":
+        assert len(await asyncio.gather(*(load(2) for _ in range(3)), return_exceptions=True)) == 3
+        assert cache_module.info(load).misses["l1"] == 5
+
+
 def test_facts_tell_what_was_counted(cache):
     """The figures that monitoring reads carry function, level and outcome."""
     load = cache.cached(60)(type_name)

@@ -93,6 +93,7 @@ async def test_after_the_hard_timeout_an_error_says_so_and_the_load_goes_on(benc
     origin.gate.clear()
     calls = await asyncio.wait_for(asyncio.gather(*[load() for _ in range(5)], return_exceptions=True), 5)
     assert [type(error) for error in calls] == [LoadTimeout] * 5
+    assert cache_module.info(load.fn).misses["l1"] == 5
     assert isinstance(calls[0], TimeoutError)
     assert "hard_timeout=0.02 s" in str(calls[0])
     assert "SMW-C153" in str(calls[0])
