@@ -4,23 +4,39 @@ from __future__ import annotations
 
 __all__ = ["DROP", "LEASE", "OPEN", "PULSE", "RELEASE", "RENEW", "REPLACE", "WAITERS", "WRITE"]
 
+# What somebody else has put where a number belongs is taken away: a list, a word, or a number to which Lua, which
+# counts in doubles, can add nothing any more. What is missing begins again with a number that no value carries.
+_NUMBER = """
+local function counts(raw)
+  return type(raw) == 'string' and #raw < 17 and string.match(raw, '^%d+$') and tonumber(raw) < 9007199254740992
+end
+local function number(key)
+  local raw = redis.pcall('GET', key)
+  if counts(raw) then return raw end
+  if raw then redis.call('DEL', key) end
+  return false
+end
+"""
 # Microseconds of the server; one more than what was there, should the clock have stepped back.
-_STAMP = """
+_STAMP = (
+    _NUMBER
+    + """
 local function stamp(old)
   local t = redis.call('TIME')
   return string.format('%.0f', math.max((tonumber(old) or 0) + 1, t[1] * 1000000 + t[2]))
 end
 """
+)
 # A number that was lost begins again with one that was never used. Whoever may not publish is no worse off than
 # without messages: the number has moved on, so that nobody takes his memory for current.
 _TELL = (
     _STAMP
     + """
-local function tell(number, life, channel, text)
-  local old = tonumber(redis.call('GET', number))
+local function tell(key, life, channel, words)
+  local old = number(key)
   local now = old and string.format('%.0f', old + 1) or stamp(0)
-  redis.call('SET', number, now, 'PX', life)
-  redis.pcall('PUBLISH', channel, now .. ' ' .. text)
+  redis.call('SET', key, now, 'PX', life)
+  redis.pcall('PUBLISH', channel, now .. ' ' .. words)
   return now
 end
 """
@@ -31,7 +47,7 @@ _OPENED = (
 local function opened(first, last)
   local out = {}
   for i = first, last do
-    local now = redis.call('GET', KEYS[i])
+    local now = number(KEYS[i])
     if not now then
       now = stamp(0)
       redis.call('SET', KEYS[i], now, 'PX', ARGV[1])
@@ -56,8 +72,9 @@ local out, me, at = {}, ARGV[2], 1
 for each = 4, #ARGV, 4 do
   local lease, last = KEYS[at], at + 1 + tonumber(ARGV[each])
   local shown, left = opened(at + 2, last), 0
-  local held, now = redis.call('HMGET', lease, 'by', 'at'), table.concat(shown, ' ')
-  if ARGV[each + 1] == '1' and redis.call('EXISTS', KEYS[at + 1]) == 1 then
+  local held, now = redis.pcall('HMGET', lease, 'by', 'at'), table.concat(shown, ' ')
+  if held.err then redis.call('DEL', lease) end
+  if ARGV[each + 1] == '1' and redis.call('TYPE', KEYS[at + 1]).ok == 'string' then
     left = -1
   elseif held[1] and held[1] ~= me and held[2] == now then
     if ARGV[each + 2] == '1' then
@@ -81,7 +98,7 @@ return out
 WAITERS = """
 local out = {}
 for _, lease in ipairs(KEYS) do
-  local fields = redis.call('HGETALL', lease)
+  local fields = redis.pcall('HGETALL', lease)
   for i = 1, #fields, 2 do
     if string.sub(fields[i], 1, 1) == 'w' and fields[i + 1] ~= '' then out[#out + 1] = fields[i + 1] end
   end
@@ -90,7 +107,7 @@ return out
 """
 _LAND = """
 local function land(lease, me, mail, how)
-  if redis.call('HGET', lease, 'by') ~= me then return 0 end
+  if redis.pcall('HGET', lease, 'by') ~= me then return 0 end
   for _, field in ipairs(redis.call('HKEYS', lease)) do
     if string.sub(field, 1, 1) == 'w' then redis.pcall('PUBLISH', mail .. string.sub(field, 2), how .. ' ' .. lease) end
   end
@@ -108,7 +125,7 @@ return 1
 # KEYS: leases. ARGV: who holds them, their life.
 RENEW = """
 for _, lease in ipairs(KEYS) do
-  if redis.call('HGET', lease, 'by') == ARGV[1] then redis.call('PEXPIRE', lease, ARGV[2]) end
+  if redis.pcall('HGET', lease, 'by') == ARGV[1] then redis.call('PEXPIRE', lease, ARGV[2]) end
 end
 return 1
 """
@@ -123,7 +140,7 @@ if #ARGV - #KEYS > 2 then
   land(KEYS[#KEYS], ARGV[#ARGV - 1], ARGV[#ARGV], 'f')
 end
 for i = 2, last do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
+  if redis.pcall('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
 end
 for i = 2, last do
   if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
@@ -140,7 +157,7 @@ DROP = (
     + """
 local counters, last = tonumber(ARGV[1]), #KEYS
 for i = 1, counters do
-  local old = redis.call('GET', KEYS[i])
+  local old = number(KEYS[i])
   if old then
     redis.call('SET', KEYS[i], stamp(old), 'PX', math.max(redis.call('PTTL', KEYS[i]), ARGV[2]))
   end
@@ -159,9 +176,9 @@ REPLACE = (
     + """
 local counters, stands = tonumber(ARGV[4]), true
 for i = 1, counters do
-  if redis.call('GET', KEYS[i + 1]) ~= ARGV[i + 6] then stands = false end
+  if redis.pcall('GET', KEYS[i + 1]) ~= ARGV[i + 6] then stands = false end
 end
-local old, now = redis.call('GET', KEYS[2]), '0'
+local old, now = number(KEYS[2]), '0'
 if old then
   now = stamp(old)
   redis.call('SET', KEYS[2], now, 'PX', math.max(redis.call('PTTL', KEYS[2]), ARGV[3]))
@@ -190,10 +207,12 @@ local function said(section, what)
   local info = redis.pcall('INFO', section)
   return type(info) == 'string' and string.match(info, what .. ':(%w+)') or ''
 end
-local reign, role, number = said('server', 'run_id'), said('replication', 'role'), redis.call('GET', KEYS[1])
-if role == 'slave' then return {number or '0', reign, 0} end
+local reign, role, newest = said('server', 'run_id'), said('replication', 'role'), redis.pcall('GET', KEYS[1])
+if role == 'slave' then return {counts(newest) and newest or '0', reign, 0} end
+newest = number(KEYS[1])
 if reign ~= '' then
-  local guard = redis.call('GET', KEYS[2])
+  local guard = redis.pcall('GET', KEYS[2])
+  if type(guard) == 'table' then guard = false end
   local was_promoted = not string.match(said('replication', 'master_replid2'), '^0*$')
   if was_promoted then
     reign = reign .. '.' .. said('replication', 'master_replid')
@@ -202,20 +221,20 @@ if reign ~= '' then
   end
   if guard ~= reign then
     redis.call('SET', KEYS[2], reign, 'PX', ARGV[1])
-    local everything = redis.call('GET', KEYS[3])
+    local everything = number(KEYS[3])
     if guard and everything then
       redis.call('SET', KEYS[3], stamp(everything), 'PX', math.max(redis.call('PTTL', KEYS[3]), ARGV[1]))
-      number = tell(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+      newest = tell(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
     end
   end
 end
-if not number then
-  number = stamp(0)
-  redis.call('SET', KEYS[1], number, 'PX', ARGV[1])
+if not newest then
+  newest = stamp(0)
+  redis.call('SET', KEYS[1], newest, 'PX', ARGV[1])
 end
 for i = 1, 2 do
   if redis.call('PTTL', KEYS[i]) * 2 < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
 end
-return {number, reign, 1}
+return {newest, reign, 1}
 """
 )
