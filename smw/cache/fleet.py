@@ -14,7 +14,8 @@ from smw._kernel.process import ForkLock, after_fork
 from smw.cache.leasing import Asked, Leasing
 from smw.cache.listener import AGAIN, ALONE, NEXT
 from smw.cache.names import fence_of
-from smw.cache.ports import LeaseAsk, Lessor, Versions
+from smw.cache.ports import Found, LeaseAsk, Lessor, Versions
+from smw.cache.remote import Ahead
 from smw.cache.stepping import LOOK, MORE_S, WAIT, Wait, ask
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Fleet:
         listener.carry(self.news, self.leasing.renew)
 
     def _forked(self) -> None:
-        self._waiting: dict[str, set[concurrent.futures.Future[str]]] = {}
+        self._waiting: dict[str, set[concurrent.futures.Future[tuple[str, bytes | None]]]] = {}
         self._vain: dict[str, float] = {}
         self._took: dict[int, float] = {}
         self._rallies: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[None]]
@@ -102,7 +103,7 @@ class Fleet:
         key, ends, load = place.text or "", self._now() + WAIT_S, self._timed(place, load)
         failed = 0
         while self.is_fit(place, look.sight):
-            waits: concurrent.futures.Future[str] = concurrent.futures.Future()
+            waits: concurrent.futures.Future[tuple[str, bytes | None]] = concurrent.futures.Future()
             with self._lock:
                 self._waiting.setdefault(key, set()).add(waits)
             try:
@@ -115,7 +116,9 @@ class Fleet:
                 loads = () if leased.is_filled else led_names()
                 if loads and await self.leasing.is_circular(key, loads, mode):
                     break  # loading it here tells at once whether it needs itself
-                how = FILLED if leased.is_filled else await self._told(place, waits, leased.left_s, ends, mode)
+                how, blob = FILLED, None
+                if not leased.is_filled:
+                    how, blob = await self._told(place, waits, leased.left_s, ends, mode)
                 if policy.is_gathered and mode == "async":
                     await self._others()
             finally:
@@ -123,7 +126,8 @@ class Fleet:
             failed += how == FAILED
             if how in (RELEASED, LATE) or failed >= _MOST_FAILED or self._now() >= ends:
                 break
-            look = await self._look(place, policy, mode)
+            found = None if blob is None else Found(blob, leased.counters)
+            look = await self._look(place, policy, look, found, mode)
             if look.found is not None:
                 return look.found
         sight, epoch, budget = look.sight, look.epoch, look.budget
@@ -162,7 +166,11 @@ class Fleet:
             keep = self._lead if leased is not None else keep
         return await keep(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
 
-    async def _look(self, place: Place, policy: Policy, mode: Mode) -> Look:
+    async def _look(self, place: Place, policy: Policy, look: Look, found: Found | None, mode: Mode) -> Look:
+        """Look again, at what was enclosed if there is something: it stood when it was sent, so later than asked."""
+        if found is not None:
+            ahead = Ahead(found, look.sight.asked, look.epoch, self._engine.budget())
+            return await self._engine.look(place, policy, mode, ahead=ahead)
         if place.is_stepped:
             return cast("Look", await ask(LOOK, place))
         return await self._engine.look(place, policy, mode)
@@ -235,8 +243,13 @@ class Fleet:
             self._vain[key] = self._now() + _VAIN_S
 
     async def _told(
-        self, place: Place, waits: concurrent.futures.Future[str], left_s: float, ends: float, mode: Mode
-    ) -> str:
+        self,
+        place: Place,
+        waits: concurrent.futures.Future[tuple[str, bytes | None]],
+        left_s: float,
+        ends: float,
+        mode: Mode,
+    ) -> tuple[str, bytes | None]:
         """Wait for news of a lease; when it has run out without any, its holder has died."""
         connected = self._listener.is_connected
         seconds = min(left_s + _SLACK_S if connected else _CONNECT_S, ends - self._now())
@@ -246,11 +259,11 @@ class Fleet:
             concurrent.futures.wait([waits], seconds)
         else:
             await asyncio.wait([asyncio.wrap_future(waits)], timeout=seconds)
-        how = waits.result() if waits.done() else FILLED if self._listener.is_connected else RELEASED
+        how, blob = waits.result() if waits.done() else (FILLED if self._listener.is_connected else RELEASED, None)
         if self._now() >= ends:
             how = LATE
         self.waits[_OUTCOMES[how]] += 1
-        return how
+        return how, blob
 
     async def _others(self) -> None:
         """Wait a moment for others that are told something, so that all of them go on in one tick."""
@@ -261,7 +274,7 @@ class Fleet:
             loop.call_later(MORE_S, rally.set_result, None)
         await asyncio.shield(rally)
 
-    def _done(self, key: str, waits: concurrent.futures.Future[str]) -> None:
+    def _done(self, key: str, waits: concurrent.futures.Future[tuple[str, bytes | None]]) -> None:
         with self._lock:
             waiting = self._waiting.get(key)
             if waiting is not None:
@@ -269,18 +282,19 @@ class Fleet:
                 if not waiting:
                     del self._waiting[key]
 
-    def news(self, how: str, key: str | None = None) -> None:
+    def news(self, how: str, key: str | None, blob: bytes | None) -> None:
         """Wake those who wait: ``f`` to look again, ``r`` to load themselves, ``x`` to have one of them load.
 
         Args:
             how: One of the three.
             key: What they wait for; None for whatever it is.
+            blob: The value as the server has it, if it was enclosed.
         """
         with self._lock:
             woken = [waits for each, some in self._waiting.items() if key in (None, each) for waits in some]
             for waits in woken:
                 if not waits.done():
-                    waits.set_result(how)
+                    waits.set_result((how, blob))
 
     def facts(self) -> Iterator[Fact]:
         """Yield how waits for other processes have ended."""

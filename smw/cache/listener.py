@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from smw.cache.planes import Backplanes
     from smw.cache.ports import Ear, Pulse
 
+    News = Callable[[str, str | None, bytes | None], None]
+
 __all__ = ["HEARTBEAT_S", "Listener", "listener_of"]
 
 _log = logging.getLogger("smw.cache")
@@ -99,7 +101,7 @@ class Listener:
         self.now = host.clock.now
         self._linger_s = trust_s + _LINGER_S
         self._starting = ForkLock()
-        self._news: Callable[[str, str | None], None] = _nobody_waits
+        self._news: News = _nobody_waits
         self._renew: Callable[..., Coroutine[Any, Any, None]] | None = None
         self._forked()
         after_fork(self._forked)
@@ -140,14 +142,14 @@ class Listener:
         if self._stop.is_set():  # closed meanwhile, which has not seen this one
             ear.interrupt()
         self.is_connected = True
-        self._news(AGAIN, None)  # what was told before this connection stood is lost
+        self._news(AGAIN, None, None)  # what was told before this connection stood is lost
         return ear
 
     def lost(self, ear: Ear | None) -> None:
         """Take leave of a connection."""
         self.is_connected = False
         self._ear = None
-        self._news(ALONE, None)
+        self._news(ALONE, None, None)
         if ear is not None:
             ear.close()
 
@@ -173,7 +175,7 @@ class Listener:
                 brings = station.backplane.pulsed(pulse, asked=asked, told=self.now()) and brings
         return brings
 
-    def carry(self, news: Callable[[str, str | None], None], renew: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    def carry(self, news: News, renew: Callable[..., Coroutine[Any, Any, None]]) -> None:
         """Have `news` told what is sent to this process alone, and `renew` called with every heartbeat."""
         self._news, self._renew = news, renew
 
@@ -185,8 +187,8 @@ class Listener:
     def take(self, message: bytes) -> None:
         """Take in one message."""
         if message[:2] in _MAIL:
-            how, lease = message.decode().split(" ")
-            self._news(how, self._wire.key_of(lease))
+            lease, _, blob = message[2:].partition(b"\n")
+            self._news(message[:1].decode(), self._wire.key_of(lease.decode("utf-8", "replace")), blob or None)
             return
         try:
             told = self._wire.read(message)
@@ -222,7 +224,7 @@ class Listener:
             thread.join(_END_S)
 
 
-def _nobody_waits(_how: str, _key: str | None) -> None:
+def _nobody_waits(_how: str, _key: str | None, _blob: bytes | None) -> None:
     """Take no notice."""
 
 

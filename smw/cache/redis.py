@@ -62,6 +62,8 @@ class RedisStore(RedisHot):
     """
 
     is_atomic = True
+    most_enclosed = 4096
+    """Bytes of a value that is sent to those who wait for it; they read a larger one."""
     part = ""
     """Which of several servers that share the keys this is, in their messages."""
 
@@ -196,7 +198,7 @@ class RedisStore(RedisHot):
         wire, leased = self._wire, key in self._leases
         if leased and wire is not None:
             named.append(_lease_of(key))
-            words += [wire.sender, wire.mail]
+            words += [wire.sender, wire.mail, self.most_enclosed]
         stored = bool(await self._script(mode, timeout_s, WRITE, named, *words))
         self._leases.discard(key)
         return stored

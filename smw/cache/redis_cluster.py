@@ -194,9 +194,12 @@ class Shard(RedisStore):
         timeout_s: Most that one operation of a blocking caller may take.
 
     Attributes:
+        most_enclosed: No value is, for what is sent to one process passes all nodes.
         tag: As given.
         on_moved: Called when another node has the shard than the one that was asked before.
     """
+
+    most_enclosed = -1
 
     def __init__(self, cluster: Cluster, url: str, wire: Wire, number: int, tag: str, *, timeout_s: float) -> None:
         super().__init__(url, timeout_s=timeout_s)

@@ -106,10 +106,11 @@ end
 return out
 """
 _LAND = """
-local function land(lease, me, mail, how)
+local function land(lease, me, mail, how, more)
   if redis.pcall('HGET', lease, 'by') ~= me then return 0 end
+  local told = how .. ' ' .. lease .. more
   for _, field in ipairs(redis.call('HKEYS', lease)) do
-    if string.sub(field, 1, 1) == 'w' then redis.pcall('PUBLISH', mail .. string.sub(field, 2), how .. ' ' .. lease) end
+    if string.sub(field, 1, 1) == 'w' then redis.pcall('PUBLISH', mail .. string.sub(field, 2), told) end
   end
   return redis.call('DEL', lease)
 end
@@ -118,7 +119,7 @@ end
 RELEASE = (
     _LAND
     + """
-for _, lease in ipairs(KEYS) do land(lease, ARGV[1], ARGV[2], ARGV[3]) end
+for _, lease in ipairs(KEYS) do land(lease, ARGV[1], ARGV[2], ARGV[3], '') end
 return 1
 """
 )
@@ -130,22 +131,27 @@ end
 return 1
 """
 # KEYS: value, counters, then the lease where there is one. ARGV: blob, life, life of counters, what each counter must
-# show, then who holds the lease, and where waiters get their mail.
+# show, then who holds the lease, where waiters get their mail, and how large a value may be that is enclosed: they have
+# been shown the counters that it was loaded under, and that these still stand is known here.
 WRITE = (
     _LAND
     + """
-local last = #KEYS
-if #ARGV - #KEYS > 2 then
-  last = last - 1
-  land(KEYS[#KEYS], ARGV[#ARGV - 1], ARGV[#ARGV], 'f')
+local leased = #ARGV - #KEYS > 2
+local last = leased and #KEYS - 1 or #KEYS
+local function done(more)
+  if leased then land(KEYS[#KEYS], ARGV[#ARGV - 2], ARGV[#ARGV - 1], 'f', more) end
 end
 for i = 2, last do
-  if redis.pcall('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
+  if redis.pcall('GET', KEYS[i]) ~= ARGV[i + 2] then
+    done('')
+    return 0
+  end
 end
 for i = 2, last do
   if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+done(leased and #ARGV[1] <= tonumber(ARGV[#ARGV]) and '\\n' .. ARGV[1] or '')
 return 1
 """
 )

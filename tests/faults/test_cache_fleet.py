@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import subprocess
 import sys
 import threading
@@ -146,12 +147,13 @@ def test_a_stampede_of_processes_on_a_cold_key_runs_the_function_once(redis_serv
     assert sum(int(runs) for runs, _ in told) == 1
 
 
-def test_waiting_asks_nothing(members, redis_server):
-    """Who waits sends three requests in all, however long the load takes."""
+@pytest.mark.parametrize(("size", "reads"), [(10, 10), (5000, 19)])
+def test_waiting_asks_nothing(members, redis_server, size, reads):
+    """Who waits sends two requests in all, however long the load takes, and one more for a large value."""
 
-    def slower(key: int) -> int:
+    def slower(_key: int) -> bytes:
         time.sleep(0.7)
-        return key
+        return random.Random(1).randbytes(size)
 
     fleet = members(10, slower)
     with redis.Redis.from_url(redis_server.url) as client:
@@ -162,9 +164,11 @@ def test_waiting_asks_nothing(members, redis_server):
         name: after[f"cmdstat_{name}"]["calls"] - before.get(f"cmdstat_{name}", {"calls": 0})["calls"]
         for name in ("mget", "hmget")
     }
-    assert results == [1] * 10
+    assert results == [slower(1)] * 10
     assert total(fleet) == 1
-    assert asked == {"mget": 19, "hmget": 10}, "a read, a lease, and for those who waited another read"
+    assert asked == {"mget": reads, "hmget": 10}, (
+        "a read, a lease, and for those who waited what was enclosed, or a read"
+    )
     assert took < 1.2
 
 
