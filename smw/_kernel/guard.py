@@ -23,6 +23,7 @@ __all__ = ["Breaker", "Budget"]
 _log = logging.getLogger("smw.guard")
 FAILURES = 5
 WINDOW_S = 10.0
+SLOW_S = 0.5
 PROBE_FIRST_S = 0.1
 PROBE_MOST_S = 0.5
 
@@ -55,8 +56,9 @@ class Breaker:
     """Stops asking a backend that fails, and asks again in the background until it answers.
 
     It opens after 5 failures within 10 s that make up at least half of what was asked, or at once on a
-    permanent failure (wrong password, not the right server). While it is open a daemon thread probes every
-    0.1 to 0.5 s, so that no caller ever pays for finding out that the server is still gone.
+    permanent failure (wrong password, not the right server). Each half second that a failure has taken counts as one
+    more, or a lonely caller who is kept for seconds would never see five of them. While it is open a daemon thread
+    probes every 0.1 to 0.5 s, so that no caller ever pays for finding out that the server is still gone.
 
     Args:
         name: The backend in signals and logs, such as ``redis``; no credentials.
@@ -105,16 +107,17 @@ class Breaker:
         if self._outcomes:  # a healthy backend, the usual case, costs one truth test
             self._outcomes.append((self._host.clock.now(), True))
 
-    def failed(self, reason: str, *, permanent: bool = False) -> None:
+    def failed(self, reason: str, *, permanent: bool = False, took_s: float = 0.0) -> None:
         """Record that the backend failed or was too slow.
 
         Args:
             reason: Short constant or exception text without secrets.
             permanent: Trying again will not help until somebody mends something; opens at once.
+            took_s: How long the caller was kept.
         """
-        now = self._host.clock.now()
+        now, counts = self._host.clock.now(), min(FAILURES, 1 + int(took_s / SLOW_S))
         with self._lock:
-            self._outcomes.append((now, False))
+            self._outcomes.extend([(now, False)] * counts)
             recent = [good for at, good in self._outcomes if now - at <= WINDOW_S]
             failures = recent.count(False)
             opens = permanent or (failures >= FAILURES and failures * 2 >= len(recent))

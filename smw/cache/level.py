@@ -132,7 +132,7 @@ class Level:
         if took_s <= most_s:
             self.breaker.ok()
         elif mode == "sync":
-            self._failed(StoreFailedError("slow"))
+            self._failed(StoreFailedError("slow"), took_s)
         else:
             self.errors["lag"] += 1  # a late answer would have been cut off, had the loop not been busy elsewhere
         return answer
@@ -151,14 +151,14 @@ class Level:
     def _unanswered(self, error: Exception, *, took_s: float, had_s: float) -> None:
         """Note a question that has failed, after `took_s` of the `had_s` that it was given."""
         if not isinstance(error, StoreFailedError):
-            self._failed(StoreFailedError("protocol"))  # a client choked on what the server sent
+            self._failed(StoreFailedError("protocol"), took_s)  # a client choked on what the server sent
             return
         # Cut off late, or given less than half of what the server may take.
         unfair = took_s - had_s > _LAG_S or 2 * had_s < self._timeout_s
         if error.kind == "lag" or (error.kind == "timeout" and unfair):
             self._lagged()
         else:
-            self._failed(error)
+            self._failed(error, took_s)
 
     def _lagged(self) -> None:
         """Note a question that has failed without the fault of the server, as far as one can tell from a busy loop.
@@ -175,23 +175,24 @@ class Level:
             self._is_asking = False
 
     def _ask_aside(self) -> None:
+        began = self._now()
         try:
             self._probe()
         except StoreFailedError as error:
-            self._failed(error)
+            self._failed(error, self._now() - began)
         except Exception:  # noqa: BLE001 - a client choked on what the server sent
-            self._failed(StoreFailedError("protocol"))
+            self._failed(StoreFailedError("protocol"), self._now() - began)
         else:
             self._well_at = self._now()
             self.breaker.ok()
         finally:
             self._is_asking = False
 
-    def _failed(self, error: StoreFailedError) -> None:
+    def _failed(self, error: StoreFailedError, took_s: float) -> None:
         self.errors[error.kind] += 1
         if error.counts:
             for level in self.together():
-                level.breaker.failed(error.remedy or error.kind, permanent=error.permanent)
+                level.breaker.failed(error.remedy or error.kind, permanent=error.permanent, took_s=took_s)
         elif self._now() - self._said.get(error.kind, -_SAY_EVERY_S) >= _SAY_EVERY_S:
             self._said[error.kind] = self._now()
             told = {"cache_level": self.name}

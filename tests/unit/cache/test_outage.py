@@ -76,10 +76,11 @@ def test_server_that_answers_too_late_is_not_back(bench):
     for user in range(FAILURES):
         load(user)
     heal(bench)
-    store, took_s = bench.stores["l2"], iter((0.3, 0.001))
-    store.probe = lambda: bench.clock.advance(next(took_s))
+    store = bench.stores["l2"]
+    store.probe = lambda: bench.clock.advance(0.3)
     recover(cache)
     assert cache.backends() == {"local": False}
+    store.probe = lambda: bench.clock.advance(0.001)
     recover(cache)
     assert cache.backends() == {"local": True}
 
@@ -314,6 +315,27 @@ def test_a_drop_of_a_signal_handler_stays_owed_beside_one_that_is_just_being_set
     assert debt.covers(["t"])
     debt.settle(owed[0])
     assert not debt
+
+
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("levels", [("l2",), ("l3",)])
+def test_a_caller_who_is_kept_for_seconds_is_kept_no_second_time(bench, monkeypatch, levels, answers):
+    """A name that is looked up slowly blocks the client for longer than its time-out; the breaker counts it."""
+    cache = bench.cache(*levels)
+    load = loader(cache, Source())
+    store = bench.stores[levels[0]]
+
+    def slow(what):
+        store.asked.append(what)
+        bench.clock.advance(3)
+        if not answers:
+            raise StoreFailedError("connection")
+
+    monkeypatch.setattr(store, "_enter", slow)
+    for user in range(8):
+        load(user)
+    assert len([what for what in store.asked if what != "probe"]) == 1
+    assert not all(cache.backends().values())
 
 
 def test_young_values_of_l3_serve_while_l2_is_down(bench):

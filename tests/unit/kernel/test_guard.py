@@ -74,6 +74,29 @@ def test_a_permanent_failure_opens_at_once() -> None:
     breaker.close()
 
 
+@pytest.mark.parametrize(("took_s", "asked"), [(0.0, 5), (0.4, 5), (1.2, 2), (2.0, 1), (3.0, 1), (60.0, 1)])
+def test_failures_count_by_the_time_they_have_taken(took_s: float, asked: int) -> None:
+    """A single thread that is kept for seconds each time would never see five failures within the window."""
+    clock = FakeClock()
+    breaker, failures = Breaker("redis", _host(clock), _never), 0
+    while breaker.allows() and failures < 20:
+        clock.advance(took_s)
+        breaker.failed("timeout", took_s=took_s)
+        failures += 1
+    assert failures == asked
+    breaker.close()
+
+
+def test_one_slow_failure_among_many_answers_does_not_open() -> None:
+    """However long it took, most of what was asked was answered."""
+    breaker = Breaker("redis", _host(), _never)
+    breaker.failed("timeout")
+    for _ in range(20):
+        breaker.ok()
+    breaker.failed("timeout", took_s=5.0)
+    assert breaker.allows()
+
+
 def test_the_probe_closes_it_in_the_background() -> None:
     """Once the backend answers, callers are let through without any of them having paid for it."""
     host, healthy, up, order = _host(), threading.Event(), threading.Event(), []
