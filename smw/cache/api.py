@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from smw._kernel import current
@@ -204,14 +205,15 @@ def key_for(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
     """Return the full key under which the result of ``fn(*args, **kwargs)`` is kept.
 
     Args:
-        fn: A function decorated with `cached`.
-        args: The call's positional arguments; the instance first for methods.
+        fn: A function decorated with `cached`, or a method of an object or class.
+        args: The call's positional arguments; for a method taken from its class (``Shelf.first``) the instance first.
         kwargs: The call's keyword arguments.
 
     Raises:
         ConfigError: `fn` is not cached, or this call has no key.
     """
-    return _function(fn).key_for(args, kwargs)
+    owner = (fn.__self__,) if isinstance(fn, MethodType) else ()
+    return _function(fn).key_for((*owner, *args), kwargs)
 
 
 def info(fn: Callable[..., Any], /) -> CacheInfo:

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from contextlib import contextmanager, nullcontext
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from smw.errors import ConfigError, SmwError, nearest
@@ -161,8 +162,18 @@ def _fitting(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> N
         what = f"the arguments do not fit {target.name}{target.signature}: {error}"
         fix = f"""JSON such as '[1, "a"]' by place, or '{{"{target.parameters[-1]}": 1}}' by name"""
         if target.is_method:
-            fix = "a method is called on an object: take its key from smw.cache.key_for, and name that"
+            fix = "of a method the first one stands for the object: what its __cache_key__ returns, as '[7, \"a\"]'"
         raise ConfigError("SMW-K125", what, fix=fix if target.parameters else "give none") from None
+
+
+def _standing_in(kind: Any, identity: Any) -> Any:
+    """Return what has the key of an object whose ``__cache_key__`` returns `identity`, a list as a tuple."""
+    if not hasattr(kind, "__cache_key__"):
+        what = f"{kind.__module__}:{kind.__qualname__} says nothing of identity: results of its methods stay in memory"
+        raise ConfigError("SMW-C113", what, fix="give the class a __cache_key__(self) method")
+    told = tuple(identity) if isinstance(identity, list) else identity
+    members = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__cache_key__": lambda _self: told}
+    return type(kind.__name__, (), members)()
 
 
 @contextmanager
@@ -172,7 +183,7 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     Args:
         cache: The cache that the command is about.
         what: A full key, or ``module:function`` of a cached function.
-        arguments: Of the function, as JSON.
+        arguments: Of the function, as JSON; of a method first what the object's ``__cache_key__`` returns.
 
     Raises:
         ConfigError: There is no such function, it is not cached, or the call has no key.
@@ -189,6 +200,10 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     if found is None:
         raise ConfigError("SMW-C112", f"{what} is not decorated with @cached", seen=what, fix="name a cached function")
     args, kwargs = parted(arguments)
+    if isinstance(fn, MethodType):  # of a class
+        args = (fn.__self__, *args)
+    elif found[1].is_method and args:
+        args = (_standing_in(function(what.rpartition(".")[0]), args[0]), *args[1:])
     _fitting(found[1], args, kwargs)
     with nullcontext(cache) if found[0].owner is None else _beside(found[0].owner) as owner:
         key = owner.function(found[1], found[0]).key_for(args, kwargs)

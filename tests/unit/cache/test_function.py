@@ -465,6 +465,45 @@ def test_partial_static_class_methods_and_objects(cache):
     assert Service.above(5) == ("Service", 5)
 
 
+def test_keys_of_methods(cache):
+    """Taken from an object or a class a method knows its first argument; taken from the class it wants the object."""
+
+    class Shelf:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __cache_key__(self) -> str:
+            return self.name
+
+        @cache.cached(60)
+        def first(self, number: int) -> int:
+            return number
+
+        @classmethod
+        @cache.cached(60)
+        def every(cls, number: int) -> int:
+            return number
+
+        @staticmethod
+        @cache.cached(60)
+        def any(number: int) -> int:
+            return number
+
+    key_for, jazz = cache_module.key_for, Shelf("jazz")
+    assert key_for(jazz.first, 1) == key_for(Shelf.first, jazz, 1) == key_for(Shelf("jazz").first, number=1)
+    assert key_for(jazz.first, 1) != key_for(Shelf("rock").first, 1)
+    assert key_for(jazz.any, 1) == key_for(Shelf.any, 1)
+    with pytest.raises(ConfigError, match="SMW-C113"):
+        key_for(Shelf.every, 1)  # of a class that its name does not lead to
+    Shelf.__qualname__ = "Placed"
+    globals()["Placed"] = Shelf
+    try:
+        assert key_for(Shelf.every, 1) == key_for(jazz.every, 1)
+        cache.drop_sync(keys=[key_for(Shelf.every, 1)])
+    finally:
+        del globals()["Placed"]
+
+
 def test_version_separates_results(cache):
     """Another version is another key."""
     one = cache.cached(60, version="1")(type_name)

@@ -12,6 +12,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from smw.cache import key_for
 from smw.cli.app import app
 from smw.errors import SmwError
 from smw.testing import isolated
@@ -30,6 +31,25 @@ class Shop:
     @cache.cached(ttl=60)
     def method(self, sku: str) -> int:
         return 1
+
+class Shelf:
+    def __init__(self, number):
+        self.number = number
+
+    def __cache_key__(self):
+        return self.number
+
+    @cache.cached(ttl=60)
+    def first(self, sku: str) -> int:
+        return 1
+
+    @classmethod
+    @cache.cached(ttl=60)
+    def every(cls, sku: str) -> int:
+        return 1
+
+class Rack(Shelf):
+    pass
 """
 
 
@@ -71,6 +91,8 @@ def smw(tmp_path, monkeypatch):
         (["invalidate", "--tag", "a", "--yes"], "K125"),
         (["warm", "shop:price", "absent.jsonl"], "K125"),
         (["warm", "shop:plain", "-"], "C112"),
+        (["warm", "shop:price", "-"], "K125"),
+        (["keys"], "K125"),
         (["warm"], "K125"),
         (["warm", "shop:price"], "K125"),
         (["warm", "shop:price", "absent.jsonl", "--fleet"], "K125"),
@@ -99,10 +121,28 @@ def test_arguments_that_do_not_fit_are_told_with_the_signature(smw, command, giv
 
 
 def test_a_method_is_not_called_without_its_object(smw):
-    """Its key is taken in Python, and the command says so."""
-    with pytest.raises(SmwError, match="key_for") as raised:
-        smw("why", "shop:Shop.method", "[1]")
+    """The object is named first, by its identity, and the command says so."""
+    with pytest.raises(SmwError, match="__cache_key__") as raised:
+        smw("why", "shop:Shelf.first", "[7]")
     assert raised.value.code == "SMW-K125"
+
+
+@pytest.mark.parametrize(
+    ("named", "given", "call"),
+    [
+        ("Shelf.first", '[7, "a"]', lambda shop: (shop.Shelf(7).first, "a")),
+        ("Shelf.first", '[[7, 8], "a"]', lambda shop: (shop.Shelf((7, 8)).first, "a")),
+        ("Rack.first", '[7, "a"]', lambda shop: (shop.Rack(7).first, "a")),
+        ("Shelf.every", '["a"]', lambda shop: (shop.Shelf.every, "a")),
+        ("Rack.every", '["a"]', lambda shop: (shop.Rack.every, "a")),
+    ],
+)
+def test_a_method_is_named_with_its_object(smw, named, given, call):
+    """What an object says of itself stands first; a class is the one that is named, which tells subclasses apart."""
+    said = smw("why", f"shop:{named}", given, "--json")
+    with isolated(service="shop"):
+        fn, *arguments = call(importlib.import_module("shop"))
+        assert json.loads(said)["key"] == key_for(fn, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +177,16 @@ def test_a_module_that_fails_ends_the_command_with_2(tmp_path):
     assert done.stderr.startswith("[SMW-K124] importing broken failed")
 
 
+def test_a_line_that_is_no_json_is_told_by_its_number(smw):
+    """Before any call is made, so that a file with a mistake in it loads nothing."""
+    with pytest.raises(SmwError, match="-, line 3: arguments are given as JSON") as raised:
+        smw("warm", "shop:price", "-", text='"a"\n\n{"sku": \n', CACHE_L2_URL="memory://")
+    assert raised.value.seen == '{"sku": '
+
+
 def test_without_servers_there_is_only_memory(smw):
-    """A cache without servers shows the memory that each process has, and holds no keys."""
+    """A cache without servers shows the memory that each process has, and there is nothing that it could list."""
     assert smw("stats").splitlines()[-1].startswith("l1     memory")
-    assert json.loads(smw("keys", "--json"))["keys"] == []
     told = smw("why", "shop:price", '["a"]')
     assert "l1  memory: holds nothing" in told
     assert "the function would be called" in told
