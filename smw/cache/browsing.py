@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from smw.cache.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smw.cache.level import Level
     from smw.cache.part import Cache
 
-__all__ = ["LevelFigures", "Plain", "Stored", "figures", "stored", "value_of"]
+__all__ = ["LevelFigures", "Plain", "Stored", "figures", "stored", "unlisted", "value_of"]
 
 _ENCODINGS = {RAW: "bytes", MSGPACK: "msgpack", PICKLE: "pickle"}
 _DIGEST = 32
@@ -109,18 +109,33 @@ class _Anything(Classes):
 
 
 def figures(cache: Cache) -> list[LevelFigures]:
-    """Return what every server behind memory says of itself."""
-    return [_figures(level) for level in cache.engine.remote.servers]
+    """Return what every server behind memory says of itself; a node of a cluster once for all parts that it has."""
+    rows: list[LevelFigures] = []
+    nodes: dict[str, list[str]] = {}
+    for level in cache.engine.remote.servers:
+        store = level.store
+        try:
+            store.probe()
+            node = str(getattr(store, "where", ""))
+            parts = nodes.setdefault(node, [])
+            if node:
+                parts.append(store.name.split()[-1])
+            if len(parts) > 1:
+                continue
+            told = store.figures() if isinstance(store, Measurer) else {}
+        except StoreFailedError as error:
+            rows.append(LevelFigures(level.name, store.name, error.kind, note=error.remedy))
+        else:
+            rows.append(LevelFigures(level.name, f"redis {node}" if node else store.name, "answers", **told))
+    of_node = {f"redis {node}": ", ".join(parts) for node, parts in nodes.items() if node}
+    return [
+        replace(row, note=f"shards {of_node[row.server]}; {row.note}") if row.server in of_node else row for row in rows
+    ]
 
 
-def _figures(level: Level) -> LevelFigures:
-    store = level.store
-    try:
-        store.probe()
-        told = store.figures() if isinstance(store, Measurer) else {}
-    except StoreFailedError as error:
-        return LevelFigures(level.name, store.name, error.kind, note=error.remedy)
-    return LevelFigures(level.name, store.name, "answers", **told)
+def unlisted(cache: Cache) -> list[str]:
+    """Return the servers that cannot say which keys they hold."""
+    return [level.store.name for level in cache.engine.remote.servers if not isinstance(level.store, Lister)]
 
 
 def stored(cache: Cache, most: int) -> Iterator[Stored]:

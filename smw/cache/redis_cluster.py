@@ -161,6 +161,10 @@ class Cluster:
             self._turn += 1
             self.at = {tag: at for tag, at in self.at.items() if at != place}
 
+    def place_of(self, shard: Shard) -> Place | None:
+        """Return where a shard was last seen."""
+        return self._last.get(shard.tag)
+
     def neighbours(self, shard: Shard) -> tuple[int, ...]:
         """Return the numbers of the shards that were last seen where this one was, itself included."""
         mine = self._last.get(shard.tag)
@@ -210,6 +214,12 @@ class Shard(RedisStore):
         self.part = str(number)
         self._due = 0.0
         self.speak(wire)
+
+    @property
+    def where(self) -> str:
+        """Host and port of the node that last had it; "" where none is known."""
+        place = self._cluster.place_of(self)
+        return "" if place is None else ":".join(map(str, place))
 
     def named(self, name: str) -> str:
         """Return what a key or counter is called in this shard."""

@@ -72,12 +72,16 @@ def keys(
     Keys are digests and show no argument. A value may be listed whose tag was dropped: `why` tells. Exits 1 where a
     server does not answer.
     """
-    from smw.cache.browsing import stored
+    from smw.cache.browsing import stored, unlisted
 
     with cache_of(app, profile) as cache, _answering():
+        _served(cache, "there are no keys but in the memory of each process")
+        silent = unlisted(cache)
+        _listed(cache, silent)
         rows, prefix = list(stored(cache, limit)), cache.prefix
     if json:
-        as_json({"schema": 1, "prefix": prefix, "limit": limit, "keys": [row.as_dict() for row in rows]})
+        told = {"schema": 1, "prefix": prefix, "limit": limit, "unlisted": silent}
+        as_json(told | {"keys": [row.as_dict() for row in rows]})
         return
     table = [
         (row.key, row.level, _seconds(row.age_s), _seconds(row.remaining_s), _size(row.size_bytes), row.encoding or "?")
@@ -86,6 +90,8 @@ def keys(
     as_table(f"cache {prefix}", ("key", "level", "age", "left", "size", "form"), table)
     if len(rows) == limit:
         typer.echo(f"only the first {limit} are shown; --limit shows more", err=True)
+    if silent:
+        typer.echo(f"not listed, as it cannot be asked: {', '.join(silent)}", err=True)
 
 
 @app.command()
@@ -145,7 +151,10 @@ def invalidate(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Drop from every server, and so from every process. Exits 1 where a server has not confirmed it."""
+    """Drop from every server, and so from every process. Exits 1 where a server has not confirmed it.
+
+    Exits 2 where a person was asked and said no, and nothing was dropped.
+    """
     from smw.cache.names import checked
 
     with cache_of(app, profile) as looking, _named(looking, fn, args) as (cache, own):
@@ -153,7 +162,7 @@ def invalidate(
         named = [*(f"tag {name}" for name in tag or ()), *dropped, *(["everything"] if everything else [])]
         _droppable(cache, named)
         if not yes:
-            typer.confirm(f"drop {', '.join(named)} from {cache.prefix}?", abort=True, err=True)
+            _confirmed(f"drop {', '.join(named)} from {cache.prefix}?")
         if everything:
             cache.clear_sync()
         cache.drop_sync(tags=tag or (), keys=dropped)
@@ -195,8 +204,10 @@ def warm(
     if fn is None or calls is None:
         _show_fleet(app, profile, json=json)
         return
-    with opened(app, profile):
-        done = warm_sync(function(fn), _lines(calls), concurrency=concurrency)
+    with opened(app, profile) as cache:
+        warmed = function(fn)
+        _kept(cache, warmed)
+        done = warm_sync(warmed, _lines(calls), concurrency=concurrency)
     if json:
         as_json({"schema": 1, "loaded": done.loaded, "hit": done.hit, "failed": done.failed, "past": done.past})
     else:
@@ -248,9 +259,43 @@ def _droppable(cache: Cache, named: list[str]) -> None:
     if not named:
         fix = "--tag user:7, --key KEY, --function module:function --args '[7]', or --everything"
         raise ConfigError("SMW-K125", "smw cache invalidate was told nothing to drop", fix=fix)
+    _served(cache, "the memory of other processes is theirs")
+
+
+def _served(cache: Cache, without: str) -> None:
+    """Refuse what makes no sense without a server."""
+    from smw.errors import ConfigError
+
     if not cache.engine.remote.servers:
         fix = "set CACHE_L2_URL or CACHE_L3_SERVERS, or name the application by --app"
-        raise ConfigError("SMW-K125", "no server is configured: the memory of other processes is theirs", fix=fix)
+        raise ConfigError("SMW-K125", f"no server is configured: {without}", fix=fix)
+
+
+def _listed(cache: Cache, silent: list[str]) -> None:
+    from smw.errors import ConfigError
+
+    if len(silent) == len(cache.engine.remote.servers):
+        what = f"no server of this cache can list what it holds: {', '.join(silent)}"
+        raise ConfigError("SMW-K125", what, fix="name a call: smw cache why module:function ARGUMENTS")
+
+
+def _kept(cache: Cache, fn: Any) -> None:
+    """Refuse to warm what ends with this process."""
+    from smw.cache.readers import cached_in
+
+    found = cached_in(fn)
+    if found is not None:
+        _served(found[0].owner or cache, "what is loaded would end with this command")
+
+
+def _confirmed(question: str) -> None:
+    try:
+        yes = typer.confirm(question, err=True)
+    except typer.Abort:  # nobody answers
+        yes = False
+    if not yes:
+        typer.echo("nothing was dropped", err=True)
+        raise typer.Exit(2)
 
 
 @contextmanager
@@ -271,17 +316,24 @@ def _answering() -> Iterator[None]:
     raise typer.Exit(1)
 
 
-def _lines(path: Path) -> Iterator[Any]:
+def _lines(path: Path) -> list[Any]:
+    """Return the calls of a file, all of them read before the first one is made."""
     from smw.errors import ConfigError
 
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
     except OSError as error:
         raise ConfigError("SMW-K125", f"{path} cannot be read: {error.strerror}", fix="name a file") from None
-    for line in text.splitlines():
-        if line.strip():
+    calls: list[Any] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
             args, kwargs = parted(line)
-            yield kwargs or args
+        except ConfigError as error:
+            raise ConfigError(error.code, f"{path}, line {number}: {error.what}", seen=line, fix=error.fix) from None
+        calls.append(kwargs or args)
+    return calls
 
 
 def _plain(value: Any) -> Any:

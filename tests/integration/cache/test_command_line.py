@@ -200,7 +200,8 @@ def test_a_value_that_was_dropped_is_told_from_one_that_stands(shop):
 def test_invalidate_asks_first(shop):
     """Without --yes a person is asked, and whoever declines has dropped nothing."""
     key = fill(shop, "a")
-    assert "confirmed" not in shop.smw("invalidate", "--tag", "price", code=1, text="n\n")
+    assert "confirmed" not in shop.smw("invalidate", "--tag", "price", code=2, text="n\n")
+    assert "confirmed" not in shop.smw("invalidate", "--tag", "price", code=2, text="")
     assert shop.json("why", f"{shop.name}:price", '["a"]')["served_by"] == "l2"
     assert "confirmed: redis" in shop.smw("invalidate", "--tag", "price", text="y\n")
     assert shop.json("why", f"{shop.name}:price", '["a"]')["served_by"] is None
@@ -230,6 +231,16 @@ def test_warm_calls_a_function_for_each_line(shop, tmp_path):
     assert shop.json("get", f"{shop.name}:stock", '{"sku": "a", "place": "y"}')["value"] == {"sku": "a", "place": "y"}
 
 
+def test_who_cannot_list_is_named(shop):
+    """Beside what Redis lists stands which server was left out; where none can list, it is an error."""
+    fill(shop, "a")
+    told = shop.json("keys")
+    assert (len(told["keys"]), len(told["unlisted"])) == (1, 1)
+    del shop.env["CACHE_L2_URL"]
+    with pytest.raises(smw.errors.ConfigError, match="no server of this cache can list what it holds: memcached"):
+        shop.smw("keys")
+
+
 def test_the_application_brings_its_own_settings(shop, tmp_path, redis_server, monkeypatch):
     """With --app the module configures smw, or a cache in it is named; the environment needs to say nothing."""
     name = f"app_{uuid.uuid4().hex[:8]}"
@@ -253,7 +264,12 @@ def test_a_cluster_is_looked_into_like_one_server(shop, redis_cluster):
         fill(shop, *"abcdefgh")
         key = smw.cache.key_for(shop.module.price, "a")
     assert len(shop.json("keys")["keys"]) == 8
-    assert {row["state"] for row in shop.json("stats")["servers"]} == {"answers"}
+    servers = shop.json("stats")["servers"]
+    assert {row["state"] for row in servers} == {"answers"}
+    nodes = [row for row in servers if row["level"] == "l2"]
+    shards = [row["note"].partition(";")[0].removeprefix("shards ").split(", ") for row in nodes]
+    assert sorted(int(number) for some in shards for number in some) == list(range(12))
+    assert len({row["server"] for row in nodes}) == len(nodes) < 12
     assert shop.json("get", str(key))["value"] == f"{shop.name}:Money(amount=1)"
     assert shop.json("why", f"{shop.name}:price", '["a"]')["served_by"] == "l2"
     assert shop.json("invalidate", "--tag", "sku:a", "--yes")["pending"] == []
