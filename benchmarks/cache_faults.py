@@ -57,7 +57,7 @@ TARGETS = {
     "errors": "<= 0 calls", "over 100 ms": "<= 10 calls", "over 250 ms": "<= 0 calls", "hung": "<= 0 calls",
     "stale": "<= 0 calls", "wrong": "<= 0 calls", "in flight": "<= 15 calls",
 }  # fmt: skip
-FULL_S, QUICK_S = (2.0, 4.0, 3.0, 8.0), (1.5, 2.5, 2.0, 3.0)
+FULL_S, QUICK_S = (1.5, 4.0, 2.0, 6.0), (0.5, 2.0, 1.0, 2.0)
 
 
 def _admin(server: Server, *commands: tuple[Any, ...], password: str | None = None) -> None:
@@ -117,6 +117,7 @@ def _fared(
         assert worker.stdin is not None
         assert worker.stdout is not None
         if worker.stdout.readline() != "ready\n":
+            ready.abort()
             raise RuntimeError(f"the worker of {system} did not start")
         ready.wait(60)
         worker.stdin.write("\n")
@@ -176,6 +177,10 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
         with concurrent.futures.ThreadPoolExecutor(len(chosen)) as together:
             ready = threading.Barrier(len(chosen))
             fared = [together.submit(_fared, system, scenario, found, spans, ready) for system in chosen]
+            concurrent.futures.wait(fared)
+            faults = [error for each in fared if (error := each.exception()) is not None]
+            for error in sorted(faults, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+                raise error  # who did not start, rather than those who waited for it
             told[scenario] = {system: each.result() for system, each in zip(chosen, fared, strict=True)}
     print(f"\n{_shown(told)}")
     results = ROOT / "benchmarks" / "results"

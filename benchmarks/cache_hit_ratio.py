@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAME = "cache_hit_ratio"
-KEYS, REQUESTS, QUICK_REQUESTS = 100_000, 1_000_000, 200_000
+KEYS, REQUESTS, QUICK_REQUESTS = 100_000, 1_000_000, 100_000
 SCAN = 10_000
 cachebox, cachetools, theine = optional("cachebox"), optional("cachetools"), optional("theine")
 Request = tuple[int, bool]

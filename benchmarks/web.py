@@ -87,6 +87,8 @@ def added_us(variants: dict[str, Any], drive: Any, *, rounds: int, requests: int
     async def run() -> None:
         for app in variants.values():
             await drive(app, 300)
+        gc.collect()
+        gc.freeze()  # or each collection would go through two frameworks and their exporters
         for _ in range(rounds):
             for name, app in variants.items():
                 gc.collect()
@@ -94,7 +96,10 @@ def added_us(variants: dict[str, Any], drive: Any, *, rounds: int, requests: int
                 await drive(app, requests)
                 taken[name].append((time.process_time_ns() - started) / requests / 1000)
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        gc.unfreeze()
     bare = taken.pop("bare")
     over = {
         name: statistics.median(a - b for a, b in zip(figures, bare, strict=True)) for name, figures in taken.items()
