@@ -160,12 +160,10 @@ class Envelope:
 
     def _opened(self, stored: bytes, end: int, key: bytes) -> bytes:
         start = end + 1 + stored[end]
-        head, key_id = stored[:start], stored[end + 1 : start]
-        if self._seal is None or not self._seal.knows(key_id):
-            raise CorruptError("unknown key")
-        plain = self._seal.open(key_id, stored[start:], key + b"\0" + head)
+        key_id, seal = stored[end + 1 : start], self._seal
+        plain = None if seal is None else seal.open(key_id, stored, start, b"%b\0%b" % (key, stored[:start]))
         if plain is None:
-            raise CorruptError("seal")
+            raise CorruptError("seal" if seal is not None and seal.knows(key_id) else "unknown key")
         return plain
 
 

@@ -29,12 +29,14 @@ class Seal:
 
     def __init__(self, keys: Mapping[str, bytes], entropy: Entropy) -> None:
         try:
+            from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
             raise MissingExtra("encryption of cached values", package="cryptography", extra="crypto") from None
         self._ring: dict[bytes, Any] = {name.encode()[:255]: AESGCM(key) for name, key in keys.items()}
         self.key_id = next(iter(self._ring))
         self._sealing = self._ring[self.key_id]
+        self._changed: type[Exception] = InvalidTag  # an import with each hit costs as much as the decryption
         self._entropy = entropy
 
     def seal(self, plain: bytes, bound_to: bytes) -> bytes:
@@ -46,14 +48,20 @@ class Seal:
         """Tell whether a key of the ring has that identifier."""
         return key_id in self._ring
 
-    def open(self, key_id: bytes, sealed: bytes, bound_to: bytes) -> bytes | None:
-        """Return what was sealed, or None when the key is not in the ring or anything was changed."""
-        cipher = self._ring.get(key_id)
-        if cipher is None or len(sealed) < _NONCE_BYTES:
-            return None
-        from cryptography.exceptions import InvalidTag
+    def open(self, key_id: bytes, stored: bytes, start: int, bound_to: bytes) -> bytes | None:
+        """Return what was sealed, or None when the key is not in the ring or anything was changed.
 
-        try:
-            return bytes(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound_to))
-        except InvalidTag:
+        Args:
+            key_id: Of the key that has sealed it.
+            stored: Ends with what `seal` has returned.
+            start: Where that begins.
+            bound_to: As it was sealed.
+        """
+        cipher, begins = self._ring.get(key_id), start + _NONCE_BYTES
+        if cipher is None or len(stored) < begins:
             return None
+        try:
+            plain: bytes = cipher.decrypt(stored[start:begins], stored[begins:], bound_to)
+        except self._changed:
+            return None
+        return plain
