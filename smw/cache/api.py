@@ -212,7 +212,7 @@ def key_for(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
     Raises:
         ConfigError: `fn` is not cached, or this call has no key.
     """
-    owner = (fn.__self__,) if isinstance(fn, MethodType) else ()
+    owner = (fn.__self__,) if type(fn) is MethodType else ()  # a proxy that stands for one has its object already
     return _function(fn).key_for((*owner, *args), kwargs)
 
 

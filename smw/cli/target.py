@@ -200,7 +200,7 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     if found is None:
         raise ConfigError("SMW-C112", f"{what} is not decorated with @cached", seen=what, fix="name a cached function")
     args, kwargs = parted(arguments)
-    if isinstance(fn, MethodType):  # of a class
+    if type(fn) is MethodType:  # of a class
         args = (fn.__self__, *args)
     elif found[1].is_method and args:
         args = (_standing_in(function(what.rpartition(".")[0]), args[0]), *args[1:])
