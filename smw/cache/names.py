@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
+from zlib import crc32
 
 from smw.cache.keys import DIGEST_BYTES, digest, encode
 from smw.errors import ConfigError
@@ -16,7 +18,7 @@ _FULL = re.compile(rf"smw:({_SAFE.pattern}):{_DIGEST.pattern}")
 _REMEMBERED = 4096
 MARK = 16
 """Digits of the mark of a function."""
-_FENCE_DIGITS = 3
+_FENCES = 4096
 
 
 def fence_of(key: str) -> str:
@@ -28,8 +30,12 @@ def fence_of(key: str) -> str:
     Args:
         key: Full key.
     """
-    space, _, digits = key.rpartition(":")
-    return f"{space}:f:{digits[-_FENCE_DIGITS:]}"
+    return key.rpartition(":")[0] + _ending(crc32(key.encode()) % _FENCES)
+
+
+@lru_cache(maxsize=_FENCES)
+def _ending(number: int) -> str:
+    return f":f:{number:x}"
 
 
 def is_fence(counter: str) -> bool:
