@@ -14,7 +14,7 @@ import struct
 import sys
 import types
 import zoneinfo
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -36,6 +36,7 @@ _WORD = struct.calcsize("P")
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension that counts in its size
 _HOUSEKEEPING = frozenset({"__dict__", "__weakref__"})
 _PATHS = frozenset({PurePath, PurePosixPath, PureWindowsPath, Path, PosixPath, WindowsPath})
+_ADDRESSES = frozenset(f"IPv{version}{what}" for version in "46" for what in ("Address", "Network", "Interface"))
 _double = struct.Struct(">d").pack
 
 
@@ -169,6 +170,11 @@ _CONTAINERS: dict[type, Callable[[_Writer, Any], None]] = {
     frozenset: lambda w, v: w.unordered(b"z", [w.apart(item) for item in v]),
     dt.datetime: lambda w, v: w.sequence(b"T", _moment(v), 3),
     dt.time: lambda w, v: w.sequence(b"h", _moment(v), 3),
+    dt.timezone: lambda w, v: w.sequence(b"Z", _zone(v), 3),
+    zoneinfo.ZoneInfo: lambda w, v: w.sequence(b"Z", _zone(v), 2),
+    Counter: lambda w, v: w.unordered(b"M", _pairs(w, v)),
+    defaultdict: lambda w, v: w.sequence(b"g", (v.default_factory, dict(v)), 2),
+    memoryview: lambda w, v: w.sequence(b"v", (v.format, v.shape, v.tobytes()), 3),
     range: lambda w, v: w.sequence(b"r", (v.start, v.stop, v.step), 3),
     slice: lambda w, v: w.sequence(b"x", (v.start, v.stop, v.step), 3),
 }
@@ -257,6 +263,15 @@ def _path(writer: _Writer, value: Any) -> None:
     writer.sequence(b"p", (type(value).__name__, str(value)), 2)
 
 
+def _address(writer: _Writer, value: Any) -> None:
+    writer.sequence(b"I", (type(value).__name__, str(value)), 2)
+
+
+def _is_address(kind: Any) -> bool:
+    name = kind.__name__  # the module is loaded where there is one
+    return name in _ADDRESSES and getattr(sys.modules.get("ipaddress"), name, None) is kind
+
+
 def _is_model(kind: Any) -> bool:
     return hasattr(kind, "__pydantic_fields__") and hasattr(kind, "model_construct")
 
@@ -274,6 +289,7 @@ _SHAPES: tuple[tuple[Callable[[Any], bool], Callable[[_Writer, Any], None]], ...
     (_is_namedtuple, _namedtuple),
     (lambda kind: issubclass(kind, types.FunctionType | types.BuiltinFunctionType), _named),
     (lambda kind: kind in _PATHS, _path),
+    (_is_address, _address),
 )
 
 

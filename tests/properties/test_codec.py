@@ -6,8 +6,11 @@ import datetime as dt
 import enum
 import uuid
 import zoneinfo
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
+from fractions import Fraction
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import MagicMock
 
@@ -167,7 +170,9 @@ class Undeclared:
 @pytest.mark.parametrize(
     "value",
     [
-        Text("a"), Number(1), OrderedDict(a=1), bytearray(b"a"), memoryview(b"a"), msgpack.Timestamp(1), object(),
+        Text("a"), Number(1), OrderedDict(a=1), bytearray(b"a"), memoryview(b"a"),
+        Counter("a"), defaultdict(int), deque([1]), range(3), Fraction(1), Path("a"), dt.UTC, ip_address("::1"),
+        msgpack.Timestamp(1), object(),
         Undeclared(), Rights.READ | Rights.WRITE, Guarded(x=1), dt.datetime(2024, 1, 1, tzinfo=Zone()),
         iter([1]), Exception("x"), msgpack.ExtType(1, b""), filled(Slotted("a")), filled(SlottedModel()),
         wrapt.ObjectProxy({"a": 1}), wrapt.ObjectProxy(1), MagicMock(spec=dict), MagicMock(spec=str),

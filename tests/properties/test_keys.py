@@ -7,9 +7,10 @@ import enum
 import math
 import uuid
 import zoneinfo
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import NamedTuple
 from unittest.mock import MagicMock
 
@@ -126,6 +127,14 @@ class Renamed(enum.Enum):
         return "same"
 
 
+class IPv4Host(IPv4Address):
+    """May hold anything."""
+
+
+class Tally(Counter):
+    """May hold anything."""
+
+
 class Summer(dt.tzinfo):
     """Differs from a fixed offset in the months that are not asked about."""
 
@@ -214,6 +223,34 @@ def test_order_of_dictionaries_and_sets_is_free(mapping, random):
     assert encode({key for key, _ in items}) == encode(set(mapping))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (zoneinfo.ZoneInfo("UTC"), zoneinfo.ZoneInfo.no_cache("UTC")),
+        (dt.UTC, dt.timezone(dt.timedelta(0))),
+        (IPv6Address("::1"), IPv6Address("0:0:0:0:0:0:0:1")),
+        (IPv4Network("10.0.0.0/255.0.0.0"), IPv4Network("10.0.0.0/8")),
+        (Counter("ab"), Counter("ba")),
+        (defaultdict(int, a=1, b=2), defaultdict(int, b=2, a=1)),
+        (memoryview(b"abcabc")[::2], memoryview(b"acb")),
+    ],
+    ids=repr,
+)
+def test_equal_values_of_the_less_common_types_share_a_key(one, other):
+    """However they were written and in whatever order, within a container as on their own."""
+    assert encode(one) == encode(other)
+    assert encode([one]) == encode([other])
+
+
+@pytest.mark.parametrize(
+    "value", [defaultdict(lambda: 0), type("Own", (Counter,), {})(), IPv4Host("10.0.0.1")], ids=repr
+)
+def test_what_looks_like_them_and_may_be_more_has_no_key(value):
+    """A factory without a name, and subclasses, have no key."""
+    with pytest.raises(UnkeyableError):
+        encode(value)
+
+
 def at(zone: dt.tzinfo) -> dt.datetime:
     return dt.datetime(2024, 1, 1, tzinfo=zone)
 
@@ -235,6 +272,17 @@ def at(zone: dt.tzinfo) -> dt.datetime:
         (at(dt.timezone(dt.timedelta(hours=1), "CET")), at(dt.timezone(dt.timedelta(hours=1)))),
         (at(zoneinfo.ZoneInfo("Europe/Paris")), at(dt.timezone(dt.timedelta(hours=1), "CET"))),
         (at(zoneinfo.ZoneInfo("Europe/Paris")), at(zoneinfo.ZoneInfo("Europe/Berlin"))),
+        (zoneinfo.ZoneInfo("UTC"), dt.UTC), (zoneinfo.ZoneInfo("UTC"), "UTC"), (dt.UTC, dt.timezone.max),
+        (IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")), (IPv4Address("10.0.0.1"), "10.0.0.1"),
+        (IPv4Address("0.0.0.1"), IPv6Address("::1")), (IPv6Address("fe80::1"), IPv6Address("fe80::1%eth0")),
+        (IPv4Network("10.0.0.0/8"), IPv4Interface("10.0.0.0/8")),
+        (IPv4Network("10.0.0.0/8"), IPv4Network("10.0.0.0/9")),
+        (Counter("ab"), {"a": 1, "b": 1}), (Counter("ab"), Counter("aab")), (Counter(), defaultdict(None)),
+        (defaultdict(int, a=1), {"a": 1}), (defaultdict(int, a=1), defaultdict(list, a=1)),
+        (defaultdict(int, a=1), defaultdict(None, a=1)), (deque([1]), [1]), (deque([1]), deque([1], 5)),
+        (memoryview(b"ab"), b"ab"), (memoryview(b"ab"), memoryview(b"ac")), (memoryview(b"ab"), bytearray(b"ab")),
+        (memoryview(b"abcd"), memoryview(b"abcd").cast("H")),
+        (memoryview(b"abcd"), memoryview(b"abcd").cast("B", (2, 2))),
     ],
     ids=repr,
 )  # fmt: skip
