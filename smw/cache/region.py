@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.codec import Codec, CorruptError
 from smw.cache.engine import Place
 from smw.cache.forms import Policy
-from smw.cache.keys import encode
+from smw.cache.keys import UnkeyableError, encode
+from smw.cache.level import run_blocking
+from smw.cache.options import seconds_of
+from smw.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from smw._kernel.call import Mode
     from smw._kernel.guard import Budget
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from smw.cache.remote import Sight
 
 __all__ = ["Mark", "Region"]
+
+_log = logging.getLogger("smw.cache")
 
 
 class Mark(NamedTuple):
@@ -52,14 +60,22 @@ class Region:
         self._engine = engine
         self._names = names
         self._table: Table = {}
+        self._said: set[str] = set()
         self._policy = Policy(0.0, "auto", in_memory, levels, Codec())
 
-    def _place(self, key: str, tags: Sequence[str]) -> Place:
-        text = self._names.key(encode("region", self._name, key))
+    def _text(self, key: object) -> str:
+        try:
+            return self._names.key(encode("region", self._name, key))
+        except UnkeyableError as error:
+            what = f"a value of the region {self._name!r} has no key: {error.reason} ({error.what})"
+            raise ConfigError("SMW-C113", what, fix="name it by a text, a number, or a tuple of them") from None
+
+    def _place(self, key: object, tags: Sequence[str]) -> Place:
+        text = self._text(key)
         return Place(self._table, text, text, (self._names.everything,), (text, self._names.everything, *tags))
 
     def mark(self) -> Mark:
-        """Return the present moment for `put`: what is dropped after it will not be stored.
+        """Return the present moment for `put(since=)`: what is dropped after it will not be stored.
 
         That goes for drops of other processes too, while those are heard (see `Backplane`).
         """
@@ -67,19 +83,67 @@ class Region:
         engine.backplane.want(now)
         return Mark(engine.fence.epoch, now)
 
-    async def get(self, key: str, mode: Mode) -> Any:
-        """Return a copy of the value, or None when no level has a valid one.
+    async def get(self, key: object, default: Any = None) -> Any:
+        """Return a copy of the value under a key, or `default` where no level has a valid one.
+
+        Args:
+            key: The caller's key: a text, or whatever an argument of a cached function may be.
+            default: What to return where there is none; an object of the caller's own tells that from a stored None.
+
+        Raises:
+            ConfigError: `key` cannot be one.
+        """
+        return await self.get_in("async", key, default)
+
+    def get_sync(self, key: object, default: Any = None) -> Any:
+        """Return what `get` does, from blocking code."""
+        return run_blocking(self.get_in("sync", key, default))
+
+    async def put(
+        self, key: object, value: Any, ttl: float | timedelta, *, tags: Sequence[str] = (), since: Mark | None = None
+    ) -> None:
+        """Store a value under a key; a server that fails does not fail the call.
 
         Args:
             key: The caller's key.
+            value: What travels to servers without a return annotation; another stays in memory, with one warning.
+            ttl: Seconds or a timedelta; 0 stores nothing.
+            tags: Names under which it can be dropped.
+            since: What `mark` returned before the value was made.
+
+        Raises:
+            ConfigError: `key` or `ttl` cannot be one.
+        """
+        await self.put_in("async", key, value, ttl, tags=tags, since=since)
+
+    def put_sync(
+        self, key: object, value: Any, ttl: float | timedelta, *, tags: Sequence[str] = (), since: Mark | None = None
+    ) -> None:
+        """Store a value as `put` does, from blocking code."""
+        run_blocking(self.put_in("sync", key, value, ttl, tags=tags, since=since))
+
+    async def drop(self, *, keys: Sequence[object] = (), tags: Sequence[str] = ()) -> None:
+        """Drop values by key, and everything under tags, as `Cache.drop` does."""
+        await self.drop_in("async", keys=keys, tags=tags)
+
+    def drop_sync(self, *, keys: Sequence[object] = (), tags: Sequence[str] = ()) -> None:
+        """Drop values as `drop` does, from blocking code."""
+        run_blocking(self.drop_in("sync", keys=keys, tags=tags))
+
+    async def get_in(self, mode: Mode, key: object, default: Any = None) -> Any:
+        """Return what `get` does, for code that serves both modes.
+
+        Args:
             mode: ``sync`` blocks, ``async`` suspends.
+            key: As for `get`.
+            default: As for `get`.
         """
         engine, place = self._engine, self._place(key, ())
         entry = engine.fresh(place)
         if entry is not None:
             return entry.copy()["value"]
         if not self._policy.names or place.text is None:
-            return None
+            return default
         budget, epoch = engine.budget(), engine.fence.epoch
         engine.backplane.want(engine.host.clock.now())
         sight = await engine.remote.look(place.text, place.tags, self._policy.names, budget=budget, mode=mode)
@@ -89,7 +153,7 @@ class Region:
                 return kept.take()[1]["value"]
         stored = await self._valid(sight, place.text, budget, mode)
         if stored is None:
-            return None
+            return default
         await engine.remote.fill_up(sight, place.text, place.tags, budget=budget, mode=mode)
         tagged = place._replace(scopes=(*place.scopes, *stored["tags"]))
         engine.remember(tagged, self._policy, stored, sight, epoch=epoch)
@@ -109,26 +173,30 @@ class Region:
         gone = remote.suspects(tags) if now is None else remote.owes(tags) or list(now) != generations
         return None if gone else stored
 
-    async def put(
+    async def put_in(
         self,
-        key: str,
+        mode: Mode,
+        key: object,
         value: Any,
-        ttl_s: float,
-        tags: Sequence[str] = (),
-        mode: Mode = "async",
+        ttl: float | timedelta,
         *,
+        tags: Sequence[str] = (),
         since: Mark | None = None,
     ) -> None:
-        """Store a value; never fails.
+        """Store a value as `put` does, for code that serves both modes.
 
         Args:
-            key: The caller's key.
-            value: Made of None, bool, numbers, text, bytes, lists and dictionaries.
-            ttl_s: Time to live, seconds.
-            tags: Under which it can be dropped.
             mode: ``sync`` blocks, ``async`` suspends.
-            since: What `mark` returned before the value was made.
+            key: As for `put`.
+            value: As for `put`.
+            ttl: As for `put`; what has ended already is not stored.
+            tags: As for `put`.
+            since: As for `put`.
         """
+        ttl_s = seconds_of(ttl)
+        if ttl_s is None or math.isnan(ttl_s):
+            what = f"ttl= of the region {self._name!r} takes seconds or a timedelta"
+            raise ConfigError("SMW-C102", what, seen=repr(ttl), fix="region.put(key, value, ttl=60)")
         engine, names = self._engine, [self._names.tag(tag) for tag in tags]
         place = self._place(key, names)
         epoch, budget = engine.fence.epoch if since is None else since.epoch, engine.budget()
@@ -145,9 +213,15 @@ class Region:
         if opened is None:
             sight.missed = []  # its tags cannot be judged later: keep it here alone
         stored = {"value": value, "tags": names, "generations": list(opened or ())}
-        await engine.keep(place, policy, stored, sight, epoch=epoch, budget=budget, mode=mode)
+        kept = await engine.keep(place, policy, stored, sight, epoch=epoch, budget=budget, mode=mode)
+        if kept.refused is not None:
+            self._warn(*kept.refused)
 
-    async def drop(self, keys: Sequence[str] = (), tags: Sequence[str] = (), mode: Mode = "async") -> None:
-        """Drop values by key and by tag, as `Cache.drop` does."""
-        texts = [self._names.key(encode("region", self._name, key)) for key in keys]
-        await self._engine.drop([self._names.tag(tag) for tag in tags], texts, mode)
+    def _warn(self, reason: str, what: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            _log.warning("a value of the region %r is not kept as asked: %s (%s)", self._name, reason, what)
+
+    async def drop_in(self, mode: Mode, *, keys: Sequence[object] = (), tags: Sequence[str] = ()) -> None:
+        """Drop values as `drop` does, for code that serves both modes."""
+        await self._engine.drop([self._names.tag(tag) for tag in tags], list(map(self._text, keys)), mode)

@@ -596,10 +596,10 @@ async def test_a_store_that_fails_never_reaches_the_client(world, runtime, monke
         def mark(self):
             return 0
 
-        async def get(self, *_args, **_kwargs):
+        async def get_in(self, *_args, **_kwargs):
             raise ConnectionError("gone")
 
-        put = drop = get
+        put_in = drop_in = get_in
 
     monkeypatch.setattr(type(runtime.cache), "region", lambda *_args: Broken())
     app = CacheMiddleware(world.application(Page()))

@@ -311,12 +311,12 @@ async def test_a_page_made_while_another_process_drops_is_not_stored(nodes, redi
         page = there.cache.region("pages")
         before = page.mark()
         here.cache.drop_sync(tags=["n"])
-        await page.put(str(turn), {"body": b"old"}, 60, ["n"], mode, since=before)
-        assert await page.get(str(turn), mode) is None
-        assert await here.cache.region("pages").get(str(turn), mode) is None
+        await page.put_in(mode, str(turn), {"body": b"old"}, 60, tags=["n"], since=before)
+        assert await page.get_in(mode, str(turn)) is None
+        assert await here.cache.region("pages").get_in(mode, str(turn)) is None
     before = page.mark()
-    await page.put("kept", {"body": b"new"}, 60, ["n"], mode, since=before)
-    assert await here.cache.region("pages").get("kept", mode) == {"body": b"new"}
+    await page.put_in(mode, "kept", {"body": b"new"}, 60, tags=["n"], since=before)
+    assert await here.cache.region("pages").get_in(mode, "kept") == {"body": b"new"}
 
 
 def test_a_counter_that_was_evicted_confirms_nothing(nodes, redis_server, origin):

@@ -83,10 +83,10 @@ class ResponseCache(Policy):
 
     async def _find(self, exchange: Exchange, key: str) -> Stored | None:
         try:
-            found = await self.region.get(key, exchange.mode)
+            found = await self.region.get_in(exchange.mode, key)
             if isinstance(found, Mapping) and "index" in found:
                 vary = tuple(found["vary"])
-                found = await self.region.get(_variant_key(key, found["index"], vary, exchange), exchange.mode)
+                found = await self.region.get_in(exchange.mode, _variant_key(key, found["index"], vary, exchange))
         except Exception:  # noqa: BLE001 - the application can answer
             _log.exception("a stored response could not be looked up")
             return None
@@ -106,22 +106,22 @@ class ResponseCache(Policy):
         if stored.vary:
             index = await self._index(exchange, key, stored.vary, left_s, since=since)
             place = _variant_key(key, index, stored.vary, exchange)
-        await self.region.put(place, stored.dump(), left_s, mode=exchange.mode, since=since)
+        await self.region.put_in(exchange.mode, place, stored.dump(), left_s, since=since)
 
     async def _index(self, exchange: Exchange, key: str, vary: tuple[str, ...], left_s: float, *, since: Mark) -> str:
         """Return the name under which the variants of a URI lie; dropping it makes all of them unreachable."""
-        found = await self.region.get(key, exchange.mode)
+        found = await self.region.get_in(exchange.mode, key)
         if isinstance(found, Mapping) and tuple(found.get("vary", ())) == vary and "index" in found:
             index = str(found["index"])
         else:
             index = self.host.entropy.token_bytes(8).hex()
         plain = {"index": index, "vary": list(vary)}
-        await self.region.put(key, plain, max(_INDEX_S, left_s), mode=exchange.mode, since=since)
+        await self.region.put_in(exchange.mode, key, plain, max(_INDEX_S, left_s), since=since)
         return index
 
     async def drop(self, exchange: Exchange, key: str) -> None:
         """Forget every variant of a URI."""
-        await self.region.drop(keys=(key,), mode=exchange.mode)
+        await self.region.drop_in(exchange.mode, keys=(key,))
 
 
 _IN_304 = frozenset({"cache-control", "content-location", "date", "etag", "expires", "vary", "last-modified"})

@@ -205,8 +205,8 @@ async def test_region_over_real_servers(service):
     """A region keeps values in every level, in both modes."""
     for levels in LEVELS:
         region = service(*levels).region("web")
-        await region.put("k", {"body": b"\x00", "status": 200}, 60, ["page"], "async")
-        assert await service(*levels).region("web").get("k", "async") == {"body": b"\x00", "status": 200}
-        assert await service(*levels).region("web").get("k", "sync") == {"body": b"\x00", "status": 200}
-        await region.drop(tags=["page"], mode="async")
-        assert await service(*levels).region("web").get("k", "async") is None
+        await region.put("k", {"body": b"\x00", "status": 200}, 60, tags=["page"])
+        assert await service(*levels).region("web").get("k") == {"body": b"\x00", "status": 200}
+        assert service(*levels).region("web").get_sync("k") == {"body": b"\x00", "status": 200}
+        await region.drop(tags=["page"])
+        assert await service(*levels).region("web").get("k") is None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
 from smw.cache.ports import StoreFailedError
+from smw.errors import ConfigError
 
 LEVELS = [(), ("l2",), ("l3",), ("l2", "l3")]
 PAGE = {"status": 200, "body": b"<p>\x00", "headers": [["vary", "accept"]]}
@@ -14,14 +18,14 @@ PAGE = {"status": 200, "body": b"<p>\x00", "headers": [["vary", "accept"]]}
 async def test_values_come_back_as_copies(bench, levels):
     """What was put is found, by this process and through the servers by another, each time as the caller's own."""
     region = bench.cache(*levels).region("web")
-    assert await region.get("k", "async") is None
-    await region.put("k", PAGE, 60, ["user"], "async")
+    assert await region.get("k") is None
+    await region.put("k", PAGE, 60, tags=["user"])
     for _ in range(2):
-        found = await region.get("k", "async")
+        found = await region.get("k")
         assert found == PAGE
         found["headers"].append("spoilt")
     other = bench.cache(*levels).region("web")
-    assert await other.get("k", "async") == (PAGE if levels else None)
+    assert await other.get("k") == (PAGE if levels else None)
 
 
 @pytest.mark.parametrize("levels", LEVELS)
@@ -30,13 +34,13 @@ async def test_dropped_values_are_gone(bench, levels, how):
     """A drop by key or tag removes the value everywhere; the cache's own drop by tag does too."""
     cache = bench.cache(*levels)
     region = cache.region("web")
-    await region.put("k", PAGE, 60, ["user"], "async")
-    await region.drop(**how, mode="async")
-    assert await region.get("k", "async") is None
-    assert await bench.cache(*levels).region("web").get("k", "async") is None
-    await region.put("k", PAGE, 60, ["user"], "async")
+    await region.put("k", PAGE, 60, tags=["user"])
+    await region.drop(**how)
+    assert await region.get("k") is None
+    assert await bench.cache(*levels).region("web").get("k") is None
+    await region.put("k", PAGE, 60, tags=["user"])
     await cache.drop(tags=["user"])
-    assert await region.get("k", "async") is None
+    assert await region.get("k") is None
 
 
 async def test_putting_again_replaces(bench):
@@ -44,8 +48,8 @@ async def test_putting_again_replaces(bench):
     region = bench.cache("l2", "l3").region("web")
     await region.put("k", 1, 60)
     await region.put("k", 2, 60)
-    assert await region.get("k", "async") == 2
-    assert await bench.cache("l2", "l3").region("web").get("k", "async") == 2
+    assert await region.get("k") == 2
+    assert await bench.cache("l2", "l3").region("web").get("k") == 2
 
 
 async def test_value_made_before_a_drop_is_not_stored(bench):
@@ -54,8 +58,52 @@ async def test_value_made_before_a_drop_is_not_stored(bench):
     region = cache.region("web")
     mark = region.mark()
     await cache.drop(tags=["user"])
-    await region.put("k", PAGE, 60, ["user"], "async", since=mark)
-    assert await region.get("k", "async") is None
+    await region.put("k", PAGE, 60, tags=["user"], since=mark)
+    assert await region.get("k") is None
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_blocking_code(bench, levels):
+    """Each operation has a form for blocking code, which does the same."""
+    region, other = bench.cache(*levels).region("web"), bench.cache(*levels).region("web")
+    region.put_sync("k", PAGE, timedelta(minutes=1), tags=["user"])
+    assert (region.get_sync("k"), other.get_sync("k", "none")) == (PAGE, PAGE if levels else "none")
+    region.drop_sync(tags=["user"])
+    assert region.get_sync("k", "none") == "none"
+    mark = region.mark()
+    region.drop_sync(keys=["k"])
+    region.put_sync("k", PAGE, 60, since=mark)
+    assert region.get_sync("k") is None
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+async def test_a_stored_none_is_told_from_none_at_all(bench, levels):
+    """Where there is no value the caller's own default comes back, from memory and from servers."""
+    absent = object()
+    region = bench.cache(*levels).region("web")
+    assert await region.get("k", absent) is absent
+    await region.put("k", None, 60)
+    assert await region.get("k", absent) is None
+    assert await bench.cache(*levels).region("web").get("k", absent) is (None if levels else absent)
+
+
+async def test_what_cannot_be_a_key_or_a_time_is_refused(bench, caplog):
+    """Keys are whatever arguments may be, apart by type; a value that does not travel is warned of once."""
+    region = bench.cache("l2").region("web")
+    await region.put((1, "a"), 1, 60)
+    await region.put("1", 2, 60)
+    assert (await region.get((1, "a")), await region.get("1"), await region.get(1)) == (1, 2, None)
+    with pytest.raises(ConfigError, match="SMW-C113"):
+        await region.get(object())
+    for ttl in ("60", None, True, float("nan")):
+        with pytest.raises(ConfigError, match="SMW-C102"):
+            await region.put("k", 1, ttl)
+    for _ in range(2):
+        await region.put("path", Path("a"), 60)
+        assert await region.get("path") == Path("a")
+    assert [record.getMessage() for record in caplog.records] == [
+        "a value of the region 'web' is not kept as asked: unstorable-result (PosixPath)"
+    ]
 
 
 async def test_time_ends(bench):
@@ -63,26 +111,26 @@ async def test_time_ends(bench):
     region = bench.cache("l2").region("web")
     await region.put("k", PAGE, 10)
     await region.put("never", PAGE, 0)
-    assert await region.get("never", "async") is None
+    assert await region.get("never") is None
     bench.clock.advance(10.1)
-    assert await region.get("k", "async") is None
+    assert await region.get("k") is None
 
 
 async def test_regions_are_apart(bench):
     """The same key in two regions is two values."""
     cache = bench.cache()
     await cache.region("a").put("k", 1, 60)
-    assert await cache.region("b").get("k", "async") is None
+    assert await cache.region("b").get("k") is None
     assert cache.region("a") is cache.region("a")
 
 
 async def test_other_processes_follow_within_the_trust(bench):
     """What another process dropped by tag is gone here after the trust time."""
     here, there = bench.cache("l2").region("web"), bench.cache("l2")
-    await here.put("k", PAGE, 60, ["user"])
+    await here.put("k", PAGE, 60, tags=["user"])
     await there.drop(tags=["user"])
     bench.clock.advance(1.01)
-    assert await here.get("k", "async") is None
+    assert await here.get("k") is None
 
 
 async def test_outage_is_a_miss(bench):
@@ -91,20 +139,20 @@ async def test_outage_is_a_miss(bench):
     region = cache.region("web")
     bench_store = bench.stores["l2"]
     bench_store.failing = StoreFailedError("timeout")
-    await region.put("k", PAGE, 60, ["user"])
-    assert await region.get("k", "async") == PAGE
-    assert await region.get("other", "async") is None
+    await region.put("k", PAGE, 60, tags=["user"])
+    assert await region.get("k") == PAGE
+    assert await region.get("other") is None
     await region.drop(keys=["k"])
-    assert await region.get("k", "async") is None
+    assert await region.get("k") is None
 
 
 async def test_unpaid_drop_of_a_tag_counts_before_the_server_has_heard_of_it(bench):
     """A drop by tag that the server did not hear holds here, also once the server answers again and is still owed."""
     cache = bench.cache("l2")
     region = cache.region("web")
-    await region.put("k", PAGE, 60, ["user"])
+    await region.put("k", PAGE, 60, tags=["user"])
     bench.stores["l2"].failing = StoreFailedError("timeout")
     await region.drop(tags=["user"])
     bench.stores["l2"].failing = None
     assert cache._engine.remote.servers[0].debt
-    assert await region.get("k", "async") is None
+    assert await region.get("k") is None

@@ -307,13 +307,13 @@ async def test_a_store_that_fails_never_reaches_the_client(runtime, monkeypatch,
         def mark(self):
             return 0
 
-        async def get(self, *_args, **_kwargs):
+        async def get_in(self, *_args, **_kwargs):
             raise ConnectionError("gone")
 
-        async def put(self, *_args, **_kwargs):
+        async def put_in(self, *_args, **_kwargs):
             raise ConnectionError("gone")
 
-        async def drop(self, *_args, **_kwargs):
+        async def drop_in(self, *_args, **_kwargs):
             raise ConnectionError("gone")
 
     monkeypatch.setattr(type(runtime.cache), "region", lambda *_args: Broken())
