@@ -62,6 +62,11 @@ class Names:
         self._tags: dict[str, str] = {}
         self.everything = self._tag_form + "*"
 
+    @property
+    def prefix(self) -> str:
+        """What all names of the namespace begin with."""
+        return self._key_form
+
     def key(self, encoded: bytes) -> str:
         """Return the full key of an encoded call."""
         return self._key_form + self._digest(encoded)

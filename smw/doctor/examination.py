@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from smw._kernel.clock import SystemClock
+from smw.cache.names import Names
 from smw.configuration import resolve
 from smw.doctor import declared, disk, journal, kafka, memcached, plugged, process, redis, telemetry
 from smw.doctor.network import Place
@@ -111,7 +112,8 @@ def _redises(settings: Settings, workers: int, clock: Clock) -> Iterator[Probe]:
     known = []
     if settings.cache.l2_host is not None and is_redis(settings.cache.l2_host):
         by = declared.holder(settings, "cache", "l2_host")
-        known.append(redis.Redis("cache.l2", settings.cache.l2_host, by, "cache", production, workers))
+        prefix = Names(settings.cache.namespace or settings.service or "default").prefix
+        known.append(redis.Redis("cache.l2", settings.cache.l2_host, by, "cache", production, workers, prefix))
     if settings.pipeline.redis_url is not None:
         by = declared.holder(settings, "pipeline", "redis_url")
         known.append(redis.Redis("pipeline.redis", settings.pipeline.redis_url, by, "streams", production, workers))

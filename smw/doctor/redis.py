@@ -12,6 +12,7 @@ from smw.doctor.network import STEP_S, Place, hang_up, reach, why_not
 from smw.doctor.probe import in_daemon
 from smw.doctor.redis_many import cluster_state, reachable
 from smw.doctor.report import Finding
+from smw.doctor.rights import rights
 from smw.errors import SmwError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Redis:
         purpose: What is kept there.
         production: Whether the profile is production.
         workers: Processes that connect to it from this service.
+        prefix: What keys of the cache begin with there.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Redis:
     purpose: Literal["cache", "streams"]
     production: bool
     workers: int = 1
+    prefix: str = ""
 
     @property
     def kind(self) -> str:
@@ -115,6 +118,8 @@ async def findings(redis: Redis, clock: Clock) -> AsyncIterator[Finding]:
         return
     yield Finding(f"{redis.name}.auth", "ok", _login(redis))
     yield Finding(f"{redis.name}.ping", "ok", f"answers in {took * 1000:.1f} ms")
+    if redis.prefix:
+        yield await _rights(redis)
     if redis.kind == "cluster":
         yield await in_daemon(lambda: cluster_state(redis.url, f"{redis.name}.cluster", redis.holder))
     if isinstance(info, Exception):
@@ -123,6 +128,14 @@ async def findings(redis: Redis, clock: Clock) -> AsyncIterator[Finding]:
         return
     for finding in _from_info(redis, info):
         yield finding
+
+
+async def _rights(redis: Redis) -> Finding:
+    name = f"{redis.name}.rights"
+    try:
+        return await in_daemon(lambda: rights(redis.url, name, redis.holder, redis.prefix))
+    except Exception as error:  # noqa: BLE001 - whatever the client raises; the steps beside it tell of it
+        return Finding(name, "not checked", f"the trials ended early ({_redis.kind_of_failure(error)[0]})")
 
 
 async def _arrive(redis: Redis, place: Place) -> AsyncIterator[tuple[Finding, bool]]:
@@ -194,7 +207,8 @@ def _auth_failed(redis: Redis, text: str) -> Finding:
     elif parts.password is None:
         seen, fix = "the server wants a password, none is given", f"put it into {redis.holder}: {form}"
     elif "no permissions" in text.lower() or "NOPERM" in text:
-        seen, fix = f"the user {parts.username or 'default'} may not use PING", "ACL SETUSER ... +@all on smw's keys"
+        who = parts.username or "default"
+        seen, fix = f"the user {who} may not use PING", f"ACL SETUSER {who} +ping"
     else:
         seen, fix = "the server refuses user or password", f"correct them in {redis.holder}: {form}"
     return Finding(f"{redis.name}.auth", "fail", seen, fix)

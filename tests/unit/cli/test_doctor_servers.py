@@ -68,8 +68,8 @@ def test_a_redis_that_is_well(redis_server):
     """Every step is told, for the cache and for streams, and the exit code is 0."""
     code, checks = report(CACHE_L2_URL=redis_server.url, PIPELINE_REDIS_URL=redis_server.url, SMW_SERVICE="shop")
     assert code == 0
-    for prefix in ("cache.l2", "pipeline.redis"):
-        assert verdicts(checks, prefix) == dict.fromkeys(STEPS, "ok")
+    assert verdicts(checks, "cache.l2") == dict.fromkeys([*STEPS, "rights"], "ok")
+    assert verdicts(checks, "pipeline.redis") == dict.fromkeys(STEPS, "ok")
     assert "primary, Redis" in checks["cache.l2.role"]["seen"]
     assert checks["cache.l2.auth"]["seen"] == "answers PING without a login; CACHE_L2_URL names none"
 
@@ -302,7 +302,7 @@ def test_a_unix_socket(service_factory, tmp_path):
     path = tmp_path / "redis.sock"
     service_factory("redis", "--unixsocket", str(path))
     code, checks = report(CACHE_L2_URL=f"unix://{path}", SMW_SERVICE="shop")
-    assert (code, verdicts(checks, "cache.l2")) == (0, dict.fromkeys(STEPS[1:], "ok"))
+    assert (code, verdicts(checks, "cache.l2")) == (0, dict.fromkeys([*STEPS[1:], "rights"], "ok"))
     assert hits_of_another_process(f"unix://{path}", "socket") == 1
 
 
@@ -370,7 +370,7 @@ def test_sentinels_and_their_master(redis_sentinel):
     """All Sentinels are reached, and what follows is said of the master."""
     code, checks = report(CACHE_L2_URL=redis_sentinel.url)
     assert code == 0
-    assert verdicts(checks, "cache.l2") == dict.fromkeys(["sentinels", *STEPS[2:]], "ok")
+    assert verdicts(checks, "cache.l2") == dict.fromkeys(["sentinels", *STEPS[2:], "rights"], "ok")
     assert checks["cache.l2.sentinels"]["seen"] == "3 of 3 accept"
 
 
