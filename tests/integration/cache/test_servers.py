@@ -201,12 +201,12 @@ async def test_decorators_follow_the_runtime(redis_server, memcached_server):
         assert cache_module.info(load).levels == ("l1",)
 
 
-async def test_region_over_real_servers(service):
+async def test_region_over_real_servers(steady):
     """A region keeps values in every level, in both modes."""
     for levels in LEVELS:
-        region = service(*levels).region("web")
+        region = steady(*levels).region("web")
         await region.put("k", {"body": b"\x00", "status": 200}, 60, tags=["page"])
-        assert await service(*levels).region("web").get("k") == {"body": b"\x00", "status": 200}
-        assert service(*levels).region("web").get_sync("k") == {"body": b"\x00", "status": 200}
+        assert await steady(*levels).region("web").get("k") == {"body": b"\x00", "status": 200}
+        assert steady(*levels).region("web").get_sync("k") == {"body": b"\x00", "status": 200}
         await region.drop(tags=["page"])
-        assert await service(*levels).region("web").get("k") is None
+        assert await steady(*levels).region("web").get("k") is None
