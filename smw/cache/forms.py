@@ -35,6 +35,7 @@ class Policy(NamedTuple):
         ahead: After which share of its life one is loaded anew; 0.0: as chance will have it; None: when it has expired.
         is_of_fleet: Whether one process loads for all.
         is_gathered: Whether what is loaded at one moment is loaded with one call.
+        most_bytes: The largest result that memory has room for.
     """
 
     ttl_s: float
@@ -48,6 +49,7 @@ class Policy(NamedTuple):
     ahead: float | None = None
     is_of_fleet: bool = False
     is_gathered: bool = False
+    most_bytes: float = float("inf")
 
     def lasts(self, key: Hashable, value: Any) -> float:
         """Return the seconds that `value` lives; 0 if it is not kept."""
@@ -152,6 +154,8 @@ def forms_of(value: Any, policy: Policy, *, for_servers: bool) -> Forms:
             held = hold(value, policy.copy, found)
         except UncopyableError as error:
             refused = error.reason, error.what
+    if held is not None and policy.in_memory and held.size > policy.most_bytes:
+        refused = refused or ("large-result", type(value).__name__)
     return Forms(held, packed, _shape(value, found), refused)
 
 

@@ -243,7 +243,7 @@ class Loads(ABC):
         """Return what is handed out to a caller who has waited long enough."""
         spare = await self._instead(place, mode)
         if spare is not None and spare.is_stale:
-            self._remarks.stale("timeout")
+            self._remarks.slow()
         return spare
 
     async def _instead(self, place: Place, mode: Mode) -> Finding | None:

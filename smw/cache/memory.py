@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smw.cache.depending import Basis
     from smw.cache.refresh import Ahead
 
-__all__ = ["Entry", "Memory"]
+__all__ = ["ENTRY_BYTES", "Entry", "Memory"]
 
 ENTRY_BYTES = 400
 """What an entry costs beside its value: the object, its place in a table, a queue and the indexes."""
@@ -130,6 +130,9 @@ class Entry:
 class Memory:
     """The first level: every entry of one cache, whatever table it is found in.
 
+    Attributes:
+        largest: The most bytes that one entry may have; a larger one is not kept.
+
     Args:
         most_entries: Bound on entries; 0 keeps nothing.
         most_bytes: Bound on the estimated size of all entries together.
@@ -139,7 +142,7 @@ class Memory:
         self.most_entries = most_entries
         self.most_bytes = most_bytes
         self.evictions = self.evictions_by_bytes = 0
-        self._largest = most_bytes // 2 if most_entries else 0
+        self.largest = most_bytes // 2 if most_entries else 0
         self._orphans: deque[Entry] = deque()
         self._reset()
         after_fork(self._forked)
@@ -172,7 +175,7 @@ class Memory:
         Returns:
             Whether it was stored.
         """
-        if entry.bytes > self._largest:
+        if entry.bytes > self.largest:
             return False
         lock = self.lock
         lock.acquire()  # half the price of `with`

@@ -25,7 +25,7 @@ from smw.cache.functions import Functions, known_as
 from smw.cache.invalidation import Invalidate
 from smw.cache.level import run_blocking
 from smw.cache.listener import Listener, listener_of
-from smw.cache.memory import Memory
+from smw.cache.memory import ENTRY_BYTES, Memory
 from smw.cache.options import checked
 from smw.cache.refresh import XFETCH
 from smw.cache.region import Region
@@ -256,7 +256,9 @@ class Cache(Tools):
             ttl_s, stale_s, ahead = told.longest_s, told.stale_s, self._ahead(told, target)
             policy = Policy(ttl_s, told.copy, in_memory, names, codec, l1_ttl_s=l1_ttl_s, stale_s=stale_s, ahead=ahead)
             is_of_fleet = told.flight == "fleet" and "l2" in names
-            policy = policy._replace(is_of_fleet=is_of_fleet, is_gathered=told.many is not None)
+            most_bytes = self._engine.memory.largest - ENTRY_BYTES if self.settings.l1_bytes else float("inf")
+            gathered = told.many is not None
+            policy = policy._replace(is_of_fleet=is_of_fleet, is_gathered=gathered, most_bytes=most_bytes)
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             known[self] = function

@@ -24,6 +24,7 @@ _REMEDIES = {
     "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
     "unpicklable-result": "results of this type stay in memory; return what pickle takes, or plain values",
     "huge-result": "results of this size stay in memory; return less, or in parts",
+    "large-result": "memory keeps no result of more than half of l1_bytes (CACHE_L1_BYTES); raise it, or return less",
     "uncopyable-result": 'return what can be copied, or pass copy="share" to hand the one object to all callers',
     "one-shot-result": "return a list: whoever reads the result first uses it up",
     "failing-key": "mend the function given as key=, which raised or has to be awaited",
@@ -70,19 +71,24 @@ class Remarks:
         self.warn(reason, what)
 
     def stale(self, reason: str) -> None:
-        """Tell that an expired result stands in for a load that failed or is too slow; logged once a minute."""
+        """Tell that an expired result stands in for a load that failed; logged once a minute."""
         self._bus.send(CacheStale(self._name, reason))
-        self._say("its expired results are handed out", reason)
+        self._say("its expired results are handed out", f"failed ({reason})")
+
+    def slow(self) -> None:
+        """Tell that an expired result stands in for a load that takes longer than its caller waits; as `stale`."""
+        self._bus.send(CacheStale(self._name, "timeout"))
+        self._say("its expired results are handed out meanwhile", "takes longer than its callers wait")
 
     def not_refreshed(self, error: Exception) -> None:
         """Tell that a result could not be loaded anew before it expires; logged once a minute."""
-        self._say("its results were not refreshed ahead of their end", type(error).__name__)
+        self._say("its results were not refreshed ahead of their end", f"failed ({type(error).__name__})")
 
-    def _say(self, what: str, reason: str) -> None:
+    def _say(self, what: str, why: str) -> None:
         now = self._now()
         if now - self._said_at.get(what, -_SAY_EVERY_S) >= _SAY_EVERY_S:
             self._said_at[what] = now
-            _log.warning("%s failed (%s): %s; said once a minute", self._name, reason, what)
+            _log.warning("%s %s: %s; said once a minute", self._name, why, what)
 
     def warn(self, reason: str, what: str) -> None:
         """Log `reason` if it is the first time."""

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from smw import cache as cache_module
 from smw.cache import Cache
 
 
@@ -36,3 +37,22 @@ def test_the_advice_is_for_what_was_wrong(caplog, result, options, advice):
     assert advice in caplog.text
     assert "__cache_key__" not in caplog.text
     cache.close()
+
+
+@pytest.mark.parametrize("levels", [(), ("l2",)])
+def test_a_result_that_memory_never_has_room_for_is_told_once(bench, caplog, levels):
+    """Results of more than half of the bytes are not kept in memory: one warning names the setting."""
+    cache = bench.cache(*levels, l1_bytes=100_000)
+
+    def blank(size: int) -> bytes:
+        return bytes(size)
+
+    load = cache.cached(60, key=lambda size: size)(blank)
+    load(40_000)
+    assert not caplog.records
+    for _ in range(2):
+        assert load(60_000) == bytes(60_000)
+    assert ["CACHE_L1_BYTES" in record.getMessage() for record in caplog.records] == [True]
+    assert cache_module.info(load).hits["l1"] == 0
+    bench.cache(*levels, l1_bytes=0).cached(60, key=lambda size: size)(blank)(1)
+    assert len(caplog.records) == 1

@@ -52,7 +52,7 @@ def ended(cache) -> dict[str, float]:
 
 @each_shape
 @each_level
-async def test_after_the_soft_timeout_the_expired_result_is_handed_out(bench, origin, shape, levels):
+async def test_after_the_soft_timeout_the_expired_result_is_handed_out(bench, origin, shape, levels, caplog):
     """Each caller waits that long at most, one load runs, and what it brings is kept."""
     cache = bench.cache(*levels)
     load = Shaped(cache, shape, origin, 60, stale_if_error=1000, soft_timeout=SOON_S)
@@ -71,6 +71,8 @@ async def test_after_the_soft_timeout_the_expired_result_is_handed_out(bench, or
     assert ended(cache) == {"soft": 6}
     assert sum(cache_module.info(load.fn).stale.values()) == 6
     assert {signal.reason for signal in cache.recorded.of(CacheStale)} == {"timeout"}
+    assert caplog.text.count("takes longer than its callers wait: its expired results are handed out meanwhile") == 1
+    assert "failed" not in caplog.text
 
 
 @each_shape
