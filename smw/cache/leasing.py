@@ -123,8 +123,10 @@ class Leasing:
         waiting = [pair for pair in waiting if not pair[1].done()]
         try:
             leased = await self.now([asked for asked, _ in waiting], "async")
-        except BaseException:
+        except BaseException as error:
             for _, future in waiting:
+                if isinstance(error, Exception) and not future.done():
+                    future.set_exception(error)
                 future.cancel()
             raise
         left = []
