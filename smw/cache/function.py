@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.bridge import on_asyncio
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
 from smw.cache.answers import answered
@@ -17,6 +18,7 @@ from smw.cache.loads import Loads
 from smw.cache.many import Many
 from smw.cache.placing import Placing, blamed
 from smw.cache.stats import CacheInfo
+from smw.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from smw.cache.options import Options
 
 __all__ = ["CachedFunction"]
+
+
+def _foreign_loop(name: str) -> ConfigError:
+    what = f"{name} is awaited outside of asyncio, whose event loop cached coroutine functions need"
+    fix = "cache a blocking function, and call it in a thread: trio.to_thread.run_sync"
+    return ConfigError("SMW-C176", what, fix=fix)
 
 
 class CachedFunction(Loads):
@@ -87,6 +95,8 @@ class CachedFunction(Loads):
             self.stats.hits += 1
             tell(self._engine, place, entry)
             return entry.copy()
+        if call.mode == "async" and not on_asyncio():
+            raise _foreign_loop(self.target.name)
         flight, look, landed = self.flight_of(place), None, self._landed
         if self.is_shared(place) and (READING.get() or flight in self._sights or flight not in self._looking):
             self._looking.add(flight)  # a look without a flight, which would cost more than the look itself

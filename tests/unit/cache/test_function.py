@@ -573,6 +573,22 @@ async def test_a_miss_whose_load_raises_is_a_miss(bench, mode, levels):
         assert cache_module.info(load).misses["l1"] == 5
 
 
+def test_another_event_loop_than_that_of_asyncio_is_told_of(cache):
+    """A coroutine that no loop of asyncio runs is refused in words, and nothing is loaded."""
+    runs = []
+
+    @cache.cached(60)
+    async def load(number: int) -> int:
+        runs.append(number)
+        return number
+
+    driven = load(1)
+    with pytest.raises(ConfigError, match="SMW-C176"):
+        driven.send(None)
+    assert runs == []
+    assert asyncio.run(load(1)) == 1
+
+
 def test_facts_tell_what_was_counted(cache):
     """The figures that monitoring reads carry function, level and outcome."""
     load = cache.cached(60)(type_name)
