@@ -50,7 +50,7 @@ SCENARIOS = (
     "none", "downstart", "sigkill", "sigstop", "slow500", "reset", "garbage", "truncate", "readonly", "oom", "auth",
     "poison", "cancel",
 )  # fmt: skip
-QUICK = ("none", "sigkill", "sigstop", "garbage", "cancel")
+QUICK = ("none", "sigkill", "cancel")
 WORST = ("over 100 ms", "over 250 ms", "in flight")
 COLUMNS = ("errors", "over 100 ms", "over 250 ms", "hung", "stale", "wrong", "in flight")
 TARGETS = {
