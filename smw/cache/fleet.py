@@ -223,6 +223,7 @@ class Fleet:
     ) -> Finding:
         key = place.text or ""
         name_led(key)
+        self.leasing.hold(key)
         try:
             finding = await self._engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
         except GeneratorExit:

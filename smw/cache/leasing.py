@@ -68,6 +68,10 @@ class Leasing:
         """Return the store of the moment there: tests put another in its place."""
         return cast("Lessor", self.level_of(key).store)
 
+    def hold(self, key: str) -> None:
+        """Have a lease renewed from now on; one that nobody makes use of ends by itself."""
+        self._since[key] = self._now()
+
     def forget(self, key: str) -> bool:
         """Renew a lease no more; returns whether this process still had it, as nothing was stored."""
         self._since.pop(key, None)
@@ -87,12 +91,9 @@ class Leasing:
         for level, numbers in self._in_questions(asked):
             some = [asked[number] for number in numbers]
             ttl_s, budget = max(each.ttl_s for each in some), max((each.budget for each in some), key=_left_s)
-            lease, now = cast("Lessor", level.store).lease, self._now()
+            lease = cast("Lessor", level.store).lease
             leased = await level.ask(lease, [each.lease for each in some], ttl_s, budget=budget, mode=mode)
             found.update(zip(numbers, leased or [None] * len(some), strict=True))
-            self._since.update(
-                {each.lease.key: now for each, got in zip(some, leased or (), strict=False) if got.leads}
-            )
         return [found[number] for number in range(len(asked))]
 
     def _in_questions(self, asked: Sequence[Asked]) -> Iterator[tuple[Level, list[int]]]:

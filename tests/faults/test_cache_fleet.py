@@ -376,3 +376,22 @@ def test_a_function_that_is_quicker_than_a_lease_takes_none(members, redis_serve
 
 def _is_quick(member: Member) -> bool:
     return max(member.fleet._took.values()) < 0.01
+
+
+async def test_a_lease_that_nobody_makes_use_of_ends_by_itself(members):
+    """A caller that is cancelled in the moment in which it gets the lease holds others up as one that died does."""
+    leader, other = members(2, slow_awaited)
+    ask = leader.fleet.leasing.one
+
+    async def cancelled(*args, **more):
+        leased = await ask(*args, **more)
+        assert leased.leads
+        raise asyncio.CancelledError
+
+    leader.fleet.leasing.one = cancelled
+    with contextlib.suppress(asyncio.CancelledError):
+        await leader.read(1)
+    assert leader.loads == 0
+    began = time.monotonic()
+    assert await other.read(1) == 1
+    assert time.monotonic() - began < 4.0, "the ten seconds of a wait were not waited"
