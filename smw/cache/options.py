@@ -216,8 +216,11 @@ def seconds_of(given: object) -> float | None:
 def _checked_seconds(name: str, given: object) -> float:
     seconds = seconds_of(given)
     if seconds is None:
-        fix = f"{name}=60, or {name}=timedelta(minutes=1)"
-        raise DecorationError("SMW-C102", f"{name}= takes seconds or a timedelta", seen=repr(given), fix=fix)
+        what, fix = f"{name}= takes seconds or a timedelta", f"{name}=60, or {name}=timedelta(minutes=1)"
+        if name == "ttl":
+            what = 'ttl= takes seconds or a timedelta, a function of the result, or "auto"'
+            fix = f'{fix}, or ttl=lambda result: 60, or ttl="auto"'
+        raise DecorationError("SMW-C102", what, seen=repr(given), fix=fix)
     if math.isnan(seconds) or seconds < 0:
         what = f"{name}= must not be negative"
         raise ConfigError("SMW-C103", what, seen=given, fix=f"{name}=60; {name}=0 stores nothing")

@@ -19,7 +19,7 @@ from smw.cache.level import run_blocking
 from smw.cache.many import Outcome
 from smw.cache.readers import cached_in
 from smw.cache.stepping import LEASE, LOAD, LOOK, RELEASE, ask, stepped
-from smw.cache.warming import parted
+from smw.cache.warming import parted, several
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ async def get_many(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency:
         concurrency: How many calls of a function without `many=` run at once.
 
     Raises:
-        ConfigError: `fn` is not cached, or `concurrency` is less than 1.
+        ConfigError: `fn` is not cached, `calls` are not several, or `concurrency` is less than 1.
         Exception: What the first call that failed has raised, once all have ended; results of the others are kept.
     """
-    given = list(calls)
+    given = list(several(calls, "get_many", "SMW-C172"))
     if not inspect.iscoroutinefunction(fn):
         return await in_thread(get_many_sync, fn, given)
     limit = asyncio.Semaphore(_checked(concurrency))
@@ -73,7 +73,7 @@ def get_many_sync(fn: Callable[..., Any], calls: Iterable[Any]) -> list[Any]:
         ConfigError: `fn` is not cached, or is async where an event loop runs in this thread.
         Exception: What the first call that failed has raised, once all have ended; results of the others are kept.
     """
-    given = list(calls)
+    given = list(several(calls, "get_many_sync", "SMW-C172"))
     if inspect.iscoroutinefunction(fn):
         if on_asyncio():
             raise ConfigError("SMW-C172", "get_many_sync would block a running event loop", fix="await get_many(...)")

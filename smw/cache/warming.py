@@ -8,7 +8,7 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,9 @@ from smw.cache.readers import cached_in
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable
 
-__all__ = ["Warmed", "parted", "warm", "warm_sync"]
+__all__ = ["Warmed", "parted", "several", "warm", "warm_sync"]
 
 _log = logging.getLogger("smw.cache")
 
@@ -87,9 +87,10 @@ async def warm(fn: Callable[..., Any], calls: Iterable[Any] | AsyncIterable[Any]
         concurrency: How many calls run at once.
 
     Raises:
-        ConfigError: `fn` is not cached, or `concurrency` is less than 1.
+        ConfigError: `fn` is not cached, `calls` are not several, or `concurrency` is less than 1.
     """
     count, call = _checked(fn, concurrency), _awaited(fn)
+    several(calls, "warm", "SMW-C124")
     source, turn = _from(calls), asyncio.Lock()
 
     async def work() -> None:
@@ -124,9 +125,11 @@ def warm_sync(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int 
     """Warm up as `warm` does, from blocking code; an async function runs in an event loop of its own.
 
     Raises:
-        ConfigError: `fn` is not cached, `concurrency` is less than 1, or an event loop runs in this thread.
+        ConfigError: `fn` is not cached, `calls` are not several, `concurrency` is less than 1, or an event loop
+            runs in this thread.
     """
     count = _checked(fn, concurrency)
+    several(calls, "warm_sync", "SMW-C124")
     if inspect.iscoroutinefunction(fn):
         if on_asyncio():
             raise ConfigError("SMW-C124", "warm_sync would block a running event loop", fix="await cache.warm(...)")
@@ -171,6 +174,24 @@ def _checked(fn: Callable[..., Any], concurrency: object) -> _Count:
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ConfigError("SMW-C124", "concurrency= takes a number from 1 on", seen=concurrency, fix="concurrency=8")
     return _Count(found[1].name, keeps_any=found[0].function(found[1]).keeps_any)
+
+
+def several(calls: Any, name: str, code: str) -> Any:
+    """Return the calls of a function that are asked for together.
+
+    Args:
+        calls: As given.
+        name: Who asks.
+        code: Of the error.
+
+    Raises:
+        ConfigError: They are the arguments of one call: a text would be read letter by letter, a mapping by its names.
+    """
+    is_one = isinstance(calls, str | bytes | bytearray | Mapping)
+    if is_one or not isinstance(calls, Iterable | AsyncIterable):
+        what, fix = f"{name}() takes several calls, each with its arguments", f'{name}(price, ["a", "b"])'
+        raise ConfigError(code, what, seen=type(calls).__name__, fix=fix)
+    return calls
 
 
 def _awaited(fn: Callable[..., Any]) -> Callable[..., Any]:

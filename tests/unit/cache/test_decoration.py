@@ -142,6 +142,19 @@ def test_unknown_setting_names_the_nearest():
         Cache(l1_siz=10)
 
 
+def test_a_tag_is_a_text_with_something_in_it(cache):
+    """A number or an empty text drops nothing that anybody has tagged, so it is a mistake."""
+    for bad in (1, "", None):
+        with pytest.raises(ConfigError, match="a tag is a text"):
+            cache.drop_sync(tags=["user", bad])
+
+
+def test_what_ttl_may_be_is_told_in_full(cache):
+    """Whoever writes something else reads all forms."""
+    with pytest.raises(DecorationError, match=r'a function of the result, or "auto"(.|\n)*ttl="auto"'):
+        cache.cached("x")(lambda: 1)
+
+
 def test_a_key_of_another_namespace_is_refused(cache):
     """Its counter would be raised on the server, and no process of that namespace would hear of it."""
     for drop in (cache.drop_sync, cache.why_sync, cache.peek_sync):

@@ -317,6 +317,22 @@ async def test_clear_forgets_everything_of_the_namespace(runtime):
     assert calls == ["a", ("a", "x"), "a"]
 
 
+@pytest.mark.parametrize("calls", [5, None, "abc", b"abc", {"sku": "a"}])
+@pytest.mark.parametrize("ask", [cache.warm_sync, cache.get_many_sync])
+def test_several_calls_are_no_number_and_no_text(runtime, ask, calls):
+    """What would be read letter by letter, or not at all, is refused in words, and nothing is called."""
+    with pytest.raises(ConfigError, match="takes several calls, each with its arguments"):
+        ask(price, calls)
+    assert not globals()["calls"]
+
+
+async def test_awaited_too_several_calls_are_no_number(runtime):
+    """The same for coroutines."""
+    for ask in (cache.warm, cache.get_many):
+        with pytest.raises(ConfigError, match="takes several calls"):
+            await ask(stock, 5)
+
+
 async def test_warming_up_loads_what_is_missing(runtime):
     """Each call runs once with its arguments; what is held is a hit, what raises is counted, the others go on."""
     await stock("held")
