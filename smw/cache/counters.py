@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from smw.cache.envelope import MAGIC
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["counters_of", "number_of"]
 
-_USUAL_DIGITS = 16
+_REMEMBERED = 1024
+_MOST_DIGITS = 16
 _MOST = 2**53
 """What Lua, which counts in doubles, can add one to."""
 
@@ -24,15 +26,10 @@ def counters_of(raws: Sequence[Any]) -> Counters:
     Raises:
         TypeError, ValueError: It is the reply to another question.
     """
-    try:
-        joined = b"".join(raws)
-        if joined.isdigit() and len(joined) <= _USUAL_DIGITS * len(raws):  # the usual case, all at once
-            return tuple(map(int, raws))
-    except (TypeError, ValueError):
-        pass  # one is missing, or none of ours
     return tuple(map(number_of, raws))
 
 
+@lru_cache(maxsize=_REMEMBERED)  # with each hit comes the same number of its tags
 def number_of(raw: Any) -> int | None:
     """Return the number of one counter; None where it is missing, or holds something that none of ours does.
 
@@ -45,4 +42,4 @@ def number_of(raw: Any) -> int | None:
         raise TypeError(type(raw).__name__)
     if raw.startswith(MAGIC):
         raise ValueError("a value in the place of a counter")
-    return int(raw) if raw.isdigit() and len(raw) <= _USUAL_DIGITS and int(raw) < _MOST else None
+    return int(raw) if raw.isdigit() and len(raw) <= _MOST_DIGITS and int(raw) < _MOST else None
