@@ -40,9 +40,9 @@ def checked_texts(tags: object, keys: object) -> tuple[list[str], list[Any]]:
             what = "tags= and keys= take sequences of texts"
             raise ConfigError("SMW-C110", what, seen=type(given).__name__, fix=_FORM)
     texts: list[Any] = list(cast("Iterable[Any]", tags or ()))
-    other = next((text for text in texts if not isinstance(text, str)), None)
-    if other is not None:
-        raise ConfigError("SMW-C110", "a tag is a text", seen=type(other).__name__, fix=_FORM)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError("SMW-C110", "a tag is a text", seen=type(text).__name__, fix=_FORM)
     if "" in texts:
         raise ConfigError("SMW-C110", "a tag is a text that is not empty", seen=repr(""), fix=_FORM)
     return texts, list(cast("Iterable[Any]", keys or ()))
