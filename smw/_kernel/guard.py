@@ -76,6 +76,7 @@ class Breaker:
         on_up: Callable[[], object] | None = None,
     ) -> None:
         self.name = name
+        self.place = ""  # where it is, for the log
         self._host = host
         self._probe = probe
         self._on_up = on_up
@@ -125,7 +126,8 @@ class Breaker:
                 return
             self._is_open = True
         log = _log.error if permanent else _log.warning
-        log("%s is down (%s): answering without it and probing in the background", self.name, reason)
+        where = f"{self.name} at {self.place}" if self.place else self.name
+        log("%s is down (%s): answering without it and probing in the background", where, reason)
         self._host.bus.send(BackendDown(self.name, reason))
         self._start_probing()
 

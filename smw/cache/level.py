@@ -70,6 +70,7 @@ class Level:
         self.debt = Debt(everything)
         self._everything = everything
         self.breaker = Breaker(store.name, host, self._probe_in_time, on_up=self._back)
+        self.breaker.place = getattr(store, "shown_at", "")
         self._spans = host.spans
         self._system = store.name.partition(" ")[0]
         self.greet: Callable[[], object] | None = None

@@ -330,6 +330,11 @@ class RedisStore(RedisHot):
         policy = said.get("maxmemory_policy", "?") if said.get("maxmemory", "0") != "0" else "no limit of memory"
         return figures | {"note": f"Redis {said.get('redis_version', '?')}, {policy}"}
 
+    @property
+    def shown_at(self) -> str:
+        """Where it is, for people: its URL without credentials and options."""
+        return _redis.shown(self._url)
+
     def caution(self) -> None:
         """Warn where the server is set to evict what should stay; says nothing where it may not be asked."""
         try:

@@ -56,3 +56,14 @@ def test_a_result_that_memory_never_has_room_for_is_told_once(bench, caplog, lev
     assert cache_module.info(load).hits["l1"] == 0
     bench.cache(*levels, l1_bytes=0).cached(60, key=lambda size: size)(blank)(1)
     assert len(caplog.records) == 1
+
+
+def test_the_log_names_the_server_that_is_down(caplog):
+    """Of several Redises on several machines it is told which one, without its password."""
+    cache = Cache(l2_url="redis://user:hidden@127.0.0.1:1/3", namespace="t")
+    with caplog.at_level(logging.WARNING, "smw"):
+        for number in range(6):
+            cache.cached(60)(lambda n: n)(number)
+    cache.close()
+    assert "redis at redis://127.0.0.1:1/3 is down (refused)" in caplog.text
+    assert "hidden" not in caplog.text
