@@ -13,15 +13,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from smw._kernel.host import Host
+from smw.cache.ahead import read_ahead
 from smw.cache.backplane import Backplane
 from smw.cache.codec import Codec
 from smw.cache.engine import Engine, Place
-from smw.cache.envelope import Envelope
+from smw.cache.envelope import Envelope, Letter
 from smw.cache.fence import Fence
 from smw.cache.forms import Policy
 from smw.cache.level import Level
 from smw.cache.memory import Entry, Memory
 from smw.cache.names import fence_of
+from smw.cache.placing import Placing
 from smw.cache.planes import Backplanes
 from smw.cache.ports import Pulse, StoreFailedError, Versions
 from smw.cache.remote import Remote, Tier
@@ -61,7 +63,7 @@ class Closed:
     def ok(self) -> None:
         return
 
-    def failed(self, _kind: str, *, permanent: bool = False) -> None:
+    def failed(self, _kind: str, **_how: Any) -> None:
         return
 
 
@@ -76,9 +78,9 @@ class SteppedLevel(Level):
     def wake(self) -> None:
         return
 
-    def _failed(self, error: StoreFailedError) -> None:
+    def _failed(self, error: StoreFailedError, took_s: float) -> None:
         assert error.kind == "timeout", "a failure that the search has not made: it would look at nothing"
-        super()._failed(error)
+        super()._failed(error, took_s)
 
     async def drop(self, *args: Any, **more: Any) -> None:
         if self.threads:
@@ -115,6 +117,8 @@ class Setup(NamedTuple):
         shards: Servers that share L2's keys, in the order in which they are told of a drop; the key lies on ``l2``.
         pulsed: The shards that are asked for their pulse.
         astray: Judge memory by what the other shard tells: what the search must catch.
+        starts: The first reader of each process comes as it starts, and fills memory from L2, which has a value.
+        lax: Keep what a start has read whatever was dropped meanwhile: what the search must catch.
     """
 
     levels: tuple[str, ...] = ("l2",)
@@ -133,6 +137,15 @@ class Setup(NamedTuple):
     shards: tuple[str, ...] = ("l2",)
     pulsed: tuple[str, ...] = ("l2", "other")
     astray: bool = False
+    starts: bool = False
+    lax: bool = False
+
+
+def stored_first() -> bytes:
+    """Return what a server has that was asked for before."""
+    encoding, payload = Codec().pack(1)
+    letter = Letter(encoding, payload, 0, int(TTL_S * 1000), 1, (2, 3))
+    return Envelope(compress_from=None, seal=None).close(letter, KEY.encode())
 
 
 class Unstorable:
@@ -189,6 +202,9 @@ class Process:
         self.table: dict[Any, Any] = {}
         tags = (EVERYTHING, TAG)
         self.place = Place(self.table, "k", KEY, tags, (KEY, *tags))
+        self.started = not setup.starts
+        self.placing: Placing = object.__new__(Placing)  # of which only the part is used that knows no function
+        self.placing.warmed, self.placing._memory = {}, self.memory
         names = setup.levels if setup.names is None else setup.names
         self.policy = Policy(TTL_S, "share", True, names, Codec())
         self.running: dict[str, Any] = {}
@@ -220,9 +236,20 @@ class Process:
             version = await Request("load")
             return version if self.setup.storable else Unstorable(version)
 
+        if not self.started:
+            self.started = True
+            await self._start_warm()
+        self.placing._adopt(self.place)
         finding = await self.engine.obtain(self.place, self.policy, load, "async")
         value = finding.take()[1]
         return finding.level, value if self.setup.storable else value.version
+
+    async def _start_warm(self) -> None:
+        """Read what a start reads, and keep it where the first call will find it."""
+        place = self.place._replace(home=self.placing.warmed, key=KEY)
+        (ahead,) = await read_ahead(self.engine, [place], "async")
+        ahead = ahead._replace(epoch=1_000_000) if self.setup.lax and ahead else ahead
+        await self.engine.look(place, self.policy, "async", ahead=ahead)
 
     async def _writer(self, version: int) -> None:
         if self.setup.by == "put":
@@ -268,10 +295,14 @@ class Process:
 
     def state(self) -> Any:
         """Return everything that decides what it does next, as one value."""
-        entry = self.table.get("k")
+        entries = self.table.get("k"), self.placing.warmed.get(KEY)
         return (
             tuple(sorted((actor, frozen(coroutine)) for actor, coroutine in self.running.items())),
-            entry and (frozen(entry.value), entry.deadline, entry.expires, entry.ticket, entry.asked),
+            self.started,
+            tuple(
+                entry and (frozen(entry.value), entry.deadline, entry.expires, entry.ticket, entry.asked)
+                for entry in entries
+            ),
             tuple((plane.standing, plane._heard, plane._reign, plane._awaited) for _, plane in self.planes.values()),
             self.fence.epoch,
             tuple(sorted(self.fence._raised.items())),

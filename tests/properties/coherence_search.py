@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from tests.properties.coherence_process import COUNTERS, TRUST_S, Process, Setup, Steps
+from tests.properties.coherence_process import COUNTERS, KEY, TRUST_S, TTL_S, Process, Setup, Steps, stored_first
 from tests.properties.coherence_servers import BEGAN, FAILED, Server, memcached_does, redis_does
 
 IDLE, ASKED, ANSWERED, DONE = range(4)
@@ -98,9 +98,11 @@ class Search:
         """
         count = len(self.setup.readers)
         first = "l2" if self.authority == "l2" else "l3"
-        counters = {name: (b"%x" % n if first == "l3" else b"%d" % n, n, 1e9) for n, name in enumerate(COUNTERS, 1)}
+        counters = {name: (b"%016x" % n if first == "l3" else b"%d" % n, n, 1e9) for n, name in enumerate(COUNTERS, 1)}
         if self.setup.hears:
             counters |= {name: (value, None, 1e9) for name, value in BEGAN.items()}
+        if self.setup.starts:
+            counters |= {KEY: (stored_first(), None, TTL_S)}
         servers = {first: Server().kept(counters if self.setup.warm else {})}
         start = World(
             (0,) * count,

@@ -35,6 +35,7 @@ QUICK = {
     "a drop told, or lost on its way": (HEARD, PULSE, ("tick", 1.2), ("cut", 1)),
     "a drop told during a load": (Setup(readers=(0, 1), hears=(1,), storable=False), ("tick", 1.2), ("cut", 1)),
     "a drop told by two shards": (OF_TWO, ("tick", 1.2)),
+    "a start, and a drop here": (Setup(readers=(2,), writers=(1,), starts=True),),
 }
 FULL = {
     "a drop told by two shards, or not by its own": (ITS_OWN, PULSE, ("tick", 1.2), ("miss", 1)),
@@ -88,6 +89,11 @@ FULL = {
     "everything evicted": (Setup(), ("evict", ("l2", EVERYTHING)), ("evict", ("l2", KEY))),
     "fence evicted, both": (Setup(levels=BOTH, by="key"), ("evict", ("l2", FENCE))),
     "restart with debt": (Setup(), ("fail", "l2"), ("restart", "l2")),
+    "a start, and a while later": (Setup(readers=(0, 2), starts=True), ("tick", 1.2)),
+    "a start by key": (Setup(readers=(0, 2), by="key", starts=True), ("tick", 1.2)),
+    "a start, and a drop by key here": (Setup(readers=(3,), writers=(1,), by="key", starts=True),),
+    "a start that hears a drop": (Setup(readers=(0, 2), hears=(1,), starts=True), ("tick", 1.2), ("cut", 1)),
+    "a start, drop not heard": (Setup(readers=(0, 1), starts=True), ("fail", "l2")),
 }
 
 
@@ -133,6 +139,13 @@ def test_the_search_finds_a_trust_that_messages_prolong_blindly():
     outcome = Search(HEARD._replace(deaf=True), (PULSE, ("tick", 1.2), ("cut", 1))).run()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("elsewhere")
+
+
+def test_the_search_finds_a_start_that_keeps_what_was_dropped_meanwhile():
+    """Memory that is filled with what was read before a drop is caught."""
+    outcome = Search(Setup(readers=(2,), starts=True, lax=True, writers=(1,))).run()
+    assert outcome.broken
+    assert outcome.broken[0][0].startswith("here")
 
 
 def test_the_search_finds_a_trust_in_the_messages_of_another_shard():
