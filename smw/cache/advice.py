@@ -13,6 +13,8 @@ from smw.cache.many import check_many
 from smw.errors import DecorationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smw._kernel.call import Target
     from smw.cache.function import CachedFunction
     from smw.cache.options import Options
@@ -22,6 +24,28 @@ __all__ = ["DECORATED", "Cached"]
 
 DECORATED: WeakSet[Cached] = WeakSet()
 """Every `cached` that stands on a function, for who wants to know the functions before their first call."""
+_QUIET: dict[str, object] = {
+    "key": None, "version": "1", "l1_ttl_s": None, "negative_ttl_s": None, "cache_exceptions": (), "condition": None,
+    "unless": None, "stale_s": 0, "refresh_ahead": None, "soft_timeout_s": None, "hard_timeout_s": None, "many": None,
+    "depends": None, "flight": "fleet", "warm": None,
+}  # fmt: skip
+_NAMES = {"stale_s": "stale_if_error"}
+
+
+def _told(options: Options) -> Iterator[tuple[str, str]]:
+    """Yield the other options that are not as they are without being told, by their names in `cached`."""
+    for name, default in _QUIET.items():
+        value = getattr(options, name)
+        if value != default:
+            yield _NAMES.get(name, name.removesuffix("_s")), _shown(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return getattr(value, "__qualname__", None) or repr(value)
 
 
 class Cached(Advice):
@@ -69,4 +93,5 @@ class Cached(Advice):
         tags = f", tags={sorted(self.tags)}" if self.tags else ""
         told = self.options
         ttl = told.auto or "a function of the result" if told.ttl_s is None else f"{told.ttl_s:g}"
-        return f"@cached(ttl={ttl}{tags}, levels={told.levels}, copy={told.copy!r})"
+        more = "".join(f", {name}={shown}" for name, shown in _told(told))
+        return f"@cached(ttl={ttl}{tags}, levels={told.levels}, copy={told.copy!r}{more})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import gc
 import logging
@@ -14,10 +15,13 @@ from typing import Self
 
 import pytest
 
+import smw
 from smw import cache as cache_module
 from smw._kernel.signals import CacheUncached
 from smw.cache import Cache
+from smw.cache import advice as advice_module
 from smw.cache.codec import Codec
+from smw.cache.options import Options
 from smw.cache.ttl import Learned
 from smw.errors import DecorationError
 from tests.unit.cache.shapes import SHAPES, Shaped
@@ -548,3 +552,44 @@ async def test_without_flights_every_caller_runs_the_function(cache):
         assert len(runs) == expected
         assert await decorated(1) == 1
         assert len(runs) == expected
+
+
+def short(number: int) -> int:
+    return number
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("key", short, "key=short"),
+        ("version", "7", "version='7'"),
+        ("l1_ttl", 5, "l1_ttl=5"),
+        ("negative_ttl", 5, "negative_ttl=5"),
+        ("condition", short, "condition=short"),
+        ("unless", short, "unless=short"),
+        ("stale_if_error", 90, "stale_if_error=90"),
+        ("refresh_ahead", 0.5, "refresh_ahead=0.5"),
+        ("hard_timeout", 3, "hard_timeout=3"),
+        ("depends", "auto", "depends='auto'"),
+        ("flight", "off", "flight='off'"),
+        ("warm", "fleet", "warm='fleet'"),
+        ("many", lambda number: {}, "many="),
+    ],
+)
+def test_explain_shows_each_option_that_was_told(bench, name, value, shown):
+    """What is as it is by itself is left out, and nothing else."""
+    plain, told = (repr(smw.explain(bench.cache().cached(60, **more)(short))) for more in ({}, {name: value}))
+    assert shown in told
+    assert f"{name}=" not in plain
+
+
+def test_explain_shows_kept_exceptions(bench):
+    """With the classes by name."""
+    fn = bench.cache().cached(60, negative_ttl=5, cache_exceptions=(LookupError, KeyError))(short)
+    assert "cache_exceptions=(LookupError, KeyError)" in repr(smw.explain(fn))
+
+
+def test_explain_knows_all_options():
+    """An option that is added to `cached` is shown, or this test names it."""
+    told = {*advice_module._QUIET, "ttl_s", "ttl_of", "auto", "tags", "levels", "copy"}
+    assert {field.name for field in dataclasses.fields(Options)} == told
