@@ -19,6 +19,9 @@ __all__ = ["Environment", "Variable", "read", "unknown", "variables"]
 PREFIX = "SMW_"
 _NEAR_MISS = 0.85  # of a name that may be another program's
 _NEAR = 0.7
+_MEANT = {"CACHE_L2_HOST": "CACHE_L2_URL", "CACHE_L3_HOST": "CACHE_L3_SERVERS", "CACHE_L3_URL": "CACHE_L3_SERVERS"}
+_OURS = ("CACHE_L1_", "CACHE_L2_", "CACHE_L3_", "CACHE_ENCRYPTION")
+"""What names begin with that no other program uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +145,10 @@ def _suspicious(environ: Mapping[str, str], known: tuple[Variable, ...]) -> dict
             close = difflib.get_close_matches(bare, {known.removeprefix(PREFIX) for known in plain}, n=1, cutoff=_NEAR)
             found[name] = PREFIX + close[0] if close else ""
             continue
-        close = difflib.get_close_matches(name, plain, n=1, cutoff=_NEAR_MISS)
-        if close:
-            found[name] = close[0]
+        is_ours = name.startswith(_OURS)
+        close = difflib.get_close_matches(name, plain, n=1, cutoff=_NEAR if is_ours else _NEAR_MISS)
+        if close or is_ours:
+            found[name] = _MEANT.get(name) or (close[0] if close else "")
     return found
 
 

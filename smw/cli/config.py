@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smw.cli.output import as_json, as_table
+
+if TYPE_CHECKING:
+    from smw.configuration import Settings
 
 __all__ = ["app"]
 
@@ -19,6 +22,9 @@ ProfileOption = Annotated[str | None, typer.Option("--profile", help="Profile in
 @app.command()
 def show(
     profile: ProfileOption = None,
+    app: Annotated[
+        str | None, typer.Option("--app", help="Module of the application: shows the settings that it configures.")
+    ] = None,
     *,
     changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
     json: Json = False,
@@ -27,7 +33,7 @@ def show(
     from smw.configuration import resolve
     from smw.environment import unknown
 
-    settings = resolve(profile)
+    settings = resolve(profile) if app is None else _configured(app, profile)
     rows = [row for row in settings.rows() if not changed or row.source != "default"]
     if json:
         shown = [asdict(row) for row in rows]
@@ -40,6 +46,22 @@ def show(
     as_table(f"smw settings, profile {settings.profile}", ("setting", "value", "from", "variable", "about"), table)
     for name, near in settings.suspicious.items():
         typer.echo(unknown(name, near), err=True)
+
+
+def _configured(app: str, profile: str | None) -> Settings:
+    from smw.cli.target import module
+    from smw.configuration import resolve
+    from smw.runtime import Runtime, shutdown
+
+    module(app.partition(":")[0])
+    from smw._kernel import current
+
+    runtime = current.get()
+    if not (isinstance(runtime, Runtime) and runtime.is_open):
+        return resolve(profile)  # it configures nothing when it is imported
+    settings = runtime.settings
+    shutdown()
+    return settings
 
 
 @app.command()

@@ -42,6 +42,15 @@ def test_config_show_masks_and_names_sources() -> None:
     assert rows["monitor.metrics_push_gateway"]["used"] is False
 
 
+def test_config_show_shows_what_an_application_configures(tmp_path, monkeypatch) -> None:
+    """With --app the settings are those that the module gave, and named as it gave them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shown_app.py").write_text("import smw\nsmw.configure('testing', cache={'l1_size': 7})\n")
+    result = RUNNER.invoke(app, ["config", "show", "--json", "--app", "shown_app"], env=CLEAN)
+    rows = {row["name"]: row for row in json.loads(result.stdout)["settings"]}
+    assert (rows["cache.l1_size"]["value"], rows["cache.l1_size"]["source"]) == ("7", "argument")
+
+
 def test_config_show_prints_a_table_with_what_is_not_used_yet() -> None:
     """People get a table; a variable of a later feature says so."""
     result = RUNNER.invoke(app, ["config", "show"], env={**CLEAN, "METRICS_PUSH_GATEWAY": "http://h", "COLUMNS": "200"})

@@ -92,9 +92,13 @@ def test_an_unknown_setting_gets_the_nearest_name() -> None:
 def test_a_misspelled_variable_is_reported_not_swallowed() -> None:
     """A near miss and an unknown SMW_ name are suspicious, with what is near if anything is; others are left alone."""
     environ = {"CACHE_L2_ULR": "x", "SMW_CAHCE_L1_SIZE": "1", "PATH": "/bin", "HOME": "/"}
+    environ |= {"CACHE_L2_HOST": "x", "CACHE_L3_HOST": "x", "CACHE_ENCRYPTION_KEY": "x", "CACHE_DIR": "/"}
     environ |= {"SMW_FOO": "1", "SMW_CACHE_URL": "x", "SMW_BATCHSIZE": "5", "SMW_SERVIC": "shop"}
     assert resolve(None, environ=environ).suspicious == {
         "CACHE_L2_ULR": "CACHE_L2_URL",
+        "CACHE_L2_HOST": "CACHE_L2_URL",
+        "CACHE_L3_HOST": "CACHE_L3_SERVERS",
+        "CACHE_ENCRYPTION_KEY": "CACHE_ENCRYPTION_KEYS",
         "SMW_CAHCE_L1_SIZE": "SMW_CACHE_L1_SIZE",
         "SMW_FOO": "",
         "SMW_CACHE_URL": "SMW_CACHE_L2_URL",
