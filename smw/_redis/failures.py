@@ -12,6 +12,7 @@ _PERMANENT = {
     "certificate": "ssl_ca_certs or the host",
     "tls": "the scheme, the port or ssl_certfile and ssl_keyfile",
     "master-name": "the name of the master",
+    "database": "the number of the database",
 }
 
 _FORMALITIES = range(80, 94)
@@ -44,9 +45,9 @@ def kind_of_failure(error: BaseException) -> tuple[str, bool]:
     """Sort a failure of redis-py into a short constant, and tell whether trying again is useless.
 
     Returns:
-        (``timeout`` | ``auth`` | ``permission`` | ``certificate`` | ``tls`` | ``master-name`` | ``readonly`` |
-        ``full`` | ``loading`` | ``busy`` | ``protocol`` | ``refused`` | ``moving`` | ``cluster-down`` | ``answer`` |
-        ``connection``, permanent).
+        (``timeout`` | ``auth`` | ``permission`` | ``certificate`` | ``tls`` | ``master-name`` | ``database`` |
+        ``readonly`` | ``full`` | ``loading`` | ``busy`` | ``protocol`` | ``refused`` | ``moving`` |
+        ``cluster-down`` | ``answer`` | ``connection``, permanent).
     """
     import redis.exceptions as known
 
@@ -72,6 +73,8 @@ def kind_of_failure(error: BaseException) -> tuple[str, bool]:
     text = str(error)
     if kind == "answer" and text.startswith(("NOAUTH", "WRONGPASS")):
         kind = "auth"
+    if kind == "answer" and "db index" in text.lower():
+        kind = "database"
     if kind == "answer" and text.startswith(_OF_ACL):
         kind = "permission"
     if kind == "connection" and (broken := _tls_failure(error)):

@@ -68,6 +68,8 @@ def why_not(error: BaseException) -> str:
         return f"its certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "the connection was closed"
+    if isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in (error.reason or ""):
+        return "the server wants a certificate of its clients, and got none"
     if isinstance(error, ssl.SSLError):
         return f"no TLS there ({(error.reason or 'handshake failed').replace('_', ' ').lower()})"
     kinds: tuple[tuple[type[BaseException], str], ...] = (

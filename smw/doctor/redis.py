@@ -177,6 +177,8 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
             fix = f"correct the certificate of {place.address}, or scheme and options in {redis.holder}"
+            if "CERTIFICATE_REQUIRED" in (cause.reason or ""):
+                fix = f"add ssl_certfile= and ssl_keyfile= to {redis.holder}"
             if isinstance(cause, ssl.SSLCertVerificationError):
                 fix += _redis.strictness(cause)
             return Finding(f"{redis.name}.auth", "fail", f"{place.address}: {why_not(cause)}", fix)
@@ -187,6 +189,9 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
     state = "without TLS (redis://)" if redis.url.startswith("rediss:") else "overloaded"
     stopped, other = f"is it stopped, or {state}? or {where}", f"a Redis that wants TLS (rediss://)? or {where}"
     wrong = f"correct the database number or the options in {redis.holder}"
+    if redis.kind == "sentinel" and "unknown command" in str(error).lower():
+        fix = f"name the Sentinels in {redis.holder}, which listen on 26379, or write {_redis.form('redis://')}"
+        return Finding(f"{redis.name}.ping", "fail", f"{place.address}: a Redis answers there that is no Sentinel", fix)
     seen, fix = {
         "timeout": (f"accepts connections, but gave no answer within {STEP_S:g} s", stopped),
         "protocol": ("something answers there, but it is no Redis", where),
@@ -195,6 +200,7 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
         "loading": ("is loading its data and does not answer yet", "wait until it has loaded"),
         "busy": ("takes no more connections", "raise maxclients of the server"),
         "answer": (f"refuses: {str(error)[:60]}", wrong),
+        "database": (f"refuses: {str(error)[:60]}", f"correct the number of the database in {redis.holder}"),
     }.get(kind, (f"failed ({kind})", where))
     return Finding(f"{redis.name}.ping", "fail", f"{place.address}: {seen}", fix)
 

@@ -54,7 +54,15 @@ def cluster_state(url: str, name: str, holder: str) -> Finding:
         holder: The setting or variable that holds the URL.
     """
     with _redis.blocking(url, timeout_s=STEP_S, max_connections=1) as client:
-        answer: Any = client.execute_command("CLUSTER", "INFO")
+        try:
+            answer: Any = client.execute_command("CLUSTER", "INFO")
+        except Exception as error:
+            if _redis.kind_of_failure(error)[0] == "permission":
+                return Finding(name, "not checked", "this user may not ask CLUSTER INFO", "ACL SETUSER ... +cluster")
+            if "cluster support disabled" not in str(error):
+                raise
+            fix = f"name nodes of a cluster in {holder}, or write {_redis.form('redis://')} for a single server"
+            return Finding(name, "fail", "a Redis answers there that is no cluster", fix)
     pairs = answer.items() if isinstance(answer, dict) else [line.split(":") for line in _text(answer).split()]
     said = {_text(key): _text(value) for key, value in pairs}
     have, masters = int(said.get("cluster_slots_ok", 0)), said.get("cluster_size", "?")

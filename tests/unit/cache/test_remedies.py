@@ -67,3 +67,14 @@ def test_the_log_names_the_server_that_is_down(caplog):
     cache.close()
     assert "redis at redis://127.0.0.1:1/3 is down (refused)" in caplog.text
     assert "hidden" not in caplog.text
+
+
+@pytest.mark.service("redis")
+def test_a_database_that_the_server_has_not_is_told(redis_server, caplog):
+    """A refused number is nobody's outage: the log says what to correct, once."""
+    cache = Cache(l2_url=f"redis://{redis_server.address}/99", namespace="t", budget_ms=5000)
+    load = cache.cached(60)(lambda number: number)
+    with caplog.at_level(logging.WARNING, "smw"):
+        assert [load(1), load(2)] == [1, 2]
+    cache.close()
+    assert "(database: correct the number of the database in CACHE_L2_URL" in caplog.text

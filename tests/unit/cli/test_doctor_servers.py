@@ -297,6 +297,35 @@ def test_tls_with_a_good_certificate(service_factory, tmp_path):
 
 
 @pytest.mark.service("redis")
+def test_tls_with_a_server_that_wants_a_certificate_of_its_clients(service_factory, tmp_path):
+    """It is told as that, with the options that give one, and not as a port without TLS."""
+    port, pem = free_port(), str(certificate(tmp_path, days=30))
+    files = ("--tls-cert-file", pem, "--tls-key-file", pem, "--tls-ca-cert-file", pem)
+    service_factory("redis", "--tls-port", str(port), *files, "--tls-auth-clients", "yes")
+    code, checks = report(CACHE_L2_URL=f"rediss://127.0.0.1:{port}?ssl_ca_certs={pem}")
+    assert code == 1
+    assert "wants a certificate of its clients" in checks["cache.l2.auth"]["seen"]
+    assert checks["cache.l2.auth"]["fix"] == "add ssl_certfile= and ssl_keyfile= to CACHE_L2_URL"
+
+
+@pytest.mark.service("redis")
+@pytest.mark.parametrize(
+    ("form", "name", "seen", "fix"),
+    [
+        ("redis+sentinel://{}/main", "ping", "a Redis answers there that is no Sentinel", "name the Sentinels in"),
+        ("redis+cluster://{}", "cluster", "a Redis answers there that is no cluster", "name nodes of a cluster in"),
+        ("redis://{}/99", "ping", "refuses: DB index is out of range", "correct the number of the database in"),
+    ],
+)
+def test_a_url_of_another_kind_than_the_server(redis_server, form, name, seen, fix):
+    """What answers there is said, and what to write for it."""
+    code, checks = report(CACHE_L2_URL=form.format(redis_server.address), SMW_SERVICE="shop")
+    assert code == 1
+    assert seen in checks[f"cache.l2.{name}"]["seen"]
+    assert f"{fix} CACHE_L2_URL" in checks[f"cache.l2.{name}"]["fix"]
+
+
+@pytest.mark.service("redis")
 def test_a_unix_socket(service_factory, tmp_path):
     """A path instead of host and port is checked without a lookup; blocking callers of the cache reach it too."""
     path = tmp_path / "redis.sock"
