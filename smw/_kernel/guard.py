@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smw._kernel.clock import Clock
     from smw._kernel.host import Host
 
-__all__ = ["Breaker", "Budget"]
+__all__ = ["Allowance", "Breaker", "Budget"]
 
 _log = logging.getLogger("smw.guard")
 FAILURES = 5
@@ -50,6 +50,47 @@ class Budget:
         """
         left_s = self._deadline - (self._clock.now() if now is None else now)
         return max(0.0, left_s)
+
+    def begin(self, now: float) -> None:
+        """Say that a backend is asked: all time counts, so nothing changes."""
+
+    def end(self, now: float) -> None:
+        """Say that it has answered, or has failed."""
+
+
+class Allowance(Budget):
+    """How much longer backends may keep one call: the time between, in which it works or waits for a turn, is its own.
+
+    Args:
+        clock: Where time comes from.
+        seconds: What all backends together may take.
+    """
+
+    __slots__ = ("_asked", "_left_s", "_since")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._left_s = seconds
+        self._since = 0.0
+        self._asked = 0
+
+    def left_s(self, now: float | None = None) -> float:
+        """Return the seconds that are left, 0.0 when spent."""
+        if not self._asked:
+            return max(0.0, self._left_s)
+        return max(0.0, self._left_s - (self._clock.now() if now is None else now) + self._since)
+
+    def begin(self, now: float) -> None:
+        """Say that a backend is asked; several may be at once."""
+        if not self._asked:
+            self._since = now
+        self._asked += 1
+
+    def end(self, now: float) -> None:
+        """Say that one has answered, or has failed."""
+        self._asked -= 1
+        if not self._asked:
+            self._left_s -= now - self._since
 
 
 class Breaker:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from smw.cache.forms import Policy
     from smw.cache.level import Level
 
-__all__ = ["look_many", "read_ahead"]
+__all__ = ["AT_ONCE", "look_many", "read_ahead"]
+
+AT_ONCE = 32
+"""How many results an event loop works on before it sees to others."""
 
 _MOST_NAMES = 256
 """Names in one question: a reply must not grow without end, nor keep a server from others for long."""
@@ -38,8 +41,10 @@ async def look_many(engine: Engine, places: Sequence[Place], policy: Policy, mod
             await engine.look(place, policy, mode, ahead=shown) for place, shown in zip(places, ahead, strict=True)
         ]
     else:
-        asked = [engine.look(place, policy, mode, ahead=shown) for place, shown in zip(places, ahead, strict=True)]
-        looks = list(await asyncio.gather(*asked))
+        looks = []
+        for start in range(0, len(places), AT_ONCE):
+            some = zip(places[start : start + AT_ONCE], ahead[start : start + AT_ONCE], strict=True)
+            looks += await asyncio.gather(*[engine.look(place, policy, mode, ahead=shown) for place, shown in some])
     await _prepare(engine, places, looks, policy, mode)
     return looks
 
@@ -50,10 +55,11 @@ async def read_ahead(engine: Engine, places: Sequence[Place], mode: Mode) -> lis
     found: list[Ahead | None] = list(shown)
     # What is owed to some server is not read: it might be paid before anybody looks at the answer.
     numbers = [number for number, place in enumerate(places) if not remote.owes((place.text or "", *place.tags))]
-    epoch, budget = engine.fence.epoch, engine.budget()
+    epoch = engine.fence.epoch
     for level, some in _in_questions(engine, places, numbers):
         if not isinstance(level.store, Batcher):
             continue
+        budget = engine.budget()
         asked, reads = engine.host.clock.now(), [_names(places[number]) for number in some]
         answers = await level.ask(level.store.read_many, reads, budget=budget, mode=mode)
         for number, answer in zip(some, answers or [None] * len(some), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from smw._kernel.guard import Budget
+from smw._kernel.guard import Allowance
 from smw.cache.backplane import NEVER
 from smw.cache.bookmark import READING
 from smw.cache.codec import CorruptError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from smw._kernel.call import Mode
+    from smw._kernel.guard import Budget
     from smw._kernel.host import Host
     from smw.cache.behind import WriteBehind
     from smw.cache.copies import Held
@@ -80,8 +81,8 @@ class Engine:
         self.fleet: Fleet | None = None
 
     def budget(self) -> Budget:
-        """Return what one call may spend on servers from now on."""
-        return Budget(self.host.clock, self._budget_s)
+        """Return how long servers may keep one call."""
+        return Allowance(self.host.clock, self._budget_s)
 
     def fresh(self, place: Place) -> Entry | None:
         """Return the entry of `place` if memory may hand it out without looking further."""
@@ -181,11 +182,10 @@ class Engine:
         """Return what `load` returns, keeping it in memory and in every level that `sight` saw without it."""
         longest_s = policy.ttl_s + policy.stale_s
         await self.remote.prepare(sight, place.text or "", place.tags, longest_s, budget=budget, mode=mode)
-        left_s, began = budget.left_s(), self._now()
+        began = self._now()
         value = await load()
         took_s = self._now() - began
-        rest = Budget(self.host.clock, left_s)  # the time of the function itself is not on the budget
-        return await self.keep(place, policy, value, sight, epoch=epoch, budget=rest, mode=mode, took_s=took_s)
+        return await self.keep(place, policy, value, sight, epoch=epoch, budget=budget, mode=mode, took_s=took_s)
 
     async def verify(self, place: Place, sight: Sight, *, budget: Budget, mode: Mode) -> None:
         """Forget what memory has beyond its trust if something that it was made from was dropped."""

@@ -111,6 +111,7 @@ class Level:
         if left_s < _LEAST_S:
             self.errors["budget"] += 1
             return None
+        budget.begin(began)
         op = ask.__name__
         op = op[1:] if op[0] == "_" else op
         try:
@@ -120,12 +121,12 @@ class Level:
                 answer = await ask(*args, mode=mode, timeout_s=left_s, **more)
         except Exception as error:  # noqa: BLE001 - whatever a client chokes on
             # A blocking client knows no budget.
-            self._unanswered(error, took_s=self._timed(op, began), had_s=most_s if mode == "sync" else left_s)
+            self._unanswered(error, took_s=self._timed(op, began, budget), had_s=most_s if mode == "sync" else left_s)
             return None
         except BaseException:
-            self._timed(op, began)
+            self._timed(op, began, budget)
             raise
-        took_s = self._timed(op, began)
+        took_s = self._timed(op, began, budget)
         if self.first is not None:
             first, self.first = self.first, None
             if in_background(first, "smw-cache-first") is None:
@@ -138,9 +139,11 @@ class Level:
             self.errors["lag"] += 1  # a late answer would have been cut off, had the loop not been busy elsewhere
         return answer
 
-    def _timed(self, op: str, began: float) -> float:
+    def _timed(self, op: str, began: float, budget: Budget) -> float:
         """Note what a request has taken, and return it."""
-        took_s = self._now() - began
+        now = self._now()
+        budget.end(now)
+        took_s = now - began
         self.timings.add(op, took_s)
         return took_s
 

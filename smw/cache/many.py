@@ -124,12 +124,13 @@ class Many:
         self._owners = _owners(target)
         self._hands_owner = bool(self._owners) and _takes(load, 2)
         self._keyed = target.parameters[self._owners :]
-        self._open: dict[Hashable, _Batch] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._forked()
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._open, self._tasks = {}, set()
+        self._open: dict[Hashable, _Batch] = {}
+        self._held: dict[asyncio.AbstractEventLoop, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def loading(self, call: Call) -> Proceed:
         """Return what loads the result of `call`."""
@@ -145,9 +146,12 @@ class Many:
         at = (loop, *map(id, self._owner(call)))
         batch = self._open.get(at)
         if batch is None or len(batch.calls) >= MOST_AT_ONCE:
+            if batch is not None:
+                self._go(at, batch)
             self._open = {other: held for other, held in self._open.items() if not other[0].is_closed()}  # type: ignore[index]
             batch = self._open[at] = _Batch()
-            loop.call_soon(self._go, at, batch)
+            if loop not in self._held:
+                loop.call_soon(self._go, at, batch)
         future: asyncio.Future[Outcome] = loop.create_future()
         batch.calls.append(call)
         batch.waiting.append(future)
@@ -155,7 +159,28 @@ class Many:
         future.add_done_callback(batch.left)
         return (await future).take()
 
+    def hold(self) -> Callable[[], None]:
+        """Gather the loads of the running event loop beyond their tick, until what is returned is called."""
+        loop, is_held = asyncio.get_running_loop(), True
+        self._held[loop] = self._held.get(loop, 0) + 1
+
+        def release() -> None:
+            nonlocal is_held
+            if not is_held:
+                return
+            is_held = False
+            self._held[loop] -= 1
+            if not self._held[loop]:
+                del self._held[loop]
+                for at, batch in self._open.items():
+                    if at[0] is loop:  # type: ignore[index]
+                        loop.call_soon(self._go, at, batch)
+
+        return release
+
     def _go(self, at: Hashable, batch: _Batch) -> None:
+        if batch.task is not None:
+            return
         if self._open.get(at) is batch:
             del self._open[at]
         batch.task = asyncio.get_running_loop().create_task(self._run(batch))

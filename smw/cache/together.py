@@ -13,24 +13,28 @@ from smw._kernel.bridge import in_thread, on_asyncio
 from smw._kernel.call import Call
 from smw._kernel.chain import stack_of
 from smw._kernel.drive import fuse
-from smw.cache.ahead import look_many
+from smw.cache.ahead import AT_ONCE, look_many
 from smw.cache.collecting import tell
 from smw.cache.level import run_blocking
-from smw.cache.many import Outcome
+from smw.cache.many import MOST_AT_ONCE, Outcome
 from smw.cache.readers import cached_in
 from smw.cache.stepping import LEASE, LOAD, LOOK, RELEASE, ask, stepped
 from smw.cache.warming import parted, several
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
     from smw._kernel.chain import Proceed
     from smw.cache.engine import Look, Place
     from smw.cache.function import CachedFunction
     from smw.cache.leasing import Asked
+    from smw.cache.many import Many
 
 __all__ = ["get_many", "get_many_sync"]
+
+_COME_S = 0.25
+"""How long calls wait in vain at most until those before them have come to their loads: others may load for these."""
 
 
 async def get_many(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int = 8) -> list[Any]:
@@ -149,6 +153,48 @@ class _Wanted:
         self.look: Look | None = None
 
 
+class _Turn:
+    """One of many that load at once: what is loaded is stored when it is its turn, so that no time-out runs meanwhile.
+
+    Args:
+        proceed: Loads.
+        turns: How many may store at once.
+
+    Attributes:
+        come: Done when it has come to its load, or needs none.
+    """
+
+    __slots__ = ("_has_turn", "_proceed", "_turns", "come")
+
+    def __init__(self, proceed: Proceed, turns: asyncio.Semaphore) -> None:
+        self.come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._proceed = proceed
+        self._turns = turns
+        self._has_turn = False
+
+    def _comes(self) -> None:
+        if not self.come.done():
+            self.come.set_result(None)
+
+    async def load(self) -> Any:
+        """Load, and wait for the turn."""
+        self._comes()
+        value = await self._proceed()
+        if not self._has_turn:
+            await self._turns.acquire()
+            self._has_turn = True
+        return value
+
+    async def take(self, job: Callable[[], Awaitable[Any]]) -> Outcome:
+        """Run the whole of which loading is a part."""
+        try:
+            return await _outcome(job)
+        finally:
+            self._comes()
+            if self._has_turn:
+                self._turns.release()
+
+
 class _Together:
     """Calls that are answered at once.
 
@@ -168,12 +214,34 @@ class _Together:
     async def awaited(self, limit: asyncio.Semaphore) -> list[Outcome]:
         """Answer within the running event loop."""
         wanted = await self._looked("async")
-        jobs = [partial(self._answer, each, self._loader(each)) for each in wanted]
         if self._function.many is None:
-            ended = await _limited(jobs, limit)
+            ended = await _limited([partial(self._answer, each, self._loader(each)) for each in wanted], limit)
         else:
-            ended = list(await asyncio.gather(*map(_outcome, jobs)))
+            ended = []
+            for start in range(0, len(wanted), MOST_AT_ONCE):
+                ended += await self._gathered(wanted[start : start + MOST_AT_ONCE], self._function.many)
         return self._all(wanted, ended)
+
+    async def _gathered(self, wanted: Sequence[_Wanted], many: Many) -> list[Outcome]:
+        """Answer with one load, begun and stored a few at a time: the event loop sees to others meanwhile."""
+        release, turns, tasks = many.hold(), asyncio.Semaphore(AT_ONCE), list[asyncio.Task[Outcome]]()
+        loop, patience_s = asyncio.get_running_loop(), _COME_S
+        try:
+            for start in range(0, len(wanted), AT_ONCE):
+                some = wanted[start : start + AT_ONCE]
+                come = [_Turn(self._loader(each), turns) for each in some]
+                for each, turn in zip(some, come, strict=True):
+                    tasks.append(loop.create_task(turn.take(partial(self._answer, each, turn.load))))
+                began = loop.time()
+                _, late = await asyncio.wait([turn.come for turn in come], timeout=patience_s)
+                patience_s -= loop.time() - began if late else 0.0
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            release()
+        return list(await asyncio.gather(*tasks))
 
     def blocking(self) -> list[Outcome]:
         """Answer in blocking code."""
@@ -192,6 +260,8 @@ class _Together:
         function, engine = self._function, self._function.engine
         wanted: dict[Any, _Wanted] = {}
         for number, call in enumerate(self._calls):
+            if mode == "async" and number % AT_ONCE == AT_ONCE - 1:
+                await _others()
             place = function.placed(call)
             same = number if place is None else (id(place.home), place.key)
             if same in wanted:
@@ -269,6 +339,12 @@ class _Together:
             for number, value in zip(each.numbers, results, strict=True):
                 self._outcomes[number] = Outcome(value, outcome.error)
         return [self._outcomes[number] for number in range(len(self._calls))]
+
+
+@types.coroutine
+def _others() -> Generator[None, None, None]:
+    """Let the event loop see to others."""
+    yield
 
 
 async def _awaited(job: Callable[[], Awaitable[Any]]) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from smw._kernel.guard import Allowance
 from smw._kernel.host import Host
 from smw.cache.ahead import read_ahead
 from smw.cache.backplane import Backplane
@@ -312,7 +313,8 @@ class Process:
 
 
 _PLAIN = (int, float, str, bytes, bool, type(None))
-_STATELESS = (Policy, Envelope, Codec, Place, FakeClock, SteppedRedis, SteppedMemcached, type)
+_STATELESS = (Policy, Envelope, Codec, Place, FakeClock, SteppedRedis, SteppedMemcached, type, Allowance)
+"""The last is that of 1e9 seconds, which is never spent."""
 _NAMED = (Process, Engine, Backplane, Backplanes, Wire, Remote, Level, Host, Memory, Fence, *_STATELESS)
 
 

@@ -602,3 +602,66 @@ async def test_a_server_that_fails_is_asked_once_for_all(bench, mode):
     assert found == [f"user {number}" for number in range(9)]
     assert source.asked == [list(range(9))]
     assert bench.stores["l2"].asked == ["read_many"]
+
+
+async def test_an_event_loop_stores_many_results_a_few_at_a_time(bench):
+    """Storing each of them takes its share of the loop; none waits for so long that it is given up, nor do others."""
+    cache, other = bench.cache("l2"), bench.cache("l2")
+    store, asked, under_way, most, turns = bench.stores["l2"], [], 0, 0, 0
+    write = store.write
+
+    async def at_work(*args, **how):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        bench.clock.advance(0.001)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return await write(*args, **how)
+
+    async def load(numbers: list[int]) -> list[int]:
+        asked.append(len(numbers))
+        return numbers
+
+    async def one(number: int) -> int: ...
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    store.write = at_work
+    here, there = (
+        each.cached(60, tags=["one:{number}"], key=lambda number: number, many=load)(one) for each in (cache, other)
+    )
+    task = asyncio.create_task(others())
+    assert await cache_module.get_many(here, range(1200)) == list(range(1200))
+    assert asked == [500, 500, 200]
+    assert most <= 32
+    assert turns > 100
+    assert await cache_module.get_many(there, range(1200)) == list(range(1200))
+    assert asked == [500, 500, 200]
+    task.cancel()
+
+
+async def test_a_get_many_that_is_cancelled_while_it_begins_leaves_nothing_behind(bench):
+    """Its loads are cancelled, and those of others are gathered by the tick again."""
+    cache = bench.cache()
+    asked = []
+
+    async def load(numbers: list[int]) -> list[int]:
+        asked.append(len(numbers))
+        return numbers
+
+    @cache.cached(60, many=load)
+    async def one(number: int) -> int: ...
+
+    task = asyncio.create_task(cache_module.get_many(one, range(300)))
+    for _ in range(14):  # the first calls have begun
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.gather(one(1), one(2)) == [1, 2]
+    assert asked == [2]

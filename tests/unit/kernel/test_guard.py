@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from smw._kernel.guard import Breaker, Budget
+from smw._kernel.guard import Allowance, Breaker, Budget
 from smw._kernel.host import Host
 from smw._kernel.signals import BackendDown, BackendUp
 from smw.testing import FakeClock
@@ -27,6 +27,29 @@ def test_a_budget_runs_down_to_zero() -> None:
     clock.advance(0.04)
     assert budget.left_s() == pytest.approx(0.06)
     clock.advance(1)
+    assert budget.left_s() == 0.0
+
+
+def test_an_allowance_is_spent_by_backends_alone() -> None:
+    """What passes between two requests costs nothing, and two at once cost their time once."""
+    clock = FakeClock()
+    budget = Allowance(clock, 0.1)
+    clock.advance(5)
+    assert budget.left_s() == pytest.approx(0.1)
+    budget.begin(clock.now())
+    clock.advance(0.02)
+    budget.begin(clock.now())
+    assert budget.left_s() == pytest.approx(0.08)
+    clock.advance(0.02)
+    budget.end(clock.now())
+    clock.advance(0.02)
+    budget.end(clock.now())
+    clock.advance(5)
+    assert budget.left_s(clock.now()) == pytest.approx(0.04)
+    budget.begin(clock.now())
+    clock.advance(1)
+    assert budget.left_s() == 0.0
+    budget.end(clock.now())
     assert budget.left_s() == 0.0
 
 
