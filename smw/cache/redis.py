@@ -344,7 +344,7 @@ class RedisStore(RedisHot):
         if note.endswith("-random"):
             _log.warning(
                 "%s is set to %s, which evicts counters as readily as values: each counter that goes makes misses of "
-                "all values that rest on it; set maxmemory-policy volatile-lru",
+                "all values that rest on it; set maxmemory-policy allkeys-lru, or volatile-lru beside what must stay",
                 _redis.shown(self._url),
                 note.rpartition(" ")[2],
             )

@@ -248,7 +248,7 @@ def _memory(redis: Redis, info: Mapping[str, Any]) -> Finding:
             fix = "maxmemory-policy noeviction or volatile-lru, or a Redis of its own for streams"
             return Finding(name, "fail", f"{seen}: records that were accepted may be evicted", fix)
         return Finding(name, "ok", seen)
-    fix = "maxmemory-policy volatile-lru"
+    fix = "maxmemory-policy allkeys-lru or allkeys-lfu; beside what must stay, which has no time to live, volatile-lru"
     if limit and policy == "noeviction":
         seen = f"{seen}: a full server refuses to store"
     elif limit and str(policy).endswith("-random"):

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -197,6 +198,10 @@ def test_what_a_full_server_does_must_fit_what_it_keeps(private, policy, cache, 
     client.config_set("maxmemory-policy", policy)
     _, checks = report(CACHE_L2_URL=server.url, PIPELINE_REDIS_URL=server.url)
     assert (checks["cache.l2.memory"]["verdict"], checks["pipeline.redis.memory"]["verdict"]) == (cache, streams)
+    page = Path(__file__).parents[3].joinpath("docs", "howto", "one_redis.md").read_text()
+    for advised in ("allkeys-lru", "allkeys-lfu", "volatile-lru"):
+        assert f"`{advised}`" in page.replace("maxmemory-policy ", "")
+        assert cache == "ok" or advised in checks["cache.l2.memory"]["fix"]
 
 
 @pytest.mark.service("redis")
