@@ -30,7 +30,7 @@ TOMBSTONE_S = 60
 _TOMBSTONE = b"\xa5x"
 _DATE_FROM_S = 30 * 86_400  # memcached reads longer times as a date
 _COUNTER_S = 86_400
-_DIGITS = 16
+_MOST_DIGITS = 16
 _REMEMBERED = 1024
 
 
@@ -153,7 +153,7 @@ class MemcachedStore:
 @lru_cache(maxsize=_REMEMBERED)  # with each hit comes the same number of its tags
 def _number(raw: bytes) -> int | None:
     """Return the number of a counter; None where somebody else has put something else in its place."""
-    if len(raw) != _DIGITS:
+    if len(raw) > _MOST_DIGITS or not raw.isalnum():
         return None
     try:
         return int(raw, 16)
