@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import Any
 
 from smw._kernel.clock import SystemClock
+from smw._kernel.lookup import looked_up
 
-__all__ = ["DeadlineSocket", "over", "socket_module"]
+__all__ = ["DeadlineSocket", "SocketModule", "over"]
 
 _LEAST_S = 0.0005
 _sendall, _recv, _recv_into = socket.socket.sendall, socket.socket.recv, socket.socket.recv_into  # found once
@@ -62,13 +64,17 @@ def over(plain: socket.socket) -> DeadlineSocket:
     return made
 
 
-class _Module:
-    """The module `socket`, with such sockets, for clients that take a module."""
+class SocketModule:
+    """The module `socket`, with such sockets, for clients that take a module.
+
+    Args:
+        timeout_s: How long looking up a host may take.
+    """
 
     socket = DeadlineSocket
 
+    def __init__(self, timeout_s: float) -> None:
+        self.getaddrinfo = partial(looked_up, timeout_s)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(socket, name)
-
-
-socket_module: Any = _Module()

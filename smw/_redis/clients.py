@@ -81,7 +81,7 @@ def blocking(
             which is right for what all nodes do alike, such as publishing.
         timeout_s: Most that one read, one write or the wait for a free connection may take. Asking the Sentinels may
             take as long again.
-        connect_s: Most that connecting may take; `timeout_s` when not given.
+        connect_s: Most that connecting may take, and looking up the host before; `timeout_s` when not given.
         max_connections: Connections at a time; a caller beyond waits `timeout_s`, then fails.
         whole: Let `timeout_s` bound the whole exchange, also against a server that drips its reply (plain TCP only).
 
@@ -93,11 +93,13 @@ def blocking(
         import redis.connection
         from redis.backoff import NoBackoff
         from redis.retry import Retry
+
+        from smw._redis.named import named
     except ImportError:
         raise MissingExtra("a Redis connection", package="redis", extra="redis") from None
     address, server, finder = _parsed(url), url, None
     pools = ending_pool(redis.BlockingConnectionPool)
-    base: type[Any] = redis.SSLConnection if address.scheme == "rediss" else redis.Connection
+    base = named(encrypted=address.scheme == "rediss")
     if address.kind != "server":
         from smw._redis import finders, found
 

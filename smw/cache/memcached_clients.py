@@ -54,7 +54,7 @@ class Blocking:
             connect_timeout=self._timeout_s,
             timeout=self._timeout_s,
             no_delay=True,
-            socket_module=deadline.socket_module,
+            socket_module=deadline.SocketModule(self._timeout_s),
             default_noreply=False,
         )
 
