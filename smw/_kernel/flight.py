@@ -122,6 +122,10 @@ class Flights:
         """Return how many loads are in flight."""
         return len(self._flights)
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Tell whether `key` is in flight, so that `fly` would wait for it."""
+        return self._in_air(key) is not None
+
     def fly(self, key: Hashable, load: Load, mode: Mode, *, meanwhile: Meanwhile = ()) -> Awaitable[Any]:
         """Return an awaitable of what `load` returns for `key`, running it at most once at a time; await it at once.
 

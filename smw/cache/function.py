@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from smw.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
+    from contextlib import AbstractContextManager
 
     from smw._kernel.call import Call, Target
     from smw._kernel.chain import Proceed
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from smw.cache.options import Options
 
 __all__ = ["CachedFunction"]
+
+_NOBODY = nullcontext()
 
 
 def _foreign_loop(name: str) -> ConfigError:
@@ -97,22 +101,28 @@ class CachedFunction(Loads):
             return entry.copy()
         if call.mode == "async" and not on_asyncio():
             raise _foreign_loop(self.target.name)
-        flight, look, landed = self.flight_of(place), None, self._landed
-        if self.is_shared(place) and (READING.get() or flight in self._sights or flight not in self._looking):
-            self._looking.add(flight)  # a look without a flight, which would cost more than the look itself
-            try:
-                look = await self._engine.look(place, self.policy, call.mode)
-            finally:
-                self._looking.discard(flight)
-            found = look.found
-            if found is not None and found.level != "l1":
-                self._count(found, call, place)
-                tell(self._engine, place, found.origin)
-                return found.take()[1]
-        proceed = self.loader(call, place, proceed)
-        finding = await self.find(call, place, proceed, flight=flight, look=look, landed=landed)
-        taken, value = finding.take()
-        return value if taken else await proceed()
+        with self._expected(call, place):
+            flight, look, landed = self.flight_of(place), None, self._landed
+            if self.is_shared(place) and (READING.get() or flight in self._sights or flight not in self._looking):
+                self._looking.add(flight)  # a look without a flight, which would cost more than the look itself
+                try:
+                    look = await self._engine.look(place, self.policy, call.mode)
+                finally:
+                    self._looking.discard(flight)
+                found = look.found
+                if found is not None and found.level != "l1":
+                    self._count(found, call, place)
+                    tell(self._engine, place, found.origin)
+                    return found.take()[1]
+            proceed = self.loader(call, place, proceed)
+            finding = await self.find(call, place, proceed, flight=flight, look=look, landed=landed)
+            taken, value = finding.take()
+            return value if taken else await proceed()
+
+    def _expected(self, call: Call, place: Place) -> AbstractContextManager[None]:
+        """Have the load of a call, if it comes to one, gathered with those that begin now."""
+        is_gathered = self.many is not None and call.mode == "async" and self.is_shared(place)
+        return self.many.expecting(call) if is_gathered and self.many is not None else _NOBODY
 
     async def _past(self, call: Call, proceed: Proceed) -> Any:
         """Answer from `many=` where nothing is ever kept."""
@@ -170,6 +180,8 @@ class CachedFunction(Loads):
             return look.found
         boarded = self._boarding(flight, look)
         seen = [] if look is None else [look.sight]
+        if self.many is not None and boarded in self._flights:
+            self.many.comes(call)
         load = partial(self._obtain, boarded, call, place, proceed, look=look, landed=landed, seen=seen)
         meanwhile, alone = self._patience.of(place, call.mode), self.options.flight == "off"
         flown: Awaitable[Finding]

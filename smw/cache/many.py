@@ -6,21 +6,26 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.call import Call, Kind, kind_of
 from smw._kernel.flight import flying, led
 from smw._kernel.process import after_fork
+from smw.cache.coming import Coming
+from smw.cache.keys import UnkeyableError, encode
 from smw.errors import ConfigError, DecorationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from smw._kernel.call import Target
     from smw._kernel.chain import Proceed
 
 __all__ = ["MOST_AT_ONCE", "Many", "Outcome", "check_many"]
 
+_COME_S = 0.02
+"""How long a load waits at most for others that have begun before it and have not come yet."""
 MOST_AT_ONCE = 500
 """How many results one call of `many=` is asked for."""
 _FORM = "many=load_users, where load_users(user_ids) returns {user_id: result}"
@@ -93,13 +98,14 @@ def _put(outcomes: list[Outcome], numbers: Sequence[int], found: Sequence[Outcom
 class _Batch:
     """Loads of one tick of an event loop."""
 
-    __slots__ = ("calls", "led", "task", "waiting")
+    __slots__ = ("calls", "is_timed", "led", "task", "until", "waiting")
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.waiting: list[asyncio.Future[Outcome]] = []
         self.led: dict[Any, None] = {}
         self.task: asyncio.Task[None] | None = None
+        self.until, self.is_timed = 0, False
 
     def left(self, future: asyncio.Future[Outcome]) -> None:
         """Stop loading where everybody who waits has been cancelled."""
@@ -130,6 +136,7 @@ class Many:
     def _forked(self) -> None:
         self._open: dict[Hashable, _Batch] = {}
         self._held: dict[asyncio.AbstractEventLoop, int] = {}
+        self._coming = Coming()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def loading(self, call: Call) -> Proceed:
@@ -143,21 +150,52 @@ class Many:
 
     async def _gathered(self, call: Call) -> Any:
         loop = asyncio.get_running_loop()
-        at = (loop, *map(id, self._owner(call)))
+        at = (loop, *self._owner_of(call))
         batch = self._open.get(at)
         if batch is None or len(batch.calls) >= MOST_AT_ONCE:
             if batch is not None:
                 self._go(at, batch)
             self._open = {other: held for other, held in self._open.items() if not other[0].is_closed()}  # type: ignore[index]
             batch = self._open[at] = _Batch()
-            if loop not in self._held:
-                loop.call_soon(self._go, at, batch)
+            batch.until = self._coming.now()
+            self._go_when_complete(at, batch, loop)
         future: asyncio.Future[Outcome] = loop.create_future()
         batch.calls.append(call)
         batch.waiting.append(future)
         batch.led.update(dict.fromkeys(led()))
         future.add_done_callback(batch.left)
+        self.comes(call)
         return (await future).take()
+
+    @contextmanager
+    def expecting(self, call: Call) -> Iterator[None]:
+        """Have loads of the running event loop wait for that of `call`, until it `comes` or the block ends."""
+        self._coming.begin(call)
+        try:
+            yield
+        finally:
+            self.comes(call)
+
+    def comes(self, call: Call) -> None:
+        """Say that nobody has to wait for `call` any more: it loads, waits for the load of another, or does neither."""
+        loop = self._coming.end(call)
+        if loop is not None:
+            self._go_on(loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        for at, batch in self._open.items():
+            if at[0] is loop and not loop.is_closed():  # type: ignore[index]
+                self._go_when_complete(at, batch, loop)
+
+    def _go_when_complete(self, at: Hashable, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
+        """Load at the end of this tick, or when all have come that began before; for them it waits a while only."""
+        if loop in self._held:
+            return
+        if not self._coming.any_until(batch.until, loop):
+            loop.call_soon(self._go, at, batch)
+        elif not batch.is_timed:
+            batch.is_timed = True
+            loop.call_later(_COME_S, self._go, at, batch)
 
     def hold(self) -> Callable[[], None]:
         """Gather the loads of the running event loop beyond their tick, until what is returned is called."""
@@ -172,9 +210,7 @@ class Many:
             self._held[loop] -= 1
             if not self._held[loop]:
                 del self._held[loop]
-                for at, batch in self._open.items():
-                    if at[0] is loop:  # type: ignore[index]
-                        loop.call_soon(self._go, at, batch)
+                self._go_on(loop)
 
         return release
 
@@ -212,10 +248,10 @@ class Many:
     def load_now(self, calls: Sequence[Call]) -> list[Outcome]:
         """Load several results from blocking code; what the user's function raises is the outcome of each."""
         outcomes: list[Outcome] = [Outcome(None)] * len(calls)
-        by_owner: dict[tuple[int, ...], list[int]] = {}
+        by_owner: dict[tuple[Hashable, ...], list[int]] = {}
         for number, call in enumerate(calls):
             try:
-                by_owner.setdefault(tuple(map(id, self._owner(call))), []).append(number)
+                by_owner.setdefault(self._owner_of(call), []).append(number)
             except TypeError as error:  # arguments that do not fit
                 outcomes[number] = Outcome(None, error)
         for numbers in by_owner.values():
@@ -251,6 +287,14 @@ class Many:
     def _owner(self, call: Call) -> list[object]:
         """Return the instance or class whose method is called, in a list; an empty one for a function."""
         return list(call.arguments.values())[: self._owners]
+
+    def _owner_of(self, call: Call) -> tuple[Hashable, ...]:
+        """Return what is common to the calls that one load may answer: instances of one identity share it."""
+        owner = self._owner(call)
+        if owner and hasattr(type(owner[0]), "__cache_key__"):
+            with suppress(UnkeyableError):
+                return (encode(owner[0]),)
+        return tuple(map(id, owner))
 
     def _arguments(self, calls: Sequence[Call]) -> list[Any]:
         asked = [self._one(call) for call in calls]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from smw import cache as cache_module
 from smw import trace
 from smw._kernel.flight import RecursiveLoadError
 from smw.cache import get_many, get_many_sync
+from smw.cache import many as many_module
 from smw.cache.ports import StoreFailedError
 from smw.errors import ConfigError, DecorationError
 
@@ -47,6 +49,113 @@ async def test_calls_of_one_tick_become_one_load(shop):
     assert await asyncio.gather(*map(user, [1, 2, 3, 2])) == ["user 1", "user 2", "user 3", "user 2"]
     assert await user(3) == "user 3"
     assert source.asked == [[1, 2, 3]]
+
+
+def straggle(store, monkeypatch):
+    """Have a server answer each request some ticks of the event loop later, never the same number twice in a row."""
+    turns = itertools.cycle((0, 3, 1, 5, 2, 8, 1, 4))
+    for name in ("read", "open"):
+        ask = getattr(store, name)
+
+        async def late(*args, ask=ask, **how):
+            for _ in range(next(turns)):
+                await asyncio.sleep(0)
+            return await ask(*args, **how)
+
+        late.__name__ = name
+        monkeypatch.setattr(store, name, late)
+
+
+async def test_calls_that_begin_in_one_tick_become_one_load_however_the_server_answers(bench, monkeypatch):
+    """Replies that come apart, keys that a server has and keys that others load do not make several loads of one."""
+    monkeypatch.setattr(many_module, "_COME_S", 60.0)
+    cache, source = bench.cache("l2"), Source()
+    other = bench.cache("l2")
+    straggle(bench.stores["l2"], monkeypatch)
+
+    def decorated(cache):
+        @cache.cached(60, many=source.later, key=lambda user_id: user_id)
+        async def user(user_id: int) -> str: ...
+
+        return user
+
+    await decorated(other)(3)
+    source.asked.clear()
+    user = decorated(cache)
+    async with asyncio.timeout(20):
+        for start in range(0, 60, 6):
+            keys = [*range(start, start + 6), start, start + 1]
+            assert await asyncio.gather(*map(user, keys)) == [f"user {key}" for key in keys]
+    assert [sorted(asked) for asked in source.asked] == [
+        [key for key in range(start, start + 6) if key != 3] for start in range(0, 60, 6)
+    ]
+
+
+async def test_a_load_waits_a_while_only_for_others(bench, monkeypatch):
+    """A call that the server keeps waiting does not keep those that began with it, nor do later ones."""
+    cache, source, gate = bench.cache("l2"), Source(), asyncio.Event()
+    store = bench.stores["l2"]
+    read = store.read
+
+    async def slow(key, *args, **how):
+        if key == held:
+            await gate.wait()
+        return await read(key, *args, **how)
+
+    slow.__name__ = "read"
+    monkeypatch.setattr(store, "read", slow)
+
+    @cache.cached(60, many=source.later, key=lambda user_id: user_id)
+    async def user(user_id: int) -> str: ...
+
+    held = cache_module.key_for(user, 1)
+    first = asyncio.create_task(user(1))
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(user(2), user(3)) == ["user 2", "user 3"]
+        assert source.asked == [[2, 3]]
+        gate.set()
+        assert await first == "user 1"
+    assert source.asked == [[2, 3], [1]]
+
+
+async def test_a_cancelled_call_keeps_nobody(bench, monkeypatch):
+    """Whoever is cancelled before its load is not waited for."""
+    monkeypatch.setattr(many_module, "_COME_S", 60.0)
+    cache, source = bench.cache("l2"), Source()
+    straggle(bench.stores["l2"], monkeypatch)
+
+    @cache.cached(60, many=source.later, key=lambda user_id: user_id)
+    async def user(user_id: int) -> str: ...
+
+    calls = [asyncio.create_task(user(number)) for number in range(4)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*calls[1:]) == ["user 1", "user 2", "user 3"]
+    assert source.asked == [[1, 2, 3]]
+
+
+async def test_instances_of_one_identity_are_loaded_together(shop):
+    """What shares results shares loads, through the instance that came first; others have loads of their own."""
+    asked = []
+
+    class Store:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __cache_key__(self) -> str:
+            return self.name
+
+        async def _load(self, numbers):
+            asked.append((self.name, list(numbers)))
+            return [f"{self.name} {number}" for number in numbers]
+
+        @shop.cached(60, many=_load, key=lambda self, number: (self.name, number))
+        async def get(self, number: int) -> str: ...
+
+    found = await asyncio.gather(Store("a").get(1), Store("a").get(2), Store("b").get(1))
+    assert found == ["a 1", "a 2", "b 1"]
+    assert sorted(asked) == [("a", [1, 2]), ("b", [1])]
 
 
 def test_blocking_call_loads_one(shop):
