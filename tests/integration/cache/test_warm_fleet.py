@@ -86,8 +86,7 @@ async def test_many_processes_are_added_up_and_what_is_old_fades(redis_server):
     await store.aclose()
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
-def test_over_a_cluster_each_part_has_its_share(redis_cluster, mode):
+def test_over_a_cluster_each_part_has_its_share(redis_cluster):
     """Every shard keeps a list of its own keys, and a process that starts reads them all."""
     settings = {"l2_url": redis_cluster.url, "namespace": f"t{uuid.uuid4().hex}", "budget_ms": 5000}
     with isolated(cache=settings) as runtime:
@@ -96,7 +95,7 @@ def test_over_a_cluster_each_part_has_its_share(redis_cluster, mode):
         runtime.close()
     hot_shop.LOADS.clear()
     with isolated(cache=settings | {"warm_timeout_s": 20}) as runtime:
-        done = runtime.cache.warm_fleet_sync() if mode == "sync" else asyncio.run(runtime.cache.warm_fleet())
+        done = asyncio.run(runtime.cache.warm_fleet())
         assert (done.kept, done.skipped, done.ended) == (200, 0, "")
         told = hot_shop.told()
         assert (told["loads"], told["l1"], told["l2"]) == ([], [100, 100], [0, 0])
