@@ -167,9 +167,12 @@ class Fleet:
         return await keep(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
 
     async def _look(self, place: Place, policy: Policy, look: Look, found: Found | None, mode: Mode) -> Look:
-        """Look again, at what was enclosed if there is something: it stood when it was sent, so later than asked."""
+        """Look again, at what was enclosed if there is something.
+
+        It may be an answer to somebody who waited before, and be older than what was asked: its counters tell.
+        """
         if found is not None:
-            ahead = Ahead(found, look.sight.asked, look.epoch, self._engine.budget())
+            ahead = Ahead(found, look.sight.asked, look.epoch, self._engine.budget(), is_sent=True)
             return await self._engine.look(place, policy, mode, ahead=ahead)
         if place.is_stepped:
             return cast("Look", await ask(LOOK, place))

@@ -52,12 +52,14 @@ class Ahead(NamedTuple):
         asked: When it was asked.
         epoch: The fence's epoch before.
         budget: What may still be spent.
+        is_sent: Another process has sent the value, perhaps before the counters were shown.
     """
 
     found: Found | None
     asked: float
     epoch: int
     budget: Budget
+    is_sent: bool = False
 
 
 class Sight:
@@ -163,7 +165,8 @@ class Remote:
             if level.name in names:
                 sight.seen[level.name] = found
                 blob = None if blind else found.blob
-                is_fenced = is_authority and level.store.is_atomic  # what was dropped there is not there any more
+                is_sent = ahead is not None and ahead.is_sent
+                is_fenced = is_authority and level.store.is_atomic and not is_sent  # what was dropped there is gone
                 letter, left_s = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
                 if letter is not None and letter.depends:
                     made_s, is_orphan = letter.created_ms / 1000, sight.versions is None

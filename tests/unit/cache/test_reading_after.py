@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smw._kernel.call import Call
+from smw._kernel.chain import stack_of
 from smw._kernel.host import Host
-from smw.cache import Cache, Token, get_many_sync
+from smw.cache import Cache, Found, Token, get_many_sync
+from smw.cache.level import run_blocking
+from smw.cache.names import fence_of
+from smw.cache.remote import Ahead
 
 
 class Process:
@@ -137,3 +142,29 @@ def test_whatever_comes_as_a_token_does_no_harm(text):
     """Any text is taken without an error."""
     with _cache.reading_after(text):
         pass
+
+
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_a_value_that_another_process_sent_is_judged_by_the_counters_of_its_key(is_dropped):
+    """It may have been sent before the drop after which the counters were shown; without one it is taken."""
+    here, there = (Cache(namespace="sent", l2_url="memory://sent") for _ in range(2))
+
+    @here.cached(600)
+    def load(number: int) -> str:
+        return "old"
+
+    load(1)
+    stack, engine = stack_of(load), here.engine
+    function, server = stack.advices[0].function(stack.target), engine.remote.servers[0]
+    place, policy = function.place(Call(stack.target, (1,), {})), function.policy
+    blob = server.store.data[place.text][0]
+    if is_dropped:
+        there.drop_sync(keys=[place.text])
+    engine.memory.clear()
+    shown = run_blocking(server.store.open((fence_of(place.text), *place.tags), 60, mode="sync", timeout_s=1))
+    ahead = Ahead(Found(blob, shown), engine.host.clock.now(), engine.fence.epoch, engine.budget(), is_sent=True)
+    look = run_blocking(engine.look(place, policy, "sync", ahead=ahead))
+    assert (look.found is None) is is_dropped
+    assert bool(engine.memory.held(place.text)) is not is_dropped
+    here.close()
+    there.close()
