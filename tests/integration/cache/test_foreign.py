@@ -17,6 +17,7 @@ pytestmark = pytest.mark.service("redis")
 KINDS = {
     "list": lambda client, name: client.rpush(name, "x"),
     "hash": lambda client, name: client.hset(name, "a", "b"),
+    "text": lambda client, name: client.set(name, "abc"),
     "2^53": lambda client, name: client.set(name, 2**53),
     "2^53-1": lambda client, name: client.set(name, 2**53 - 1),
     "2^63-1": lambda client, name: client.set(name, 2**63 - 1),
