@@ -160,7 +160,7 @@ class Breaker:
         now, counts = self._host.clock.now(), min(FAILURES, 1 + int(took_s / SLOW_S))
         with self._lock:
             self._outcomes.extend([(now, False)] * counts)
-            recent = [good for at, good in self._outcomes if now - at <= WINDOW_S]
+            recent = [good for at, good in list(self._outcomes) if now - at <= WINDOW_S]  # `ok` adds without the lock
             failures = recent.count(False)
             opens = permanent or (failures >= FAILURES and failures * 2 >= len(recent))
             if not opens or self._is_open or self._stop.is_set():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -95,6 +94,13 @@ def _put(outcomes: list[Outcome], numbers: Sequence[int], found: Sequence[Outcom
         outcomes[number] = outcome
 
 
+def _variant(argument: Any) -> Hashable:
+    """Return what tells an argument from others that are equal to it."""
+    with suppress(UnkeyableError):
+        return encode(argument)
+    return type(argument).__qualname__
+
+
 class _Batch:
     """Loads of one tick of an event loop."""
 
@@ -155,7 +161,9 @@ class Many:
         if batch is None or len(batch.calls) >= MOST_AT_ONCE:
             if batch is not None:
                 self._go(at, batch)
-            self._open = {other: held for other, held in self._open.items() if not other[0].is_closed()}  # type: ignore[index]
+            for other in list(self._open):  # other threads have loops of their own
+                if other[0].is_closed():  # type: ignore[index]
+                    self._open.pop(other, None)
             batch = self._open[at] = _Batch()
             batch.until = self._coming.now()
             self._go_when_complete(at, batch, loop)
@@ -183,7 +191,7 @@ class Many:
             self._go_on(loop)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        for at, batch in self._open.items():
+        for at, batch in list(self._open.items()):
             if at[0] is loop and not loop.is_closed():  # type: ignore[index]
                 self._go_when_complete(at, batch, loop)
 
@@ -233,7 +241,10 @@ class Many:
             with flying(batch.led):
                 for numbers in self._apart(calls, range(len(calls))):
                     asked = [calls[number] for number in numbers]
-                    found = self._told(asked, await self._load(*self._arguments(asked)))
+                    try:
+                        found = self._told(asked, await self._load(*self._arguments(asked)))
+                    except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+                        found = [Outcome(None, error)] * len(asked)
                     _put(outcomes, numbers, found)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             outcomes = [Outcome(None, error)] * len(calls)
@@ -271,14 +282,17 @@ class Many:
         A mapping could not tell the results of those.
         """
         rounds: list[list[int]] = []
-        seen: Counter[Any] = Counter()
+        variants: dict[Any, list[Hashable]] = {}
         for number in numbers:
             one = self._one(calls[number])
             try:
-                turn = seen[one]
-                seen[one] += 1
+                known = variants.setdefault(one, [])
             except TypeError:  # it cannot be the key of a mapping
-                turn = 0
+                known = []
+            variant = _variant(one)
+            if variant not in known:
+                known.append(variant)
+            turn = known.index(variant)
             if turn == len(rounds):
                 rounds.append([])
             rounds[turn].append(number)

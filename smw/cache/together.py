@@ -164,35 +164,41 @@ class _Turn:
         come: Done when it has come to its load, or needs none.
     """
 
-    __slots__ = ("_has_turn", "_proceed", "_turns", "come")
+    __slots__ = ("_has_turn", "_is_over", "_proceed", "_turns", "come")
 
     def __init__(self, proceed: Proceed, turns: asyncio.Semaphore) -> None:
         self.come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._proceed = proceed
         self._turns = turns
-        self._has_turn = False
+        self._has_turn = self._is_over = False
 
     def _comes(self) -> None:
         if not self.come.done():
             self.come.set_result(None)
 
     async def load(self) -> Any:
-        """Load, and wait for the turn."""
+        """Load, and wait for the turn, unless whoever would give it back has left: others wait for this load too."""
         self._comes()
         value = await self._proceed()
-        if not self._has_turn:
+        if not self._has_turn and not self._is_over:
             await self._turns.acquire()
             self._has_turn = True
+            self._give_back()
         return value
+
+    def _give_back(self) -> None:
+        if self._is_over and self._has_turn:
+            self._has_turn = False
+            self._turns.release()
 
     async def take(self, job: Callable[[], Awaitable[Any]]) -> Outcome:
         """Run the whole of which loading is a part."""
         try:
             return await _outcome(job)
         finally:
+            self._is_over = True
             self._comes()
-            if self._has_turn:
-                self._turns.release()
+            self._give_back()
 
 
 class _Together:

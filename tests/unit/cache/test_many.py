@@ -11,7 +11,7 @@ import pytest
 from smw import cache as cache_module
 from smw import trace
 from smw._kernel.flight import RecursiveLoadError
-from smw.cache import get_many, get_many_sync
+from smw.cache import Cache, get_many, get_many_sync
 from smw.cache import many as many_module
 from smw.cache.ports import StoreFailedError
 from smw.errors import ConfigError, DecorationError
@@ -327,6 +327,58 @@ async def test_arguments_that_are_equal_and_not_the_same_are_loaded_apart(shop, 
         assert await get_many(user, wanted) == ["1", "True", "'1'", "1.0"]
     assert source.asked == [[1, "1"], [True], [1.0]]
     assert [type(asked[0]) for asked in source.asked] == [int, bool, float]
+
+
+async def test_equal_calls_past_the_cache_are_one_load():
+    """What is the same may stand in one load twice; only what a mapping cannot tell apart is asked for in turn."""
+    source = Source()
+
+    @Cache(namespace="past").cached(60, many=source.later, unless=lambda _call: True)
+    async def user(user_id: object) -> str: ...
+
+    assert await asyncio.gather(user(7), user(7), user(7), user(8)) == ["user 7", "user 7", "user 7", "user 8"]
+    assert len(source.asked) == 1
+
+
+async def test_a_load_that_fails_fails_those_who_asked_it(shop):
+    """Arguments that are loaded apart share neither their load nor its failure."""
+
+    async def load(keys):
+        if True in keys and isinstance(keys[0], bool):
+            raise ValueError("no truth")
+        return {key: f"user {key}" for key in keys}
+
+    @shop.cached(60, many=load)
+    async def user(user_id: object) -> str: ...
+
+    one, two, truth = await asyncio.gather(user(1), user(2), user(True), return_exceptions=True)
+    assert (one, two) == ("user 1", "user 2")
+    assert isinstance(truth, ValueError)
+
+
+async def test_loads_that_outlive_their_get_many_keep_no_turn(shop):
+    """Whoever waits for the same results gets them when `get_many` is cancelled, and later loads go on."""
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def load(keys):
+        begun.set()
+        await gate.wait()
+        return {key: f"user {key}" for key in keys}
+
+    @shop.cached(60, many=load)
+    async def user(user_id: int) -> str: ...
+
+    together = asyncio.create_task(get_many(user, range(100)))
+    async with asyncio.timeout(10):
+        await begun.wait()
+    others = [asyncio.create_task(user(number)) for number in range(100)]
+    await asyncio.sleep(0.05)
+    together.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await together
+    gate.set()
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*others) == [f"user {number}" for number in range(100)]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -148,3 +149,33 @@ def test_a_closed_breaker_stops_probing() -> None:
         if thread.name == "smw-probe-probe-end":
             thread.join(2)
             assert not thread.is_alive()
+
+
+def test_answers_of_other_threads_disturb_no_failure() -> None:
+    """`ok` takes no lock, and may add what `failed` is counting."""
+    breaker = Breaker("x", Host(), lambda: None)
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def answer() -> None:
+        while not done.is_set():
+            breaker.ok()
+
+    threads = [threading.Thread(target=answer) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(3_000):
+            try:
+                breaker.failed("timeout")
+            except RuntimeError as error:
+                errors.append(error)
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        for thread in threads:
+            thread.join()
+        breaker.close()
+    assert not errors
