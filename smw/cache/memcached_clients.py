@@ -48,8 +48,9 @@ class Blocking:
     def _made(self) -> Any:
         from pymemcache.client.base import Client
 
+        made: Any = Client  # which wants a module, though what has its names will do
         # An answer is always waited for: noreply says True to a server that hangs.
-        return Client(
+        return made(
             _address(self._server),
             connect_timeout=self._timeout_s,
             timeout=self._timeout_s,
