@@ -153,6 +153,7 @@ class Memory:
         self._newcomers: deque[Entry] = deque()
         self._main: deque[Entry] = deque()
         self._removed = self._removed_newcomers = self._removed_bytes = 0
+        self._is_evicting = self._is_disturbed = False
         self._ghosts: dict[int, None] = {}
         self._scopes: dict[str, set[Entry]] = {}
 
@@ -203,6 +204,8 @@ class Memory:
             self.bytes += entry.bytes
             if self.entries > self.most_entries or self.bytes > self.most_bytes:
                 self._make_room()
+            elif self._is_evicting:
+                self._is_disturbed = True
         finally:
             lock.release()
         return True
@@ -275,58 +278,93 @@ class Memory:
         self._removed_bytes += entry.bytes
         entry.rank = _REMOVED_NEWCOMER if entry.rank == _NEWCOMER else _REMOVED
         entry.home, entry.scopes, entry.ticket = _NOWHERE, (), None
-        if self._removed > self.entries + 64 or self._removed_bytes > self.most_bytes // 8:
+        if self._is_evicting:
+            self._is_disturbed = True
+        elif self._removed > self.entries + 64 or self._removed_bytes > self.most_bytes // 8:
             self._sweep()
 
     def _sweep(self) -> None:
+        if self._is_evicting:
+            return
         self._newcomers = deque([entry for entry in self._newcomers if entry.rank >= 0])
         self._main = deque([entry for entry in self._main if entry.rank >= 0])
         self._removed = self._removed_newcomers = self._removed_bytes = 0
 
     def _make_room(self) -> None:
+        """Let entries go, and count anew where the handler of a signal, or a finalizer, has come in between."""
+        if self._is_evicting:
+            self._is_disturbed = True
+            return
+        self._is_evicting, self._is_disturbed = True, False
+        try:
+            self._evict()
+        except IndexError:  # the queues hold less than was counted
+            self._is_disturbed = True
+        except BaseException:
+            self._is_disturbed = True
+            raise
+        finally:
+            self._is_evicting = False
+            if self._is_disturbed:
+                self._sweep()
+                kept = (*self._newcomers, *self._main)
+                self.entries, self.bytes = len(kept), sum([entry.bytes for entry in kept])
+
+    def _evict(self) -> None:
         """Let entries go until there is room for some more."""
         next_newcomer, next_in_main, stay = self._newcomers.popleft, self._main.popleft, self._main.append
         enough = self.most_entries - self.most_entries // _BATCH_SHARE
         entries, excess = self.entries, self.bytes - self.most_bytes
         waiting = len(self._newcomers) - self._removed_newcomers
         before, by_bytes, ghosts = entries, 0, self._ghosts
-        while entries > enough or excess > 0:
-            if waiting * _NEWCOMERS_SHARE > entries:
-                entry = next_newcomer()
-                if entry.touched and entry.rank >= 0:
-                    entry.touched = 0
-                    entry.rank = _MAIN
+        entry: Entry | None = None
+        try:
+            while entries > enough or excess > 0:
+                if waiting * _NEWCOMERS_SHARE > entries:
+                    entry = next_newcomer()
+                    if entry.touched and entry.rank >= 0:
+                        entry.touched = 0
+                        entry.rank = _MAIN
+                        waiting -= 1
+                        stay(entry)
+                        continue
+                else:
+                    entry = next_in_main()
+                    rank = entry.rank
+                    if entry.touched and rank >= 0:
+                        entry.touched = 0
+                        entry.rank = rank + (rank < _HIGHEST)
+                        stay(entry)
+                        continue
+                    if rank > _MAIN:
+                        entry.rank = rank - 1
+                        stay(entry)
+                        continue
+                found = entry.home.pop(entry.key, None)
+                if found is not entry and self._is_passed(entry, found):
+                    continue
+                if entry.rank == _NEWCOMER:
                     waiting -= 1
-                    stay(entry)
-                    continue
-            else:
-                entry = next_in_main()
-                rank = entry.rank
-                if entry.touched and rank >= 0:
-                    entry.touched = 0
-                    entry.rank = rank + (rank < _HIGHEST)
-                    stay(entry)
-                    continue
-                if rank > _MAIN:
-                    entry.rank = rank - 1
-                    stay(entry)
-                    continue
-            found = entry.home.pop(entry.key, None)
-            if found is not entry and self._is_passed(entry, found):
-                continue
-            if entry.rank == _NEWCOMER:
-                waiting -= 1
-                ghosts[entry.ghost] = None
-            entry.rank = _REMOVED
-            if entry.scopes:
-                self._unindex(entry)
-            if entries <= enough:
-                by_bytes += 1
-            entries -= 1
-            excess -= entry.bytes
+                    ghosts[entry.ghost] = None
+                entry.rank = _REMOVED
+                if entry.scopes:
+                    self._unindex(entry)
+                if entries <= enough:
+                    by_bytes += 1
+                entries -= 1
+                excess -= entry.bytes
+        except BaseException:
+            if entry is not None and entry.rank >= 0 and not (self._main and self._main[-1] is entry):
+                stay(entry)  # it was just taken out of its queue
+            raise
         self.entries, self.bytes = entries, excess + self.most_bytes
         self.evictions += before - entries
         self.evictions_by_bytes += by_bytes
+        self._forget_ghosts()
+
+    def _forget_ghosts(self) -> None:
+        """Remember no more newcomers that have gone than there may be entries."""
+        ghosts = self._ghosts
         over = len(ghosts) - self.most_entries
         if over > self.most_entries // _GHOSTS_BATCH_SHARE:
             for ghost in list(islice(ghosts, over)):

@@ -254,3 +254,53 @@ def test_survey_of_objects_in_a_circle_ends():
     found = survey(page)
     assert 1000 < found.size < 3000
     assert found.foreign
+
+
+class Home(dict):
+    """The table of one entry, at which something comes in between when it is evicted."""
+
+    def __init__(self, table, come):
+        self.table, self.come = table, come
+        self.was_asked = False
+
+    def pop(self, key, default=None):
+        if not self.was_asked:
+            self.was_asked = True
+            self.come()
+        return self.table.pop(key, default)
+
+    def get(self, key, default=None):
+        return self.table.get(key, default)
+
+    def __setitem__(self, key, value):
+        self.table[key] = value
+
+
+@pytest.mark.parametrize("how", ["drop", "clear", "put", "raise"])
+def test_what_comes_amid_eviction_leaves_the_books_right(how):
+    """A drop, a store or an exception while room is made is counted, and memory goes on storing."""
+    memory, table = Memory(256, 10**9), {}
+
+    def stop():
+        raise KeyboardInterrupt
+
+    for number in range(256):
+        put(memory, table, number, scopes=(f"s{number}",))
+    comes = {
+        "drop": lambda: memory.drop([f"s{number}" for number in range(20, 250)]),
+        "clear": memory.clear,
+        "put": lambda: [put(memory, table, number) for number in range(1_000, 1_010)],
+        "raise": stop,
+    }
+    memory._newcomers[0].home = interrupted = Home(table, comes[how])
+    try:
+        put(memory, table, 9_999)
+    except KeyboardInterrupt:
+        assert how == "raise"
+    assert interrupted.was_asked
+    for number in range(2_000, 3_000):
+        put(memory, table, number)
+        assert memory.entries <= 256
+    alive = [each for each in (*memory._newcomers, *memory._main) if each.alive]
+    assert memory.entries == len(alive) == len(table)
+    assert memory.bytes == sum(each.bytes for each in alive)
