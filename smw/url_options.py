@@ -45,7 +45,11 @@ def wrong_option(scheme: str, options: Mapping[str, str]) -> str:
     first, _, kind = scheme.partition("+")
     taken = _ANYWHERE | (_TLS if first == "rediss" else {})
     taken |= {"sentinel": _SENTINEL, "cluster": _CLUSTER}.get(kind, {})
+    is_behind_secret = False
     for name, value in options.items():
+        if is_behind_secret and name not in taken:
+            return "has an unknown option behind a password, or an & in it; write & as %26"
+        is_behind_secret = is_behind_secret or "password" in name
         if name in _BREAKING:
             return f"has the option {name}, which it must not: {_BREAKING[name]}"
         if name not in taken:

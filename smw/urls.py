@@ -21,8 +21,9 @@ _HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(?P<port>[
 _MOST_PORT = 65_535
 _PORTLESS = re.compile(r"(?<=:)(?![0-9]{0,5}(?:[/?#,]|$))[^/?#,]*")
 _OPTION = re.compile(
-    r"(?<=[?&])(?P<name>[^=&]*(?:pass|secret|token|cred|auth|sig|key(?!file))[^=&]*)=[^&]*", re.IGNORECASE
+    r"(?<=[?&])(?P<name>[^=&]*(?:pass|secret|token|cred|auth|sig|key(?!file))[^=&]*)=.*", re.IGNORECASE | re.DOTALL
 )
+"""A secret option and all that stands behind it: an & that is not escaped is a part of the secret."""
 _SCHEME = re.compile(r"\s*[A-Za-z][\w+.-]*")
 _ESCAPED = "in a name or password write / as %2F, ? as %3F, # as %23, @ as %40, [ as %5B"
 

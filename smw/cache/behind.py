@@ -230,7 +230,8 @@ class WriteBehind:
 
     def waiting_writers(self) -> frozenset[str]:
         """Return the names of the functions whose writes this process has acknowledged and not done."""
-        return frozenset(name for name, _ in self._journal.by_writer()) if self._journal else frozenset()
+        journal = self._journal
+        return frozenset(name for name, _ in journal.by_writer()) if journal is not None else frozenset()
 
     def pause_s(self) -> float:
         """Return how long nothing has to be looked at: less than a second where a write is to be tried again sooner."""

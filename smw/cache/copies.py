@@ -32,6 +32,7 @@ _IMMUTABLE = _PLAIN | {
     types.FunctionType, types.BuiltinFunctionType,
 }  # fmt: skip
 FLAT_COPIES: dict[type, Callable[[Any], Any]] = {dict: dict.copy, list: list.copy, set: set.copy}
+_CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset, deque)
 _SIZES_OF_ITSELF: set[Any] = {kind.__sizeof__ for kind in (object, dict, list, set, frozenset, deque, OrderedDict)}
 """The sizes of containers without what is in them; an array's counts its items."""
 _ONE_SHOT = ("__next__", "__anext__", "__await__")
@@ -143,25 +144,19 @@ class Survey:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """Yield what a copy of an object would be made of, unless its own ``__sizeof__`` counts what it holds."""
+    """Yield what an object holds, unless its own ``__sizeof__`` counts that; runs no code of its class."""
     kind: Any = type(value)
     if kind.__sizeof__ not in _SIZES_OF_ITSELF or issubclass(kind, types.ModuleType):
         return
-    try:
-        if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
-            held = [value.__getstate__(), list(value) if isinstance(value, list | set | frozenset | tuple) else None]
-            held.append(dict(value) if isinstance(value, dict) else None)
-        else:
-            _, arguments, *rest = value.__reduce_ex__(4)
-            held = [[each for each in arguments if not isinstance(each, type)], *map(_listed, rest[:3])]
-    except Exception:  # noqa: BLE001 - it cannot be copied like this, so nothing is known of it
-        return
-    yield from held
-
-
-def _listed(part: Any) -> Any:
-    """Return a part of what ``__reduce_ex__`` says, an iterator as a list."""
-    return part if part is None or isinstance(part, dict | tuple) else list(part)
+    yield object.__getstate__(value)  # its attributes, those in slots too
+    if isinstance(value, BaseException):
+        yield value.args
+    elif isinstance(value, dict):
+        yield dict.copy(value)
+    else:
+        for base in _CONTAINERS:
+            if isinstance(value, base):
+                yield list(base.__iter__(value))
 
 
 def _is_frozen(kind: Any) -> bool:

@@ -71,9 +71,12 @@ class Drainer:
             behind.tick()
             with self._lock:  # before it is asked what waits: what is acknowledged from now on is owed anew
                 held, self._owing = self._owing, {}
-            waiting = behind.waiting_writers()
-            for writer in held:
-                if writer.target.name in waiting:
+            still = set(held)
+            try:
+                waiting = behind.waiting_writers()
+                still = {writer for writer in held if writer.target.name in waiting}
+            finally:
+                for writer in still:
                     self.owe(behind, writer)
         except Exception:  # noqa: BLE001 - whatever it was, what is acknowledged must be tried again
             _log.exception("writing what was acknowledged failed; it is tried again")

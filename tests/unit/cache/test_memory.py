@@ -247,6 +247,20 @@ def test_survey_weighs_what_objects_hold(wrap):
     assert 100_000 < survey(wrap(body)).size < 110_000
 
 
+def test_survey_runs_no_code_of_the_class():
+    """An object whose state asks a database, or whose iteration does, is weighed by what it holds by now."""
+
+    class Lazy(list):
+        def __getstate__(self):
+            raise AssertionError
+
+        __reduce_ex__ = __iter__ = __reduce__ = __len__ = __getstate__
+
+    lazy = Lazy()
+    lazy.body = "x" * 100_000
+    assert survey(lazy).size > 100_000
+
+
 def test_survey_of_objects_in_a_circle_ends():
     """An object that holds itself, a module or what cannot be copied is weighed without them."""
     page = Page("x" * 1000)

@@ -40,6 +40,7 @@ URLS = [
     "redis+sentinel://u:{}@h", "redis+cluster://u:{}@h/3", "http://u:{}@h",
     "rediss://u:{}@h/0?ssl_ca_certs=none.pem", "rediss://h?ssl_password={}&ssl_certfile=none.pem", "x://u:{}@h?token={}",
     "redis://u:{}@a,b", "redis://[::1]:{}", "redis://h?decode_responses=1&password={}",
+    "redis://h/0?password=a&{}", "redis://h/0?password=a&{}=1", "redis+sentinel://h/m?sentinel_password=a&{}=2&b",
 ]  # fmt: skip
 _AS_TEXT = {
     "encryption_keys": KEYS,
