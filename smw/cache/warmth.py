@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 from smw._kernel import current
@@ -19,7 +20,7 @@ from smw.cache.warmup import FleetWarmed, WarmUp
 from smw.errors import SmwError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from smw._kernel.call import Mode
     from smw.cache.function import CachedFunction
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Warmth"]
 
+T = TypeVar("T")
+
 _log = logging.getLogger("smw.cache")
+
+
+def _all(some: Iterable[T]) -> list[T]:
+    """Return what a weak container holds, to which other threads may add meanwhile."""
+    while True:
+        with suppress(RuntimeError):
+            return list(some)
 
 
 class Warmth:
@@ -77,7 +87,7 @@ class Warmth:
 
     def _find(self) -> None:
         """Get to know the functions that were decorated and not called yet."""
-        for advice in list(DECORATED):
+        for advice in _all(DECORATED):
             if not self._wants(advice.options):
                 continue
             is_mine = advice.owner is self._cache or (advice.owner is None and self._is_current())
@@ -105,7 +115,7 @@ class Warmth:
 
     async def _warm(self, mode: Mode, *, once: bool) -> FleetWarmed:
         self._find()
-        functions = {mark: each for mark, each in self._functions.items() if not (once and mark in self._done)}
+        functions = {mark: each for mark, each in _all(self._functions.items()) if not (once and mark in self._done)}
         if not functions:
             return FleetWarmed()
         bus, settings = self._cache.host.bus, self._settings
