@@ -24,11 +24,10 @@ def plainly(shown: str, example: str) -> Callable[[F], F]:
     """
 
     def decorate(fn: F) -> F:
-        told: Any
         if inspect.iscoroutinefunction(fn):
 
             @functools.wraps(fn)
-            async def told(*args: Any, **kwargs: Any) -> Any:
+            async def awaiting(*args: Any, **kwargs: Any) -> Any:
                 try:
                     return await fn(*args, **kwargs)
                 except TypeError as error:
@@ -37,17 +36,17 @@ def plainly(shown: str, example: str) -> Callable[[F], F]:
                         raise
                     raise mended from None
 
-        else:
+            return cast("F", awaiting)
 
-            @functools.wraps(fn)
-            def told(*args: Any, **kwargs: Any) -> Any:
-                try:
-                    return fn(*args, **kwargs)
-                except TypeError as error:
-                    mended = _mended(error, fn, args, kwargs, shown=shown, example=example)
-                    if mended is None:
-                        raise
-                    raise mended from None
+        @functools.wraps(fn)
+        def told(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fn(*args, **kwargs)
+            except TypeError as error:
+                mended = _mended(error, fn, args, kwargs, shown=shown, example=example)
+                if mended is None:
+                    raise
+                raise mended from None
 
         return cast("F", told)
 

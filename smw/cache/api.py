@@ -212,7 +212,8 @@ def key_for(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
     Raises:
         ConfigError: `fn` is not cached, or this call has no key.
     """
-    owner = (fn.__self__,) if type(fn) is MethodType else ()  # a proxy that stands for one has its object already
+    bound: Any = fn
+    owner = (bound.__self__,) if type(fn) is MethodType else ()  # a proxy that stands for one has its object already
     return _function(fn).key_for((*owner, *args), kwargs)
 
 

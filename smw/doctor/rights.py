@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from smw import _redis
 from smw.doctor.network import STEP_S
@@ -84,7 +84,8 @@ def rights(url: str, name: str, holder: str, prefix: str) -> Finding:
     slot = "{0}" if _redis.parse(url).kind == "cluster" else ""
     with _redis.blocking(url, timeout_s=STEP_S, max_connections=2) as client:
         lacks = _lacking(client, prefix, slot)
-    user = urlsplit(url).username or "default"
+    parts = urlsplit(url)
+    user = dict(parse_qsl(parts.query)).get("username") or unquote(parts.username or "") or "default"
     if not lacks:
         return Finding(name, "ok", f"the user {user} may do what the cache does")
     missed = list(dict.fromkeys(lacks.values()))
