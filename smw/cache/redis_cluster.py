@@ -10,6 +10,7 @@ Nobody is asked for a map: a node that does not have a slot says who does.
 from __future__ import annotations
 
 import binascii
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ _SLOTS = 16_384
 _TURNS = 4
 _LOST = ("timeout", "refused", "connection")
 _CHECKED_S = 1.0
+_checking: ContextVar[bool] = ContextVar("_checking", default=False)
 Place = tuple[str, int]
 
 
@@ -295,13 +297,16 @@ class Shard(RedisStore):
     async def _check(self, mode: Mode, until: float) -> None:
         """Have everything dropped where another server has taken over, or the same one was started anew."""
         now = SystemClock.now()
-        if now < self._due:
+        if now < self._due or _checking.get():  # nodes that send to each other would have each check begin another one
             return
+        under_way = _checking.set(True)
         try:
             await self.pulse(mode=mode, timeout_s=until - now)
         except StoreFailedError as error:
             if error.counts:
                 raise
+        finally:
+            _checking.reset(under_way)
 
     def speak(self, wire: Wire) -> None:
         """Have drops told to every process of a namespace, by whichever node; all nodes hand on what one publishes."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import redis.exceptions
 from redis.crc import key_slot
 
 from smw._kernel.clock import SystemEntropy
 from smw.cache import Cache
-from smw.cache.redis_cluster import Cluster, tags_of
+from smw.cache.level import run_blocking
+from smw.cache.ports import StoreFailedError
+from smw.cache.redis_cluster import Cluster, _Node, tags_of
 from smw.cache.wire import Wire
 
 
@@ -80,3 +83,20 @@ def test_the_whole_cluster_is_one_level():
     assert [tier.name for tier in with_all._engine.remote.tiers] == ["l2"]
     for cache in (with_all, with_one):
         cache.close()
+
+
+def test_nodes_that_send_to_each_other_are_asked_a_few_times(monkeypatch):
+    """While a shard moves each of two nodes may say that the other has it: the request fails, and does not wander."""
+    cluster, asked = cluster_of("a:1", "b:2"), []
+    shard = cluster.shards[0]
+
+    async def run(node, _mode, _timeout_s, *command, asking=False):
+        asked.append(command[0])
+        host, port = ("b", 2) if node.place == ("a", 1) else ("a", 1)
+        raise StoreFailedError("moving", counts=False) from redis.exceptions.MovedError(f"1 {host}:{port}")
+
+    monkeypatch.setattr(_Node, "run", run)
+    with pytest.raises(StoreFailedError) as caught:
+        run_blocking(shard._run("sync", 0.1, "GET", shard.tag))
+    assert (caught.value.kind, caught.value.counts) == ("moving", False)
+    assert len(asked) < 40
