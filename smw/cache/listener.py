@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from smw._kernel.facts import Fact
 from smw._kernel.guard import Budget
 from smw._kernel.process import ForkLock, after_fork
+from smw._kernel.threads import in_background
 from smw.cache.level import run_blocking
 from smw.cache.ports import Speaker
 from smw.cache.wire import Wire
@@ -125,12 +126,7 @@ class Listener:
             if self._thread is not None or self._stop.is_set():
                 return
             # Held weakly, so that a cache that nobody closes can go, and its thread with it.
-            thread = threading.Thread(
-                target=_listen, args=(weakref.ref(self), self._stop), name="smw-cache-listen", daemon=True
-            )
-            with contextlib.suppress(RuntimeError):  # the interpreter is ending
-                thread.start()
-                self._thread = thread
+            self._thread = in_background(partial(_listen, weakref.ref(self), self._stop), "smw-cache-listen")
 
     def connect(self) -> Ear | None:
         """Return a new connection, or None where it is of no use to try now."""

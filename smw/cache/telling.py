@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
 from smw._kernel.process import ForkLock, after_fork
+from smw._kernel.threads import in_background
 from smw.cache.hot import Hearth
 from smw.cache.level import run_blocking
 
@@ -68,12 +69,7 @@ class Telling:
             if self._thread is not None or self._stop.is_set():
                 return
             # Held weakly, so that a cache that nobody closes can go, and its thread with it.
-            thread = threading.Thread(
-                target=_count, args=(weakref.ref(self), self._stop), name="smw-cache-heat", daemon=True
-            )
-            with contextlib.suppress(RuntimeError):  # the interpreter is ending
-                thread.start()
-                self._thread = thread
+            self._thread = in_background(partial(_count, weakref.ref(self), self._stop), "smw-cache-heat")
 
     def beat(self) -> None:
         """Count, and tell where it is time; blocks."""
