@@ -266,6 +266,7 @@ def found_here(config: pytest.Config) -> Found:
     """Return the program of redis-server; skip the test where there is none."""
     here = found(config, "redis")
     if isinstance(here, Missing) or here.program is None:
+        # A server that runs elsewhere cannot be started three times; in CI a marked test has failed before this.
         pytest.skip("NOT RUN: redis: several servers need the program itself")
     return here
 
