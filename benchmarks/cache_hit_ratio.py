@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks._peers import TTL_S, optional
 from benchmarks._table import Row, absent
-from smw.cache.memory import Entry, Memory, Table
+from smw.cache.levels.memory import Entry, Memory, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

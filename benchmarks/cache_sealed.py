@@ -17,8 +17,8 @@ from benchmarks._table import Row, absent, nanoseconds
 from benchmarks.cache_l1 import NESTED
 from smw._kernel.clock import SystemEntropy
 from smw.cache import Cache
-from smw.cache.envelope import Envelope, Letter
-from smw.cache.seal import Seal
+from smw.cache.values.envelope import Envelope, Letter
+from smw.cache.values.seal import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from benchmarks._peers import TTL_S, Place, peers_on, serving
 from benchmarks._table import Row, absent
 from benchmarks.cache_l1 import NESTED
 from smw.cache import Cache
-from smw.cache.redis import RedisStore
+from smw.cache.stores.redis import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
         why,
         why_sync,
     )
-    from smw.cache.bookmark import Token
+    from smw.cache.coherence.bookmark import Token
+    from smw.cache.loading.together import get_many, get_many_sync
     from smw.cache.options import Auto
     from smw.cache.part import Cache
     from smw.cache.ports import Found, Store, StoreFailedError
     from smw.cache.region import Region
-    from smw.cache.stats import CacheInfo
-    from smw.cache.story import LevelStory, Story
-    from smw.cache.together import get_many, get_many_sync
-    from smw.cache.warming import Warmed, warm, warm_sync
-    from smw.cache.warmup import FleetWarmed
+    from smw.cache.sight.stats import CacheInfo
+    from smw.cache.sight.story import LevelStory, Story
+    from smw.cache.warming.explicit import Warmed, warm, warm_sync
+    from smw.cache.warming.warmup import FleetWarmed
 
 __all__ = [
     "Auto",
@@ -68,23 +68,23 @@ if not TYPE_CHECKING:
     _NAMES = {
         "Auto": "options",
         "Cache": "part",
-        "CacheInfo": "stats",
-        "FleetWarmed": "warmup",
+        "CacheInfo": "sight.stats",
+        "FleetWarmed": "warming.warmup",
         "Found": "ports",
-        "LevelStory": "story",
+        "LevelStory": "sight.story",
         "Region": "region",
         "Store": "ports",
         "StoreFailedError": "ports",
-        "Story": "story",
-        "Token": "bookmark",
-        "Warmed": "warming",
+        "Story": "sight.story",
+        "Token": "coherence.bookmark",
+        "Warmed": "warming.explicit",
         "cached": "api",
         "clear": "asking",
         "clear_sync": "asking",
         "drop": "api",
         "drop_sync": "api",
-        "get_many": "together",
-        "get_many_sync": "together",
+        "get_many": "loading.together",
+        "get_many_sync": "loading.together",
         "info": "api",
         "invalidate": "api",
         "key_for": "api",
@@ -92,10 +92,10 @@ if not TYPE_CHECKING:
         "reading_after": "api",
         "peek": "asking",
         "peek_sync": "asking",
-        "warm": "warming",
+        "warm": "warming.explicit",
         "warm_fleet": "asking",
         "warm_fleet_sync": "asking",
-        "warm_sync": "warming",
+        "warm_sync": "warming.explicit",
         "why": "asking",
         "why_sync": "asking",
         "writes": "api",

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from smw._kernel import current
 from smw._kernel.chain import advise
 from smw._kernel.told import plainly
-from smw.cache.advice import Cached
-from smw.cache.commit import EVERYWHERE
-from smw.cache.invalidation import Invalidate
+from smw.cache.coherence.commit import EVERYWHERE
+from smw.cache.functions.advice import Cached
+from smw.cache.functions.invalidation import Invalidate
+from smw.cache.functions.readers import cached_in
 from smw.cache.options import checked
-from smw.cache.readers import cached_in
-from smw.cache.writing import Writes
+from smw.cache.strategies.writing import Writes
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
-    from smw.cache.bookmark import Token
-    from smw.cache.function import CachedFunction
+    from smw.cache.coherence.bookmark import Token
+    from smw.cache.functions.function import CachedFunction
     from smw.cache.options import Auto
     from smw.cache.part import Cache
-    from smw.cache.stats import CacheInfo
+    from smw.cache.sight.stats import CacheInfo
 
     F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,8 +8,8 @@ from smw._kernel import current
 
 if TYPE_CHECKING:
     from smw.cache.part import Cache
-    from smw.cache.story import Story
-    from smw.cache.warmup import FleetWarmed
+    from smw.cache.sight.story import Story
+    from smw.cache.warming.warmup import FleetWarmed
 
 __all__ = ["clear", "clear_sync", "peek", "peek_sync", "warm_fleet", "warm_fleet_sync", "why", "why_sync"]
 

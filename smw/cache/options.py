@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from smw.cache.answers import answers_at_once
+from smw.cache.loading.answers import answers_at_once
 from smw.errors import ConfigError, DecorationError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from smw.cache.tags import Template
+    from smw.cache.naming.tags import Template
 
 __all__ = ["LEVELS", "MOST_TTL_S", "Auto", "Options", "checked", "seconds_of"]
 
@@ -170,7 +170,7 @@ def _checked_lives(ttl: object, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked_tags(tags: Sequence[str]) -> tuple[Template, ...]:
-    from smw.cache.tags import templates
+    from smw.cache.naming.tags import templates
 
     made = templates(tags)
     if len(made) > _MOST_TAGS:

@@ -10,33 +10,33 @@ from smw._kernel.chain import advise
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw._kernel.told import plainly
-from smw.cache.advice import Cached
-from smw.cache.behind import WriteBehind
-from smw.cache.bookmark import Token, reading
-from smw.cache.codec import Codec
-from smw.cache.commit import EVERYWHERE, Commits
-from smw.cache.dropping import checked_texts, drop, drop_soon, warn_of_fields
-from smw.cache.engine import Engine
-from smw.cache.fence import Fence
-from smw.cache.fleet import fleet_of
-from smw.cache.forms import Policy
-from smw.cache.function import CachedFunction
-from smw.cache.functions import Functions, known_as
-from smw.cache.invalidation import Invalidate
-from smw.cache.level import run_blocking
-from smw.cache.listener import Listener, listener_of
-from smw.cache.memory import ENTRY_BYTES, Memory
+from smw.cache.coherence.bookmark import Token, reading
+from smw.cache.coherence.commit import EVERYWHERE, Commits
+from smw.cache.coherence.dropping import checked_texts, drop, drop_soon, warn_of_fields
+from smw.cache.coherence.fence import Fence
+from smw.cache.coherence.listener import Listener, listener_of
+from smw.cache.functions.advice import Cached
+from smw.cache.functions.function import CachedFunction
+from smw.cache.functions.invalidation import Invalidate
+from smw.cache.functions.registry import Functions, known_as
+from smw.cache.levels.engine import Engine
+from smw.cache.levels.level import run_blocking
+from smw.cache.levels.memory import ENTRY_BYTES, Memory
+from smw.cache.levels.wiring import envelope_of, names_of, names_within, remote_of
+from smw.cache.loading.fleet import fleet_of
+from smw.cache.loading.refresh import XFETCH
 from smw.cache.options import checked
-from smw.cache.refresh import XFETCH
 from smw.cache.region import Region
-from smw.cache.spread import watch_facts
-from smw.cache.stats import function_facts, memory_facts, server_facts
-from smw.cache.tampering import Tampering
-from smw.cache.tools import Tools
-from smw.cache.typed import Classes, declared_classes
-from smw.cache.warmth import Warmth
-from smw.cache.wiring import envelope_of, names_of, names_within, remote_of
-from smw.cache.writing import WRITERS, Writes, known_writers
+from smw.cache.sight.spread import watch_facts
+from smw.cache.sight.stats import function_facts, memory_facts, server_facts
+from smw.cache.sight.tools import Tools
+from smw.cache.strategies.behind import WriteBehind
+from smw.cache.strategies.writing import WRITERS, Writes, known_writers
+from smw.cache.values.codec import Codec
+from smw.cache.values.forms import Policy
+from smw.cache.values.tampering import Tampering
+from smw.cache.values.typed import Classes, declared_classes
+from smw.cache.warming.warmth import Warmth
 from smw.settings import CacheSettings, build
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Target
     from smw._kernel.facts import Fact
+    from smw.cache.functions.readers import Scopes
     from smw.cache.options import Auto, Options
-    from smw.cache.readers import Scopes
 
 F = TypeVar("F", bound="Callable[..., Any]")
 

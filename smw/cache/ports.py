@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from smw._kernel.call import Mode
-    from smw.cache.wire import Wire
+    from smw.cache.coherence.wire import Wire
 
 __all__ = [
     "Batcher",

@@ -6,12 +6,12 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from smw.cache.codec import Codec, CorruptError
-from smw.cache.engine import Place
-from smw.cache.forms import Policy
-from smw.cache.keys import UnkeyableError, encode
-from smw.cache.level import run_blocking
+from smw.cache.levels.engine import Place
+from smw.cache.levels.level import run_blocking
+from smw.cache.naming.arguments import UnkeyableError, encode
 from smw.cache.options import seconds_of
+from smw.cache.values.codec import Codec, CorruptError
+from smw.cache.values.forms import Policy
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Mode
     from smw._kernel.guard import Budget
-    from smw.cache.engine import Engine
-    from smw.cache.memory import Table
-    from smw.cache.names import Names
-    from smw.cache.remote import Sight
+    from smw.cache.levels.engine import Engine
+    from smw.cache.levels.memory import Table
+    from smw.cache.levels.remote import Sight
+    from smw.cache.naming.names import Names
 
 __all__ = ["Mark", "Region"]
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from smw.cache.commit import WaitingDrop
+    from smw.cache.coherence.commit import WaitingDrop
 
 __all__ = ["transactions"]
 

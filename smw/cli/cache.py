@@ -40,7 +40,7 @@ Arguments = Annotated[
 @app.command()
 def stats(app: AppOption = None, profile: ProfileOption = None, *, json: Json = False) -> None:
     """Show each server: whether it answers, and its figures, which are of all that it serves. Exits 1 if one fails."""
-    from smw.cache.browsing import figures
+    from smw.cache.sight.browsing import figures
 
     with cache_of(app, profile) as cache:
         rows, settings, prefix = figures(cache), cache.settings, cache.prefix
@@ -72,7 +72,7 @@ def keys(
     Keys are digests and show no argument. A value may be listed whose tag was dropped: `why` tells. Exits 1 where a
     server does not answer.
     """
-    from smw.cache.browsing import stored, unlisted
+    from smw.cache.sight.browsing import stored, unlisted
 
     with cache_of(app, profile) as cache, _answering():
         _served(cache, "there are no keys but in the memory of each process")
@@ -104,7 +104,7 @@ def get(
     Objects are rebuilt where the function is named; under a bare key they are shown by their fields. Nothing is
     unpickled that is not sealed and allowed.
     """
-    from smw.cache.browsing import value_of
+    from smw.cache.sight.browsing import value_of
 
     with cache_of(app, profile) as looking, key_of(looking, what, arguments) as (cache, key, codec), _answering():
         found = value_of(cache, key, codec)
@@ -155,7 +155,7 @@ def invalidate(
 
     Exits 2 where a person was asked and said no, and nothing was dropped.
     """
-    from smw.cache.names import checked
+    from smw.cache.naming.names import checked
 
     with cache_of(app, profile) as looking, _named(looking, fn, args) as (cache, own):
         dropped = [*[checked(given, cache.prefix) for given in key or ()], *own]
@@ -281,7 +281,7 @@ def _listed(cache: Cache, silent: list[str]) -> None:
 
 def _kept(cache: Cache, fn: Any) -> None:
     """Refuse to warm what ends with this process."""
-    from smw.cache.readers import cached_in
+    from smw.cache.functions.readers import cached_in
 
     found = cached_in(fn)
     if found is not None:
@@ -302,7 +302,7 @@ def _confirmed(question: str) -> None:
 def _answering() -> Iterator[None]:
     """End the command where a server does not answer, or what it holds cannot be read."""
     from smw.cache import StoreFailedError
-    from smw.cache.codec import CorruptError
+    from smw.cache.values.codec import CorruptError
 
     try:
         yield

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Target
     from smw.cache import Cache
-    from smw.cache.codec import Codec
+    from smw.cache.values.codec import Codec
 
 __all__ = ["cache_of", "function", "key_of", "module", "opened", "parted"]
 
@@ -116,7 +116,7 @@ def cache_of(app: str | None, profile: str | None) -> Iterator[Cache]:
     Raises:
         ConfigError: `app` names nothing, or a setting is wrong.
     """
-    from smw.cache.onlookers import looking_on
+    from smw.cache.strategies.onlookers import looking_on
 
     with looking_on(), opened(app, profile) as cache, _beside(cache) as looking:
         yield looking
@@ -188,8 +188,8 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     Raises:
         ConfigError: There is no such function, it is not cached, or the call has no key.
     """
-    from smw.cache.names import checked
-    from smw.cache.readers import cached_in
+    from smw.cache.functions.readers import cached_in
+    from smw.cache.naming.names import checked
 
     if what.startswith("smw:") or ":" not in what:
         yield cache, checked(what, cache.prefix), None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from smw._kernel import current
 from smw._kernel.chain import Stack
 from smw._kernel.order import StackingWarning
-from smw.cache.onlookers import looking_on
+from smw.cache.strategies.onlookers import looking_on
 from smw.configuration import resolve
 from smw.doctor.report import Finding
 from smw.errors import SmwError, StackingError

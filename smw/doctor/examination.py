@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from smw._kernel.clock import SystemClock
-from smw.cache.names import Names
+from smw.cache.naming.names import Names
 from smw.configuration import resolve
 from smw.doctor import declared, disk, journal, kafka, memcached, plugged, process, redis, telemetry
 from smw.doctor.network import Place

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from smw._kernel.host import Host
-from smw.cache.plugged import store_at
 from smw.cache.ports import StoreFailedError
+from smw.cache.stores.plugged import store_at
 from smw.doctor.probe import in_daemon
 from smw.doctor.report import Finding
 from smw.errors import ConfigError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smw.cache import key_for
-from smw.cache.readers import cached_in
+from smw.cache.functions.readers import cached_in
 from smw.runtime import current
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from smw.cache.hot import Hearth
 from smw.cache.ports import Batcher, Lister, Measurer, StoreFailedError
+from smw.cache.warming.hot import Hearth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

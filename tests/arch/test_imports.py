@@ -80,7 +80,7 @@ def test_decorating_loads_at_most_wrapt():
 
 
 def named_after(module):
-    """Return the words in a module's dotted name: `smw/cache/redis_clients.py` is named after redis."""
+    """Return the words in a module's dotted name: `smw/cache/stores/redis_lines.py` is named after redis."""
     return {*module.words, *(part for word in module.words for part in word.split("_"))}
 
 

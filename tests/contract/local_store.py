@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from smw.cache.local import LocalStore as Plain
 from smw.cache.ports import StoreFailedError
+from smw.cache.stores.local import LocalStore as Plain
 
 
 class LocalStore(Plain):

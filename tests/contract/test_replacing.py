@@ -7,12 +7,12 @@ import uuid
 import pytest
 
 from smw._kernel.clock import SystemClock, SystemEntropy
-from smw.cache.level import run_blocking
-from smw.cache.local import LocalStore
+from smw.cache.coherence.wire import Wire
+from smw.cache.levels.level import run_blocking
 from smw.cache.ports import Replacer
-from smw.cache.redis import RedisStore
-from smw.cache.redis_cluster import Cluster
-from smw.cache.wire import Wire
+from smw.cache.stores.local import LocalStore
+from smw.cache.stores.redis import RedisStore
+from smw.cache.stores.redis_cluster import Cluster
 
 HOW = {"mode": "sync", "timeout_s": 2.0}
 

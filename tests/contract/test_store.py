@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from smw._kernel.clock import SystemClock, SystemEntropy
-from smw.cache.local import LocalStore
-from smw.cache.memcached import MemcachedStore
-from smw.cache.redis import RedisStore
-from smw.cache.redis_cluster import Cluster
-from smw.cache.wire import Wire
+from smw.cache.coherence.wire import Wire
+from smw.cache.stores.local import LocalStore
+from smw.cache.stores.memcached import MemcachedStore
+from smw.cache.stores.redis import RedisStore
+from smw.cache.stores.redis_cluster import Cluster
 from smw.testing.conformance import StoreConformance
 
 NOBODY = "127.0.0.1:1"

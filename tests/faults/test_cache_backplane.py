@@ -322,7 +322,7 @@ async def test_a_page_made_while_another_process_drops_is_not_stored(nodes, redi
 def test_a_counter_that_was_evicted_confirms_nothing(nodes, redis_server, origin):
     """What was read while the counter of its key was missing is asked for again, as a drop cannot change that one."""
     from smw import cache as cache_module
-    from smw.cache.names import fence_of
+    from smw.cache.naming.names import fence_of
 
     here = nodes(redis_server.url, 1)[0]
     key = cache_module.key_for(here.read, 1)

@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from smw.cache.listener import HEARTBEAT_S
+from smw.cache.coherence.listener import HEARTBEAT_S
 from tests.faults.tcp_proxy import TcpProxy
 from tests.faults.test_cache_backplane import Node, nodes, origin, until  # noqa: F401 - fixtures
 

@@ -351,7 +351,7 @@ def test_figures_tell_how_waits_have_ended(members):
 
 def test_a_function_that_is_quicker_than_a_lease_takes_none(members, redis_server, monkeypatch):
     """After a quick load the next ones are not agreed on with others; a slow one changes that."""
-    monkeypatch.setattr("smw.cache.fleet._QUICK_S", 0.04)  # a busy machine may take a while for nothing
+    monkeypatch.setattr("smw.cache.loading.fleet._QUICK_S", 0.04)  # a busy machine may take a while for nothing
     seconds = [0.0]
 
     def varying(key: int) -> int:

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from smw.cache import Cache, get_many, get_many_sync
-from smw.cache.redis_scripts import LEASE, OPEN, WRITE
+from smw.cache.stores.redis_scripts import LEASE, OPEN, WRITE
 from tests.faults.test_cache_backplane import until
 
 pytestmark = [pytest.mark.service("redis"), pytest.mark.timed]
@@ -118,7 +118,7 @@ def test_overlapping_keys_are_each_loaded_by_one(members, modes):
 STORM = """
 import asyncio, json, sys, time
 from smw.cache import Cache, get_many, get_many_sync
-from smw.cache.redis_scripts import LEASE, OPEN, WRITE
+from smw.cache.stores.redis_scripts import LEASE, OPEN, WRITE
 
 mode, first, last = sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 cache, asked = Cache(namespace=sys.argv[2], l2_host=sys.argv[1], budget_ms=2000), []

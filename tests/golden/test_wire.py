@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from smw._kernel.host import Host
-from smw.cache import Cache, envelope, key_for
-from smw.cache.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError
-from smw.cache.envelope import FLAT, NESTED, SHARED, Dependency, Envelope, Letter
-from smw.cache.names import Names, fence_of
-from smw.cache.seal import Seal
-from smw.cache.typed import Classes, declared_classes
+from smw.cache import Cache, key_for
+from smw.cache.naming.names import Names, fence_of
+from smw.cache.values import envelope
+from smw.cache.values.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError
+from smw.cache.values.envelope import FLAT, NESTED, SHARED, Dependency, Envelope, Letter
+from smw.cache.values.seal import Seal
+from smw.cache.values.typed import Classes, declared_classes
 from tests.golden import wire_shapes as shapes
 from tests.services.locate import option
 
@@ -115,7 +116,9 @@ def test_every_form_is_pinned_in_the_version_that_is_written(name):
     stored, now = read(path), written(form)
     assert stored[2] == version_of(form)
     if form.is_repeatable:
-        assert now == stored, "raise VERSION in smw/cache/envelope.py, and have the new files written beside the old"
+        assert now == stored, (
+            "raise VERSION in smw/cache/values/envelope.py, and have the new files written beside the old"
+        )
     else:  # what zlib and pickle write differs from one release of theirs to the next
         assert now[:5] == stored[:5]
 

@@ -14,22 +14,22 @@ from typing import Any, NamedTuple
 
 from smw._kernel.guard import Allowance
 from smw._kernel.host import Host
-from smw.cache.ahead import read_ahead
-from smw.cache.backplane import Backplane
-from smw.cache.codec import Codec
-from smw.cache.engine import Engine, Place
-from smw.cache.envelope import Envelope, Letter
-from smw.cache.fence import Fence
-from smw.cache.forms import Policy
-from smw.cache.level import Level
-from smw.cache.memory import Entry, Memory
-from smw.cache.names import fence_of
-from smw.cache.placing import Placing
-from smw.cache.planes import Backplanes
+from smw.cache.coherence.backplane import Backplane
+from smw.cache.coherence.fence import Fence
+from smw.cache.coherence.planes import Backplanes
+from smw.cache.coherence.wire import Wire
+from smw.cache.levels.ahead import read_ahead
+from smw.cache.levels.engine import Engine, Place
+from smw.cache.levels.level import Level
+from smw.cache.levels.memory import Entry, Memory
+from smw.cache.levels.remote import Remote, Tier
+from smw.cache.naming.names import fence_of
+from smw.cache.naming.placing import Placing
 from smw.cache.ports import Pulse, StoreFailedError, Versions
-from smw.cache.remote import Remote, Tier
-from smw.cache.replacing import look_before, replace
-from smw.cache.wire import Wire
+from smw.cache.strategies.replacing import look_before, replace
+from smw.cache.values.codec import Codec
+from smw.cache.values.envelope import Envelope, Letter
+from smw.cache.values.forms import Policy
 from smw.testing import FakeClock
 from tests.properties.coherence_servers import BEGAN, GUARD, NUMBER, Request, SteppedMemcached, SteppedRedis
 

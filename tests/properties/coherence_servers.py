@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from smw.cache import redis_scripts
-from smw.cache.memcached import MemcachedStore
+from smw.cache.coherence.wire import Wire
 from smw.cache.ports import StoreFailedError
-from smw.cache.redis import RedisStore
-from smw.cache.wire import Wire
+from smw.cache.stores import redis_scripts
+from smw.cache.stores.memcached import MemcachedStore
+from smw.cache.stores.redis import RedisStore
 
 NUMBER = "smw:m:b:n"
 """Key of the number of the newest message."""

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from smw.cache.names import fence_of
+from smw.cache.naming.names import fence_of
 from tests.properties.coherence_process import EVERYTHING, KEY, TAG, Setup
 from tests.properties.coherence_search import Search
 

@@ -8,7 +8,7 @@ import pytest
 
 from smw._kernel.host import Host
 from smw.cache import Cache
-from smw.cache.remote import Remote
+from smw.cache.levels.remote import Remote
 from smw.testing import FakeClock, SeededEntropy
 
 USERS = range(3)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smw.cache.memory import Entry, Memory, Table
+from smw.cache.levels.memory import Entry, Memory, Table
 
 MOST_ENTRIES, MOST_BYTES = 12, 12_000
 KEYS, SCOPES = st.integers(0, 30), st.sampled_from("abc")

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr
 
 from smw._kernel.clock import SystemEntropy
-from smw.cache.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError, UnstorableError
-from smw.cache.envelope import Dependency, Envelope, Letter
-from smw.cache.seal import Seal
-from smw.cache.typed import Classes, declared_classes
+from smw.cache.values.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError, UnstorableError
+from smw.cache.values.envelope import Dependency, Envelope, Letter
+from smw.cache.values.seal import Seal
+from smw.cache.values.typed import Classes, declared_classes
 
 
 class Genre(enum.Enum):

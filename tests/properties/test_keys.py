@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr
 
-from smw.cache.keys import UnkeyableError, digest, encode
+from smw.cache.naming.arguments import UnkeyableError, digest, encode
 
 
 class Colour(enum.Enum):

@@ -10,8 +10,8 @@ import pytest
 
 from smw import _redis
 from smw.cache import Cache
-from smw.cache.deadlines import LagError
-from smw.cache.redis_lines import AwaitingLines
+from smw.cache.stores.deadlines import LagError
+from smw.cache.stores.redis_lines import AwaitingLines
 
 pytestmark = pytest.mark.service("redis")
 CALLERS = 1000

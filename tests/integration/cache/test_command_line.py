@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import smw
-from smw.cache.key import Key
+from smw.cache.naming.key import Key
 from smw.cli.app import app
 
 RUNNER = CliRunner()
@@ -141,7 +141,7 @@ def test_get_prints_the_value_of_a_function_or_a_key(shop):
 
 def test_get_unpickles_nothing_that_is_not_sealed_and_allowed(shop):
     """A planted pickle is not read; with a key and the setting, only what was sealed with that key is."""
-    from smw.cache.envelope import Envelope, Letter
+    from smw.cache.values.envelope import Envelope, Letter
 
     key = Key.of(shop.cache.prefix + "0" * 32, ())
     wall_ms = int(shop.cache.host.clock.wall() * 1000)

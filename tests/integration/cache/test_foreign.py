@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from smw import cache as cache_module
-from smw.cache.level import run_blocking
-from smw.cache.names import fence_of
+from smw.cache.coherence.wire import LEASE_END
+from smw.cache.levels.level import run_blocking
+from smw.cache.naming.names import fence_of
 from smw.cache.ports import LeaseAsk
-from smw.cache.wire import LEASE_END
 
 pytestmark = pytest.mark.service("redis")
 KINDS = {

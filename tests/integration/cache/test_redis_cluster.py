@@ -12,8 +12,8 @@ import pytest
 from smw import cache as cache_module
 from smw._kernel.clock import SystemEntropy
 from smw.cache import Cache
-from smw.cache.redis_cluster import Cluster
-from smw.cache.wire import Wire
+from smw.cache.coherence.wire import Wire
+from smw.cache.stores.redis_cluster import Cluster
 from tests.integration.cache.test_servers import Source, called, loader
 from tests.services.topologies import ask
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from smw import _redis
-from smw.cache.redis_lines import BlockingLines
+from smw.cache.stores.redis_lines import BlockingLines
 
 
 @pytest.fixture(params=["plain", "tls"])

@@ -13,8 +13,8 @@ import pytest
 from smw import _redis
 from smw.cache import Cache
 from smw.cache.ports import StoreFailedError
-from smw.cache.redis import RedisStore
-from smw.cache.redis_lines import AwaitingLines, BlockingLines
+from smw.cache.stores.redis import RedisStore
+from smw.cache.stores.redis_lines import AwaitingLines, BlockingLines
 from tests.integration.cache.test_servers import Source, called, loader
 from tests.services.topologies import ask
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from smw.cache import Cache, key_for, redis_scripts
-from smw.cache.browsing import figures, stored
-from smw.cache.redis_hot import _HOTTEST, _SIZES, _TELL
+from smw.cache import Cache, key_for
+from smw.cache.sight.browsing import figures, stored
+from smw.cache.stores import redis_scripts
+from smw.cache.stores.redis_hot import _HOTTEST, _SIZES, _TELL
 from smw.doctor.rights import COMMANDS, rights, rule
 
 PAGE = Path(__file__).parents[3] / "docs" / "howto" / "redis.md"

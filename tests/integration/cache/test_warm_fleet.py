@@ -14,8 +14,8 @@ import httpx
 import pytest
 import redis
 
-from smw.cache.redis import RedisStore
-from smw.cache.redis_hot import HALF_LIFE_S
+from smw.cache.stores.redis import RedisStore
+from smw.cache.stores.redis_hot import HALF_LIFE_S
 from smw.testing import isolated
 from tests.integration.cache import hot_shop
 from tests.integration.web.processes import eventually, served

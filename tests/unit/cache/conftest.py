@@ -6,8 +6,8 @@ import pytest
 
 from smw._kernel.host import Host
 from smw.cache import Cache
-from smw.cache.level import Level
-from smw.cache.remote import Remote, Tier
+from smw.cache.levels.level import Level
+from smw.cache.levels.remote import Remote, Tier
 from smw.testing import FakeClock, Recorded, SeededEntropy
 from tests.contract.local_store import LocalStore
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from smw.cache.backplane import NEVER, Backplane
-from smw.cache.planes import Backplanes
+from smw.cache.coherence.backplane import NEVER, Backplane
+from smw.cache.coherence.planes import Backplanes
+from smw.cache.coherence.wire import Told, Wire
 from smw.cache.ports import Pulse
-from smw.cache.wire import Told, Wire
 from smw.testing import SeededEntropy
 
 

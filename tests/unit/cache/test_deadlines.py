@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from smw._kernel.clock import SystemClock
-from smw.cache.deadlines import Deadlines, LagError
+from smw.cache.stores.deadlines import Deadlines, LagError
 
 
 class Line:

@@ -10,7 +10,7 @@ import pytest
 
 from smw._kernel.signals import CacheUncached
 from smw.cache import get_many, info, key_for
-from smw.cache.envelope import Dependency, Envelope, Letter
+from smw.cache.values.envelope import Dependency, Envelope, Letter
 from smw.errors import DecorationError
 
 
@@ -80,7 +80,7 @@ def test_a_hit_below_is_as_good_as_a_load(cache):
 
 def test_functions_bound_before_anybody_collects_are_watched_from_then_on(cache, monkeypatch):
     """The first function with depends= has those that answer without the chain looked at again."""
-    monkeypatch.setattr("smw.cache.collecting._begun", [])
+    monkeypatch.setattr("smw.cache.coherence.collecting._begun", [])
 
     @cache.cached(60, tags=["user"])
     def user(number: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smw.cache.level import run_blocking
+from smw.cache.levels.level import run_blocking
 from tests.unit.cache.test_levels import Source, loader
 
 

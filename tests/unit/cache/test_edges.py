@@ -16,7 +16,7 @@ import pytest
 from smw import cache as cache_module
 from smw._kernel.flight import RecursiveLoadError
 from smw._kernel.signals import CacheTampered, CacheUncached
-from smw.cache.tampering import Tampering
+from smw.cache.values.tampering import Tampering
 from smw.errors import ConfigError
 from tests.unit.cache.rows import gone
 from tests.unit.cache.shapes import SHAPES, Shaped

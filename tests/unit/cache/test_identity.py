@@ -10,7 +10,7 @@ import pytest
 
 from smw._kernel.call import Target
 from smw.cache import Cache, key_for
-from smw.cache.identity import identity_of
+from smw.cache.naming.identity import identity_of
 
 
 def module_level(x: int) -> int:

@@ -12,7 +12,7 @@ from smw import cache as cache_module
 from smw import trace
 from smw._kernel.flight import RecursiveLoadError
 from smw.cache import Cache, get_many, get_many_sync
-from smw.cache import many as many_module
+from smw.cache.loading import many as many_module
 from smw.cache.ports import StoreFailedError
 from smw.errors import ConfigError, DecorationError
 
@@ -590,7 +590,7 @@ async def test_cancelled_callers_leave_the_load_to_the_others(shop):
 
 async def test_a_load_takes_so_many_at_once(shop, monkeypatch):
     """More than the most are loaded by several calls."""
-    monkeypatch.setattr("smw.cache.many.MOST_AT_ONCE", 3)
+    monkeypatch.setattr("smw.cache.loading.many.MOST_AT_ONCE", 3)
     source = Source()
 
     @shop.cached(60, many=source.later)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from smw._kernel.clock import SystemClock, SystemEntropy
-from smw.cache.memcached import MemcachedStore
 from smw.cache.ports import Found, StoreFailedError
+from smw.cache.stores.memcached import MemcachedStore
 
 NOTHING = Found(None, ())
 

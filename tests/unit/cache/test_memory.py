@@ -12,8 +12,8 @@ import types
 import pydantic
 import pytest
 
-from smw.cache.copies import survey
-from smw.cache.memory import ENTRY_BYTES, Entry, Memory
+from smw.cache.levels.memory import ENTRY_BYTES, Entry, Memory
+from smw.cache.values.copies import survey
 
 
 def entry(value=None, size=100, scopes=()) -> Entry:

@@ -19,10 +19,10 @@ import smw
 from smw import cache as cache_module
 from smw._kernel.signals import CacheUncached
 from smw.cache import Cache
-from smw.cache import advice as advice_module
-from smw.cache.codec import Codec
+from smw.cache.functions import advice as advice_module
+from smw.cache.loading.ttl import Learned
 from smw.cache.options import Options
-from smw.cache.ttl import Learned
+from smw.cache.values.codec import Codec
 from smw.errors import DecorationError
 from tests.unit.cache.shapes import SHAPES, Shaped
 

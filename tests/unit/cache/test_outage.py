@@ -232,7 +232,7 @@ def test_what_nobody_could_be_found_to_pay_is_paid_after_the_next_drop(bench, mo
     cache = bench.cache("l2")
     server = cache._engine.remote.servers[0]
     with monkeypatch.context() as limit:
-        limit.setattr("smw.cache.level.in_background", lambda _work, _name: None)
+        limit.setattr("smw.cache.levels.level.in_background", lambda _work, _name: None)
         fail(bench, kind="full", counts=False)
         cache.drop_sync(tags=["user:1"])
     heal(bench)

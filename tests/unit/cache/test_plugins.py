@@ -11,13 +11,14 @@ import textwrap
 import pytest
 
 from smw import plugins
-from smw.cache import Cache, plugged
-from smw.cache.codec import Codec, CorruptError, UnstorableError
+from smw.cache import Cache
+from smw.cache.stores import plugged
+from smw.cache.values.codec import Codec, CorruptError, UnstorableError
 from smw.errors import ConfigError
 
 STORE = """
 from smw._kernel.clock import SystemClock
-from smw.cache.local import LocalStore
+from smw.cache.stores.local import LocalStore
 
 made = []
 

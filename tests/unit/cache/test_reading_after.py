@@ -12,9 +12,9 @@ from smw._kernel.call import Call
 from smw._kernel.chain import stack_of
 from smw._kernel.host import Host
 from smw.cache import Cache, Found, Token, get_many_sync
-from smw.cache.level import run_blocking
-from smw.cache.names import fence_of
-from smw.cache.remote import Ahead
+from smw.cache.levels.level import run_blocking
+from smw.cache.levels.remote import Ahead
+from smw.cache.naming.names import fence_of
 
 
 class Process:

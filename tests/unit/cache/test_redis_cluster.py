@@ -8,10 +8,10 @@ from redis.crc import key_slot
 
 from smw._kernel.clock import SystemEntropy
 from smw.cache import Cache
-from smw.cache.level import run_blocking
+from smw.cache.coherence.wire import Wire
+from smw.cache.levels.level import run_blocking
 from smw.cache.ports import StoreFailedError
-from smw.cache.redis_cluster import Cluster, _Node, tags_of
-from smw.cache.wire import Wire
+from smw.cache.stores.redis_cluster import Cluster, _Node, tags_of
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 12, 256])

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from smw.cache.redis_reads import MOST_KEYS, Reads
+from smw.cache.stores.redis_reads import MOST_KEYS, Reads
 
 
 class Lines:

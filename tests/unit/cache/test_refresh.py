@@ -12,8 +12,8 @@ import pytest
 
 from smw import cache as cache_module
 from smw.cache import Cache
-from smw.cache.refresh import WORTH_S, Ahead, ahead_of
-from smw.cache.stale import REST_S
+from smw.cache.loading.refresh import WORTH_S, Ahead, ahead_of
+from smw.cache.loading.stale import REST_S
 from tests.unit.cache.shapes import SHAPES, Shaped
 
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids="-".join)

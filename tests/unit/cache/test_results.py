@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 import wrapt
 
-from smw.cache.copies import survey
+from smw.cache.values.copies import survey
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def test_result_that_changes_meanwhile_is_returned_uncached(bench, caplog, monke
     def walk(self, value, depth):
         raise RuntimeError("dictionary changed size during iteration")
 
-    monkeypatch.setattr("smw.cache.copies.Survey.walk", walk)
+    monkeypatch.setattr("smw.cache.values.copies.Survey.walk", walk)
     load = bench.cache(*levels).cached(60)(lambda: Shifting(a=1))
     with caplog.at_level(logging.WARNING, "smw.cache"):
         assert [load(), load()] == [{"a": 1}, {"a": 1}]
@@ -163,7 +163,7 @@ def test_result_that_changes_meanwhile_is_returned_uncached(bench, caplog, monke
 
 def test_survey_of_what_changes_meanwhile_claims_nothing(monkeypatch):
     """A walk that fails tells that it saw only a part."""
-    monkeypatch.setattr("smw.cache.copies._sizeof", lambda _value: [].pop())
+    monkeypatch.setattr("smw.cache.values.copies._sizeof", lambda _value: [].pop())
     found = survey({"a": 1})
     assert (found.foreign, found.cut) == (True, True)
 

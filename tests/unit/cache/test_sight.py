@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 
 from smw import cache
-from smw.cache.loading import LOADS
+from smw.cache.loading.calling import LOADS
 from smw.monitor.logs import JsonFormatter
 from smw.testing import FakeClock, faults, isolated
 

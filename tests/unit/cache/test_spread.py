@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smw.cache.memcached import spread
+from smw.cache.stores.memcached import spread
 
 SERVERS = [f"10.0.0.{number}:11211" for number in range(8)]
 KEYS = [f"smw:shop:{number:032x}" for number in range(3000)]

@@ -10,8 +10,8 @@ import pytest
 from smw import cache as cache_module
 from smw._kernel.flight import RecursiveLoadError
 from smw._kernel.signals import CacheStale
+from smw.cache.loading.stale import REST_S
 from smw.cache.ports import StoreFailedError
-from smw.cache.stale import REST_S
 from tests.unit.cache.shapes import SHAPES, Shaped
 
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids="-".join)

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from smw.cache.many import Outcome
-from smw.cache.stepping import LEASE, LOAD, RELEASE, WAIT, Wait, ask, stepped
+from smw.cache.loading.many import Outcome
+from smw.cache.loading.stepping import LEASE, LOAD, RELEASE, WAIT, Wait, ask, stepped
 
 NAME: ContextVar[str] = ContextVar("name", default="nobody")
 

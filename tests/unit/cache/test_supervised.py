@@ -9,9 +9,9 @@ import pytest
 from smw import plugins
 from smw._kernel.clock import SystemClock
 from smw.cache import Cache, Found
-from smw.cache.local import LocalStore
 from smw.cache.ports import Lister, StoreFailedError
-from smw.cache.supervised import supervised
+from smw.cache.stores.local import LocalStore
+from smw.cache.stores.supervised import supervised
 
 
 class Wayward(LocalStore):

@@ -12,9 +12,9 @@ import pytest
 
 from smw import cache
 from smw.cache import Story
-from smw.cache import story as story_module
-from smw.cache.key import Key
-from smw.cache.names import fence_of
+from smw.cache.naming.key import Key
+from smw.cache.naming.names import fence_of
+from smw.cache.sight import story as story_module
 from smw.errors import ConfigError
 from smw.testing import FakeClock, faults, isolated
 

@@ -11,11 +11,11 @@ from smw import cache
 from smw._kernel.host import Host
 from smw._kernel.signals import CacheWarmed, CacheWarming
 from smw.cache import Cache, FleetWarmed
-from smw.cache.heat import COUNTED
-from smw.cache.hot import LONGEST, hot_of, member_of
-from smw.cache.level import Level
-from smw.cache.readers import cached_in
-from smw.cache.remote import Remote, Tier
+from smw.cache.functions.readers import cached_in
+from smw.cache.levels.level import Level
+from smw.cache.levels.remote import Remote, Tier
+from smw.cache.warming.heat import COUNTED
+from smw.cache.warming.hot import LONGEST, hot_of, member_of
 from smw.errors import ConfigError, DecorationError
 from smw.testing import FakeClock, SeededEntropy, isolated
 from tests.contract.local_store import LocalStore
@@ -266,7 +266,7 @@ def test_hits_are_counted_by_the_second_and_leave_eviction_alone(fleet):
 
 def test_a_large_memory_is_counted_some_at_a_time(fleet, monkeypatch):
     """No round looks at more than a bounded number of entries, and within a few rounds each has had its turn."""
-    monkeypatch.setattr("smw.cache.heat._MOST_LOOKED_AT", 10)
+    monkeypatch.setattr("smw.cache.warming.heat._MOST_LOOKED_AT", 10)
     made = fleet.bench.cache("l2")
     price, *_ = shop_of(made)
     for _ in range(2):
@@ -447,7 +447,7 @@ def test_the_deadline_ends_it(fleet, monkeypatch):
         return await original(self, reads, **more)
 
     fleet.hot(*map(str, range(30)))
-    monkeypatch.setattr("smw.cache.warmup._AT_ONCE", 10)
+    monkeypatch.setattr("smw.cache.warming.warmup._AT_ONCE", 10)
     monkeypatch.setattr(LocalStore, "read_many", slow)
     done = fleet.start(warm_timeout_s=0.1)[-1]
     assert (done.kept, done.ended) == (20, "deadline")
@@ -507,7 +507,7 @@ def test_wrong_options_are_refused():
 
 def test_functions_that_are_gone_are_forgotten():
     """The list of decorated functions keeps none of them alive."""
-    from smw.cache.advice import DECORATED
+    from smw.cache.functions.advice import DECORATED
 
     gc.collect()
     before = len(DECORATED)

@@ -16,9 +16,9 @@ import smw.runtime
 from smw import cache as cache_module
 from smw._kernel.call import Call
 from smw._kernel.signals import CacheWriteDead
-from smw.cache import behind as behind_module
-from smw.cache import rounds as rounds_module
-from smw.cache.onlookers import looking_on
+from smw.cache.strategies import behind as behind_module
+from smw.cache.strategies import rounds as rounds_module
+from smw.cache.strategies.onlookers import looking_on
 from smw.errors import ConfigError, Unavailable
 from smw.testing import isolated
 

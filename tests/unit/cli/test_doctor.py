@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 import smw
-from smw.cache.journal import Journal
-from smw.cache.journal_rows import bury, put
+from smw.cache.strategies.journal import Journal
+from smw.cache.strategies.journal_rows import bury, put
 from smw.cli.app import app
 from smw.doctor import Finding, Report, declared, disk, examine_environment, process, versions
 from smw.doctor.journal import writes

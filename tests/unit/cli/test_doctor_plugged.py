@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smw.cache import StoreFailedError
-from smw.cache.local import LocalStore
+from smw.cache.stores.local import LocalStore
 from smw.doctor import examine_environment, plugged
 
 CLEAN = {"SMW_PROFILE": "testing", "SMW_SERVICE": "shop"}

@@ -50,7 +50,7 @@ def rename(book):
 
 
 def tell():
-    from smw.cache.writing import known_writers
+    from smw.cache.strategies.writing import known_writers
 
     keys = [cache.key_for(title, 1), cache.key_for(title, Book(1)), cache.key_for(Shelf.first, Shelf())]
     keys.append("books:title" in str(explain(title)))

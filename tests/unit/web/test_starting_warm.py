@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from smw import cache
-from smw.cache.warmup import WarmUp
+from smw.cache.warming.warmup import WarmUp
 from smw.testing import FakeClock, isolated
 from smw.web import MonitoringMiddleware
 from tests.contract.worlds import environ_of

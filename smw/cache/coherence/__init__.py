@@ -1,0 +1,1 @@
+"""Nothing old after a drop: fences, debts, messages between processes, transactions, dependencies."""

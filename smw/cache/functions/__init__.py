@@ -1,0 +1,1 @@
+"""What the decorators add to a function, and the functions that one cache knows."""

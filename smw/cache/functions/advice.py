@@ -1,0 +1,97 @@
+"""What `cached` adds to a function: checked against it when decorating, bound when called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakSet, WeakValueDictionary
+
+from smw._kernel import current
+from smw._kernel.call import Kind
+from smw._kernel.chain import Advice, Bound
+from smw.cache.coherence.collecting import begin
+from smw.cache.loading.many import check_many
+from smw.errors import DecorationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smw._kernel.call import Target
+    from smw.cache.functions.function import CachedFunction
+    from smw.cache.options import Options
+    from smw.cache.part import Cache
+
+__all__ = ["DECORATED", "Cached"]
+
+DECORATED: WeakSet[Cached] = WeakSet()
+"""Every `cached` that stands on a function, for who wants to know the functions before their first call."""
+_QUIET: dict[str, object] = {
+    "key": None, "version": "1", "l1_ttl_s": None, "negative_ttl_s": None, "cache_exceptions": (), "condition": None,
+    "unless": None, "stale_s": 0, "refresh_ahead": None, "soft_timeout_s": None, "hard_timeout_s": None, "many": None,
+    "depends": None, "flight": "fleet", "warm": None,
+}  # fmt: skip
+_NAMES = {"stale_s": "stale_if_error"}
+
+
+def _told(options: Options) -> Iterator[tuple[str, str]]:
+    """Yield the other options that are not as they are without being told, by their names in `cached`."""
+    for name, default in _QUIET.items():
+        value = getattr(options, name)
+        if value != default:
+            yield _NAMES.get(name, name.removesuffix("_s")), _shown(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+class Cached(Advice):
+    """The advice of `cached`.
+
+    Args:
+        options: What it was told.
+        owner: The cache; None for the current runtime's.
+    """
+
+    name = "cached"
+    geared = True
+
+    def __init__(self, options: Options, *, owner: Cache | None) -> None:
+        self.options = options
+        self.owner = owner
+        self.targets: WeakValueDictionary[str, Target] = WeakValueDictionary()
+        self.tags = frozenset(template.text for template in options.tags)
+        if options.depends is not None:
+            begin()
+
+    def check(self, target: Target) -> None:
+        """Refuse what has no result to keep, and tags that name no parameter."""
+        if target.kind in (Kind.GEN, Kind.ASYNC_GEN):
+            what = f"@cached stands on {target.qualname}, whose result ({target.kind.value}) is used up by reading it"
+            raise DecorationError("SMW-C109", what, fix="collect in the function and return a list")
+        for template in self.options.tags:
+            template.check(target.parameters, target.qualname)
+        if self.options.many is not None:
+            check_many(self.options.many, target)
+        self.targets[target.name] = target
+        DECORATED.add(self)
+
+    def function(self, target: Target) -> CachedFunction:
+        """Return the function as its cache knows it."""
+        part: Cache = self.owner or current.part("cache")
+        return part.function(target, self)
+
+    def bind(self, target: Target) -> Bound | None:
+        """Find the cache."""
+        return self.function(target).bound()
+
+    def describe(self) -> str:
+        """Return one line for ``smw.explain``."""
+        tags = f", tags={sorted(self.tags)}" if self.tags else ""
+        told = self.options
+        ttl = told.auto or "a function of the result" if told.ttl_s is None else f"{told.ttl_s:g}"
+        more = "".join(f", {name}={shown}" for name, shown in _told(told))
+        return f"@cached(ttl={ttl}{tags}, levels={told.levels}, copy={told.copy!r}{more})"

@@ -1,0 +1,361 @@
+"""Answers many calls of one cached function at once: from memory, from one look at the servers, from one load."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import types
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.bridge import in_thread, on_asyncio
+from smw._kernel.call import Call
+from smw._kernel.chain import stack_of
+from smw._kernel.drive import fuse
+from smw.cache.coherence.collecting import tell
+from smw.cache.functions.readers import cached_in
+from smw.cache.levels.ahead import AT_ONCE, look_many
+from smw.cache.levels.level import run_blocking
+from smw.cache.loading.many import MOST_AT_ONCE, Outcome
+from smw.cache.loading.stepping import LEASE, LOAD, LOOK, RELEASE, ask, stepped
+from smw.cache.warming.explicit import parted, several
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+
+    from smw._kernel.chain import Proceed
+    from smw.cache.functions.function import CachedFunction
+    from smw.cache.levels.engine import Look, Place
+    from smw.cache.loading.leasing import Asked
+    from smw.cache.loading.many import Many
+
+__all__ = ["get_many", "get_many_sync"]
+
+_COME_S = 0.25
+"""How long calls wait in vain at most until those before them have come to their loads: others may load for these."""
+
+
+async def get_many(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int = 8) -> list[Any]:
+    """Return the results of many calls of a cached function, in their order.
+
+    Memory is asked first, then the servers with one question for all that it does not have. What nobody has is loaded
+    with one call of `many=`, or else by `concurrency` calls of the function at a time. What is being loaded already is
+    waited for. A blocking function runs in a thread.
+
+    Args:
+        fn: A function decorated with `cached`.
+        calls: The arguments of each call: a tuple or list of positional ones, a mapping of named ones, or anything else
+            as the only one.
+        concurrency: How many calls of a function without `many=` run at once.
+
+    Raises:
+        ConfigError: `fn` is not cached, `calls` are not several, or `concurrency` is less than 1.
+        Exception: What the first call that failed has raised, once all have ended; results of the others are kept.
+    """
+    given = list(several(calls, "get_many", "SMW-C172"))
+    if not inspect.iscoroutinefunction(fn):
+        return await in_thread(get_many_sync, fn, given)
+    limit = asyncio.Semaphore(_checked(concurrency))
+    together = _together(fn, given)
+    if together is None:
+        return _taken(await _limited([partial(fn, *args, **kwargs) for args, kwargs in map(parted, given)], limit))
+    return _taken(await together.awaited(limit))
+
+
+def _checked(concurrency: object) -> int:
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigError("SMW-C172", "concurrency= takes a number from 1 on", seen=concurrency, fix="concurrency=8")
+    return concurrency
+
+
+def get_many_sync(fn: Callable[..., Any], calls: Iterable[Any]) -> list[Any]:
+    """Return what `get_many` does, from blocking code; an async function runs in an event loop of its own.
+
+    Raises:
+        ConfigError: `fn` is not cached, or is async where an event loop runs in this thread.
+        Exception: What the first call that failed has raised, once all have ended; results of the others are kept.
+    """
+    given = list(several(calls, "get_many_sync", "SMW-C172"))
+    if inspect.iscoroutinefunction(fn):
+        if on_asyncio():
+            raise ConfigError("SMW-C172", "get_many_sync would block a running event loop", fix="await get_many(...)")
+        return asyncio.run(get_many(fn, given))
+    together = _together(fn, given)
+    if together is not None:
+        # Of its own, for the loads of several calls are under way in it at once.
+        return _taken(contextvars.copy_context().run(together.blocking))
+    outcomes = []
+    for args, kwargs in map(parted, given):
+        try:
+            outcomes.append(Outcome(fn(*args, **kwargs)))
+        except Exception as error:  # noqa: BLE001 - raised once all have ended
+            outcomes.append(Outcome(None, error))
+    return _taken(outcomes)
+
+
+def _taken(outcomes: Sequence[Outcome]) -> list[Any]:
+    return [outcome.take() for outcome in outcomes]
+
+
+async def _outcome(job: Callable[[], Awaitable[Any]]) -> Outcome:
+    try:
+        return Outcome(await job())
+    except Exception as error:  # noqa: BLE001 - raised once all have ended
+        return Outcome(None, error)
+
+
+async def _limited(jobs: Sequence[Callable[[], Awaitable[Any]]], limit: asyncio.Semaphore) -> list[Outcome]:
+    async def run(job: Callable[[], Awaitable[Any]]) -> Outcome:
+        async with limit:
+            return await _outcome(job)
+
+    return list(await asyncio.gather(*map(run, jobs)))
+
+
+def _together(fn: Callable[..., Any], given: Sequence[Any]) -> _Together | None:
+    """Return all calls as one, or None where decorators above `cached` have something to do with each of them."""
+    found, stack = cached_in(fn), stack_of(fn)
+    if found is None or stack is None:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
+    advice, target = found
+    bound = stack.bound
+    while bound is None:
+        stack.bind()
+        bound = stack.bound
+    at = stack.advices.index(advice)
+    if any(step is not None for step in bound[:at]) or bound[at] is None:
+        return None
+    below = fuse(tuple(step.around for step in bound[at + 1 :] if step is not None), target.kind)
+    first = (fn.__self__,) if isinstance(fn, types.MethodType) else ()
+    calls = [Call(target, (*first, *args), kwargs) for args, kwargs in map(parted, given)]
+    return _Together(advice.function(target), calls, lambda call: lambda: below(call))
+
+
+class _Wanted:
+    """One result that is wanted.
+
+    Attributes:
+        call: The first call that wants it.
+        place: Where it belongs; None for a call that goes past the cache.
+        numbers: All calls that want it.
+        look: What the servers show.
+    """
+
+    __slots__ = ("call", "look", "numbers", "place")
+
+    def __init__(self, call: Call, place: Place | None, number: int) -> None:
+        self.call = call
+        self.place = place
+        self.numbers = [number]
+        self.look: Look | None = None
+
+
+class _Turn:
+    """One of many that load at once: what is loaded is stored when it is its turn, so that no time-out runs meanwhile.
+
+    Args:
+        proceed: Loads.
+        turns: How many may store at once.
+
+    Attributes:
+        come: Done when it has come to its load, or needs none.
+    """
+
+    __slots__ = ("_has_turn", "_is_over", "_proceed", "_turns", "come")
+
+    def __init__(self, proceed: Proceed, turns: asyncio.Semaphore) -> None:
+        self.come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._proceed = proceed
+        self._turns = turns
+        self._has_turn = self._is_over = False
+
+    def _comes(self) -> None:
+        if not self.come.done():
+            self.come.set_result(None)
+
+    async def load(self) -> Any:
+        """Load, and wait for the turn, unless whoever would give it back has left: others wait for this load too."""
+        self._comes()
+        value = await self._proceed()
+        if not self._has_turn and not self._is_over:
+            await self._turns.acquire()
+            self._has_turn = True
+            self._give_back()
+        return value
+
+    def _give_back(self) -> None:
+        if self._is_over and self._has_turn:
+            self._has_turn = False
+            self._turns.release()
+
+    async def take(self, job: Callable[[], Awaitable[Any]]) -> Outcome:
+        """Run the whole of which loading is a part."""
+        try:
+            return await _outcome(job)
+        finally:
+            self._is_over = True
+            self._comes()
+            self._give_back()
+
+
+class _Together:
+    """Calls that are answered at once.
+
+    Args:
+        function: The cached function.
+        calls: All of them.
+        below: Calls what stands below `cached`.
+    """
+
+    def __init__(self, function: CachedFunction, calls: Sequence[Call], below: Callable[[Call], Proceed]) -> None:
+        self._function = function
+        self._calls = calls
+        self._below = function.many.loading if function.many is not None else below
+        self._outcomes: dict[int, Outcome] = {}
+        self._landed = function.landed
+
+    async def awaited(self, limit: asyncio.Semaphore) -> list[Outcome]:
+        """Answer within the running event loop."""
+        wanted = await self._looked("async")
+        if self._function.many is None:
+            ended = await _limited([partial(self._answer, each, self._loader(each)) for each in wanted], limit)
+        else:
+            ended = []
+            for start in range(0, len(wanted), MOST_AT_ONCE):
+                ended += await self._gathered(wanted[start : start + MOST_AT_ONCE], self._function.many)
+        return self._all(wanted, ended)
+
+    async def _gathered(self, wanted: Sequence[_Wanted], many: Many) -> list[Outcome]:
+        """Answer with one load, begun and stored a few at a time: the event loop sees to others meanwhile."""
+        release, turns, tasks = many.hold(), asyncio.Semaphore(AT_ONCE), list[asyncio.Task[Outcome]]()
+        loop, patience_s = asyncio.get_running_loop(), _COME_S
+        try:
+            for start in range(0, len(wanted), AT_ONCE):
+                some = wanted[start : start + AT_ONCE]
+                come = [_Turn(self._loader(each), turns) for each in some]
+                for each, turn in zip(some, come, strict=True):
+                    tasks.append(loop.create_task(turn.take(partial(self._answer, each, turn.load))))
+                began = loop.time()
+                _, late = await asyncio.wait([turn.come for turn in come], timeout=patience_s)
+                patience_s -= loop.time() - began if late else 0.0
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            release()
+        return list(await asyncio.gather(*tasks))
+
+    def blocking(self) -> list[Outcome]:
+        """Answer in blocking code."""
+        wanted = run_blocking(self._looked("sync"))
+        if self._function.many is None:
+            ended = [run_blocking(_outcome(partial(self._answer, each, self._loader(each)))) for each in wanted]
+        else:
+            for each in wanted:
+                each.place = None if each.place is None else each.place._replace(is_stepped=True)
+            jobs = [self._answer(each, self._loader(each, asks=True)) for each in wanted]
+            ended = stepped(jobs, self._answers(wanted), self._function.engine.host.clock.now)
+        return self._all(wanted, ended)
+
+    async def _looked(self, mode: Any) -> list[_Wanted]:
+        """Answer what memory has, and return what it has not, with what the servers show of it."""
+        function, engine = self._function, self._function.engine
+        wanted: dict[Any, _Wanted] = {}
+        for number, call in enumerate(self._calls):
+            if mode == "async" and number % AT_ONCE == AT_ONCE - 1:
+                await _others()
+            place = function.placed(call)
+            same = number if place is None else (id(place.home), place.key)
+            if same in wanted:
+                wanted[same].numbers.append(number)
+                continue
+            entry = None if place is None else engine.fresh(place)
+            if entry is None:
+                wanted[same] = _Wanted(call, place, number)
+            else:
+                function.stats.hits += 1
+                tell(engine, place, entry)
+                self._outcomes[number] = await _outcome(partial(_copied, entry.copy))
+        shared = [each for each in wanted.values() if each.place is not None and function.is_shared(each.place)]
+        looks = await look_many(engine, [each.place for each in shared if each.place], function.policy, mode)
+        for each, look in zip(shared, looks, strict=True):
+            each.look = look
+        return list(wanted.values())
+
+    def _loader(self, wanted: _Wanted, *, asks: bool = False) -> Proceed:
+        proceed = partial(ask, LOAD) if asks else self._below(wanted.call)
+        return (
+            proceed
+            if wanted.place is None
+            else self._function.loader(wanted.call, wanted.place, proceed, is_timed=not asks)
+        )
+
+    async def _answer(self, wanted: _Wanted, proceed: Proceed) -> list[Any]:
+        """Return a result for each call that wants it."""
+        function, place, look = self._function, wanted.place, wanted.look
+        if place is None:
+            return [await proceed()]
+        look = None if look is None else look._replace(budget=function.engine.budget())  # waiting costs it nothing
+        flight = function.flight_of(place)
+        finding = await function.find(wanted.call, place, proceed, flight=flight, look=look, landed=self._landed)
+        results = []
+        for _ in wanted.numbers:
+            taken, value = finding.take()
+            results.append(value if taken else await proceed())
+        return results
+
+    def _answers(self, wanted: Sequence[_Wanted]) -> dict[str, Callable[[list[int], list[Any]], list[Outcome]]]:
+        """Return what does for several results what loading one of them asks for."""
+        engine, policy = self._function.engine, self._function.policy
+
+        def look(_numbers: list[int], places: list[Place]) -> list[Outcome]:
+            return [Outcome(look) for look in run_blocking(look_many(engine, places, policy, "sync"))]
+
+        def lease(_numbers: list[int], asked: list[Asked]) -> list[Outcome]:
+            assert engine.fleet is not None  # noqa: S101 - for the type checker
+            return [Outcome(leased) for leased in run_blocking(engine.fleet.leasing.now(asked, "sync"))]
+
+        def release(_numbers: list[int], left: list[tuple[str, str]]) -> list[Outcome]:
+            assert engine.fleet is not None  # noqa: S101 - for the type checker
+            run_blocking(engine.fleet.leasing.release(left, "sync"))
+            return [Outcome(None)] * len(left)
+
+        def load(numbers: list[int], _none: list[None]) -> list[Outcome]:
+            return self._load([wanted[number].call for number in numbers])
+
+        return {RELEASE: release, LOOK: look, LEASE: lease, LOAD: load}
+
+    def _load(self, calls: list[Call]) -> list[Outcome]:
+        many = self._function.many
+        assert many is not None  # noqa: S101 - for the type checker
+
+        async def load() -> list[Outcome]:
+            return many.load_now(calls)
+
+        loading = self._function.timed(load)
+        return run_blocking(_awaited(loading))  # type: ignore[no-any-return]
+
+    def _all(self, wanted: Sequence[_Wanted], ended: Sequence[Outcome]) -> list[Outcome]:
+        for each, outcome in zip(wanted, ended, strict=True):
+            results = outcome.value or [None] * len(each.numbers)
+            for number, value in zip(each.numbers, results, strict=True):
+                self._outcomes[number] = Outcome(value, outcome.error)
+        return [self._outcomes[number] for number in range(len(self._calls))]
+
+
+@types.coroutine
+def _others() -> Generator[None, None, None]:
+    """Let the event loop see to others."""
+    yield
+
+
+async def _awaited(job: Callable[[], Awaitable[Any]]) -> Any:
+    return await job()
+
+
+async def _copied(copy: Callable[[], Any]) -> Any:
+    return copy()

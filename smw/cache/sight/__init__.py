@@ -1,0 +1,1 @@
+"""What can be seen of a cache: figures, log records, the story of one key, the contents of servers."""

@@ -1,0 +1,1 @@
+"""What keeps values for several processes: Redis, a Redis cluster, memcached, stores of others."""

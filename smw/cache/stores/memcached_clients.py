@@ -1,0 +1,286 @@
+"""The two clients of one memcached server behind the same few commands; knows neither values nor tags."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel import deadline
+from smw._kernel.loops import PerLoop
+from smw._kernel.process import after_fork
+from smw.cache.ports import StoreFailedError
+from smw.cache.stores.deadlines import Deadlines, LagError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Awaiting", "Blocking", "Many"]
+
+Many = dict[str, tuple[bytes, Any]]
+"""Key → (value, cas token)."""
+_CONNECTIONS = 4
+_BLOCKING_CONNECTIONS = 64
+
+
+def _address(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Blocking:
+    """pymemcache for one server: clients of one connection each.
+
+    Args:
+        server: ``host:port``.
+        timeout_s: Most that connecting, or one exchange, may take.
+    """
+
+    def __init__(self, server: str, timeout_s: float) -> None:
+        self._server = server
+        self._timeout_s = timeout_s
+        self._forked()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._idle: deque[Any] = deque([None] * _BLOCKING_CONNECTIONS)  # None: room for one that is still to be made
+
+    def _made(self) -> Any:
+        from pymemcache.client.base import Client
+
+        made: Any = Client  # which wants a module, though what has its names will do
+        # An answer is always waited for: noreply says True to a server that hangs.
+        return made(
+            _address(self._server),
+            connect_timeout=self._timeout_s,
+            timeout=self._timeout_s,
+            no_delay=True,
+            socket_module=deadline.SocketModule(self._timeout_s),
+            default_noreply=False,
+        )
+
+    def ask(self, command: str, *args: Any) -> Any:
+        """Run one command.
+
+        Raises:
+            StoreFailedError: It failed, or all connections are in use.
+        """
+        idle, client = self._idle, None
+        try:
+            client = idle.pop()  # atomic, and so cheaper than the lock of the pool of pymemcache
+        except IndexError:
+            raise StoreFailedError("busy") from None
+        try:
+            if client is None:
+                client = self._made()
+            return getattr(self, f"_{command}")(client, *args)
+        except BaseException as error:
+            if client is not None:
+                client.close()  # its reply may not have been read to its end; it connects again
+            if isinstance(error, Exception):
+                raise _failure(error) from error
+            raise
+        finally:
+            if client is None:
+                idle.appendleft(None)
+            elif idle is self._idle:
+                idle.append(client)
+            else:
+                client.close()  # all were closed meanwhile
+
+    @staticmethod
+    def _gets_many(client: Any, keys: Sequence[str]) -> Many:
+        return client.gets_many(keys)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _add(client: Any, key: str, blob: bytes, life: int) -> bool:
+        return bool(client.add(key, blob, expire=life))
+
+    @staticmethod
+    def _cas(client: Any, key: str, blob: bytes, life: int, token: Any) -> bool:
+        return bool(client.cas(key, blob, token, expire=life))
+
+    @staticmethod
+    def _set(client: Any, key: str, blob: bytes, life: int) -> None:
+        if not client.set(key, blob, expire=life):
+            raise StoreFailedError("full", counts=False)
+
+    @staticmethod
+    def _stats(client: Any) -> dict[str, Any]:
+        said = client.stats()
+        return {name.decode(): value.decode() if isinstance(value, bytes) else value for name, value in said.items()}
+
+    @staticmethod
+    def _version(client: Any) -> bytes:
+        return client.version()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close its connections, and those in use once they are given back; idempotent."""
+        idle = self._idle
+        self._forked()
+        with contextlib.suppress(IndexError):
+            while True:
+                client = idle.pop()  # which nobody else can take meanwhile
+                if client is not None:
+                    client.close()
+
+
+class Awaiting:
+    """aiomcache for one server, one client per event loop.
+
+    A cancelled call of aiomcache gives its connection back with the reply unread, and the next call reads it as its
+    own. So connections are taken from its pool here, and whoever does not read a reply to its end, being cancelled or
+    too late, cuts the connection off.
+
+    Args:
+        server: ``host:port``.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._clients: PerLoop[_Client] = PerLoop(lambda: _Client(_address(server)), _Client.aclose)
+
+    async def ask(self, timeout_s: float, command: str, *args: Any) -> Any:
+        """Run one command within `timeout_s`.
+
+        Raises:
+            StoreFailedError: It failed or took too long.
+        """
+        try:
+            return await self._clients.get().ask(timeout_s, command, *args)
+        except Exception as error:
+            raise _failure(error) from error
+
+    def close(self) -> None:
+        """Have the connections of all loops closed there; idempotent."""
+        self._clients.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; idempotent."""
+        await self._clients.aclose()
+
+
+class _Client:
+    """One aiomcache client, the few commands that are needed of it, and its connections."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        import aiomcache
+
+        class Client(aiomcache.Client):
+            async def _execute_simple_command(self, conn: Any, raw_command: bytes) -> bytes:
+                # aiomcache reads on where a server hangs up before it has answered, and never lets go of the loop.
+                conn.writer.write(raw_command)
+                await conn.writer.drain()
+                line: bytes = await conn.reader.readline()
+                if not line.endswith(b"\r\n"):
+                    raise EOFError("the reply was cut off")
+                return line[:-2]
+
+        self._client: Any = Client(*address, pool_size=_CONNECTIONS)
+        self._pool: Any = self._client._pool  # noqa: SLF001 - what takes a connection and asks is one in aiomcache
+        self._free: Any = self._pool._pool  # noqa: SLF001
+        self._deadlines = Deadlines(lambda connection: connection.writer.transport)
+
+    async def ask(self, timeout_s: float, command: str, *args: Any) -> Any:
+        """Run one command over a connection of its own.
+
+        Raises:
+            LagError: The event loop was too busy to take in the reply within `timeout_s`, or to ask at all.
+            TimeoutError: It did not come within `timeout_s`.
+            Exception: What aiomcache raises.
+        """
+        deadlines = self._deadlines
+        until, is_cut_short = deadlines.now() + timeout_s, False
+        connection = self._at_hand()
+        if connection is None:
+            connection = await deadlines.obtain(until, self._pool.acquire)
+            is_cut_short = 2 * (until - deadlines.now()) < timeout_s
+        deadlines.begin(connection, until)
+        try:
+            answer = await getattr(self, f"_{command}")(connection, *args)
+        except BaseException as error:
+            overrun = deadlines.end(connection)
+            _cut(connection)
+            if overrun is not None and isinstance(error, Exception):
+                raise (LagError() if is_cut_short else overrun) from None
+            raise
+        else:
+            if deadlines.end(connection) is not None:  # cut in the moment in which the answer had come
+                _cut(connection)
+            deadlines.answered += 1
+            return answer
+        finally:
+            self._pool.release(connection)
+
+    def _at_hand(self) -> Any:
+        """Return a connection that stands and that nobody uses, or None where it has to be waited for or made."""
+        if self._free.empty():
+            return None
+        connection = self._free.get_nowait()
+        reader = connection.reader
+        if reader.at_eof() or reader.exception() is not None:
+            self._free.put_nowait(connection)
+            return None
+        self._pool._in_use.add(connection)  # noqa: SLF001
+        return connection
+
+    async def _gets_many(self, connection: Any, keys: Sequence[str]) -> Many:
+        """Return values and tokens with one request."""
+        raws = [key.encode() for key in keys]
+        values, tokens = await self._client._multi_get(connection, *raws)  # noqa: SLF001
+        return {key: (values[raw], tokens[raw]) for key, raw in zip(keys, raws, strict=True) if raw in values}
+
+    async def _add(self, connection: Any, key: str, blob: bytes, life: int) -> bool:
+        """Store where there is nothing."""
+        client = self._client
+        return bool(await type(client).add.__wrapped__(client, connection, key.encode(), blob, exptime=life))
+
+    async def _cas(self, connection: Any, key: str, blob: bytes, life: int, token: int) -> bool:
+        """Store where `token` still stands."""
+        client = self._client
+        return bool(await type(client).cas.__wrapped__(client, connection, key.encode(), blob, token, exptime=life))
+
+    async def _set(self, connection: Any, key: str, blob: bytes, life: int) -> None:
+        """Store whatever is there."""
+        client = self._client
+        if not await type(client).set.__wrapped__(client, connection, key.encode(), blob, exptime=life):
+            raise StoreFailedError("full", counts=False)
+
+    async def aclose(self) -> None:
+        """Close every connection; operations in flight fail."""
+        connections = [*self._pool._in_use, *vars(self._free)["_queue"]]  # noqa: SLF001
+        for connection in connections:
+            _cut(connection)
+        while not self._free.empty():
+            self._pool._do_close(self._free.get_nowait())  # noqa: SLF001
+        for connection in connections:
+            with contextlib.suppress(Exception):
+                await connection.writer.wait_closed()
+
+
+def _cut(connection: Any) -> None:
+    """End a connection, so that the pool does not hand it out again."""
+    if connection.reader.exception() is None:
+        connection.reader.set_exception(ConnectionAbortedError("overrun"))
+    connection.writer.transport.abort()
+
+
+_KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (LagError, "lag"),
+    (TimeoutError, "timeout"),
+    (ConnectionRefusedError, "refused"),
+    ((OSError, EOFError), "connection"),
+)
+_TEXTS = (("too large", "too-large", False), ("out of memory", "full", False), ("Too many objects", "busy", True))
+
+
+def _failure(error: Exception) -> StoreFailedError:
+    if isinstance(error, StoreFailedError):
+        return error
+    kind = next((kind for types, kind in _KINDS if isinstance(error, types)), "")
+    if kind or type(error).__name__ == "MemcacheUnexpectedCloseError":
+        return StoreFailedError(kind or "connection")
+    text = str(error)
+    for part, kind, counts in _TEXTS:
+        if part in text:
+            return StoreFailedError(kind, counts=counts)
+    return StoreFailedError("protocol")

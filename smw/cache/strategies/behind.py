@@ -1,0 +1,399 @@
+"""Brings acknowledged writes to their source in the background, and shows readers what is under way; knows no store."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import sqlite3
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.bridge import in_thread, on_asyncio
+from smw._kernel.facts import Fact
+from smw._kernel.loops import PerLoop
+from smw._kernel.process import ForkLock, after_fork
+from smw.cache.coherence.dropping import drop_soon
+from smw.cache.functions.readers import Scopes
+from smw.cache.strategies.arriving import Arrivals
+from smw.cache.strategies.drainer import Drainer
+from smw.cache.strategies.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
+from smw.cache.strategies.late import leave_behind, open_journal
+from smw.cache.strategies.letters import Letters
+from smw.cache.strategies.onlookers import only_looks
+from smw.cache.strategies.rounds import AGAIN_FIRST_S, Rounds
+from smw.cache.values.codec import CorruptError
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from smw._kernel.call import Call, Mode
+    from smw._kernel.chain import Proceed
+    from smw.cache.functions.function import CachedFunction
+    from smw.cache.levels.engine import Engine, Place
+    from smw.cache.strategies.journal import Journal
+    from smw.cache.strategies.writing import Writes
+    from smw.cache.values.envelope import Envelope
+
+__all__ = ["MOST", "WriteBehind"]
+
+_log = logging.getLogger("smw.cache")
+MOST = 10_000
+"""How many writes may wait; beyond it a write goes straight to its source."""
+_EVERY_S = 1.0
+_BUFFERED = (
+    "writes of %s are buffered: they are acknowledged from memory, and those that have not reached their source are "
+    "lost with this process; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
+)
+
+
+class WriteBehind:
+    """The writes of one cache that are acknowledged and not done.
+
+    Args:
+        engine: The levels.
+        envelope: How bytes are kept.
+        folder: Where acknowledged writes survive; None keeps them in memory.
+        drain_s: How long closing waits for them.
+        allow_pickle: As for cached values.
+        writers: The functions that are known in this process, by name.
+        names: Returns their names.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        envelope: Envelope,
+        *,
+        folder: Path | None,
+        drain_s: float,
+        allow_pickle: bool,
+        writers: Mapping[str, Writes],
+        names: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self.letters = Letters(envelope, engine.host.clock, allow_pickle=allow_pickle)
+        self._engine = engine
+        self._host = engine.host
+        self._folder = folder
+        self._drain_s = drain_s
+        self._names = names
+        arrivals = Arrivals(engine, self.letters, writers, self._dropped)
+        self._rounds = Rounds(engine.host, arrivals, names=names, buried=self._dropped)
+        self._lock = ForkLock()
+        self._numbers = itertools.count(1)
+        self._loops: PerLoop[int] = PerLoop(self._number, self._loop_ends)
+        self._live: dict[int, asyncio.AbstractEventLoop] = {}
+        self._draining: dict[int, Future[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._journal: Journal | None = None
+        self._thread: threading.Thread | None = None
+        self._drainer = Drainer(self)
+        self._is_closed = False
+        self._accepted = 0
+        self._said: set[str] = set()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._journal, self._thread, self._drainer = None, None, Drainer(self)
+        self._live, self._draining, self._accepted = {}, {}, 0
+        self._rounds.forget()
+
+    def _dropped(self, *keys: str) -> None:
+        drop_soon(self._engine, Scopes((), keys))
+
+    def begin(self) -> None:
+        """Have what dead processes of the folder have left taken over from now on; opens the journal in the background.
+
+        An event loop that this is called in does the writes of coroutine functions.
+        """
+        if self._folder is None or self._is_closed or only_looks():
+            return
+        if on_asyncio():
+            self._loops.get()
+        self._start()
+
+    def open(self) -> Journal:
+        """Return the journal, and have what it holds of dead processes written.
+
+        Raises:
+            ConfigError: Its folder cannot be used.
+        """
+        journal = self._journal
+        if journal is not None:
+            return journal
+        with self._lock:
+            if self._journal is None:
+                self._journal = open_journal(self._folder, self._host)
+                self._drainer.opened.append(self._journal)
+                if self._folder is not None:
+                    self._start()
+            return self._journal
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._is_closed:
+                with suppress(RuntimeError):  # the interpreter ends
+                    self._thread = self._drainer.start()
+
+    async def accept(self, writer: Writes, key: str, arguments: bytes, value: bytes, mode: Mode) -> bool:
+        """Take a write; when this returns it is acknowledged.
+
+        Returns:
+            False where it must go to its source at once: too many wait, or the cache is closed and no older one waits.
+
+        Raises:
+            ConfigError: The journal's folder cannot be used.
+            sqlite3.Error: It could not be made durable.
+        """
+        name = writer.target.name
+        if not self._is_closed and not self.open().is_durable and name not in self._said:
+            self._said.add(name)
+            _log.warning(_BUFFERED, name)
+        row = {
+            "key": key,
+            "writer": name,
+            "loop": NO_LOOP if mode == "sync" else ANY_LOOP if self._is_closed else self._loops.get(),
+            "arguments": arguments,
+            "value": value,
+            "made": self._host.clock.wall(),
+        }
+        future = self._submitted(row)
+        if future is None:
+            return await self._left_to_the_next(row, mode)
+        seq = future.result() if mode == "sync" else await asyncio.wrap_future(future)
+        if seq is None:
+            return False
+        self._accepted += 1
+        self._drainer.owe(self, writer)
+        self._start()
+        if self._accepted % BATCH == 0:
+            self._drainer.wake.set()
+        return True
+
+    def _submitted(self, row: dict[str, Any]) -> Future[int | None] | None:
+        """Return what adds a row to the journal, or None where that is closed; while it closes, only to older ones."""
+        with self._lock:
+            journal = self._journal
+            if journal is None or journal.is_closed:
+                return None
+            return journal.submit(put(row | {"owner": journal.token}, most=0 if self._is_closed else MOST))
+
+    async def _left_to_the_next(self, row: dict[str, Any], mode: Mode) -> bool:
+        """Put a write behind the older ones of its key that closing has left: done at once, they would overtake it."""
+        if self._folder is None:
+            return False
+        leave = partial(leave_behind, self._folder, self._host, row)
+        return await in_thread(leave) if mode == "async" else leave()
+
+    def or_load(self, function: CachedFunction, place: Place, call: Call, proceed: Proceed) -> Proceed:
+        """Return `proceed`, which first looks for a value that is on its way to the source."""
+
+        async def load() -> Any:
+            if call.mode == "async" and on_asyncio() and self._folder is not None:
+                self._loops.get()  # writes of dead processes may wait for an event loop
+            key = place.scopes[0]
+            blob = self.waiting(key)
+            if blob is not None:
+                try:
+                    return self.letters.opened_value(function, key, blob)
+                except CorruptError:
+                    _log.error("the acknowledged value of %s cannot be opened, so an older one may be read", key)
+            return await proceed()
+
+        return load
+
+    def waiting(self, key: str) -> bytes | None:
+        """Return the value that is on its way to the source, or None."""
+        journal = self._journal
+        if journal is None and (self._folder is None or self._is_closed):
+            return None
+        try:
+            return (journal or self.open()).newest(key)
+        except (sqlite3.Error, ConfigError) as error:
+            self._cannot_read(error)
+            return None
+
+    def _cannot_read(self, error: Exception) -> None:
+        if "reading" not in self._said:
+            self._said.add("reading")
+            _log.error("acknowledged writes cannot be looked up, so older values may be read: %s", error)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._is_closed
+
+    def waiting_writers(self) -> frozenset[str]:
+        """Return the names of the functions whose writes this process has acknowledged and not done."""
+        journal = self._journal
+        return frozenset(name for name, _ in journal.by_writer()) if journal is not None else frozenset()
+
+    def pause_s(self) -> float:
+        """Return how long nothing has to be looked at: less than a second where a write is to be tried again sooner."""
+        under_way = any(not done.done() for done in list(self._draining.values()))
+        return min(_EVERY_S, self._rounds.again_s(), AGAIN_FIRST_S if under_way else _EVERY_S)
+
+    def tick(self) -> None:
+        """Have written what waits, and what dead processes have left."""
+        try:
+            with self._lock:  # closing opens no other one
+                journal = None if self._is_closed else self.open()
+        except ConfigError as error:
+            self._cannot_read(error)
+            return
+        if journal is None:
+            return
+        self._take_over(journal)
+        while not self._is_closed and self._rounds.run(journal, (NO_LOOP,)):
+            pass
+        for number, loop in list(self._live.items()):
+            under_way = self._draining.get(number)
+            if loop.is_closed():
+                self._live.pop(number, None)
+                self._draining.pop(number, None)
+            elif loop.is_running() and (under_way is None or under_way.done()):
+                self._draining[number] = self._send(journal, number, loop)
+
+    def _send(
+        self, journal: Journal, number: int, loop: asyncio.AbstractEventLoop, tried: set[int] | None = None
+    ) -> Future[None]:
+        """Have an event loop do its writes; the future says when it has."""
+        done: Future[None] = Future()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                _log.error("writing what was acknowledged failed; it is tried again: %r", task.exception())
+            done.set_result(None)
+
+        def begin() -> None:
+            task = loop.create_task(self._drain(journal, number, tried))
+            self._tasks.add(task)
+            task.add_done_callback(ended)
+
+        try:
+            loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # it was closed just now
+            done.set_result(None)
+        return done
+
+    def _take_over(self, journal: Journal) -> None:
+        has_loop = any(loop.is_running() for loop in list(self._live.values()))
+        for owner in journal.others():
+            if journal.is_alive(owner):
+                continue
+            keys = journal.submit(adopt(owner, journal.token, self._names(), awaiting=has_loop)).result()
+            if keys:
+                # They may not have reached the levels: whoever asks for them now finds them here.
+                self._dropped(*keys)
+                _log.warning("%d acknowledged writes of a process that ended are taken over", len(keys))
+            if owner not in journal.others():
+                journal.forget(owner)
+
+    async def _drain(self, journal: Journal, number: int, tried: set[int] | None = None) -> None:
+        mine = (number, ANY_LOOP, *(other for other, loop in list(self._live.items()) if loop.is_closed()))
+        while not journal.is_closed and await self._rounds.run_awaiting(journal, mine, tried=tried):
+            pass
+
+    def _number(self) -> int:
+        number = next(self._numbers)
+        self._live[number] = asyncio.get_running_loop()
+        return number
+
+    async def _loop_ends(self, number: int) -> None:
+        """Write what belongs to an event loop before it ends; the rest waits for the next one."""
+        journal = self._journal
+        if journal is not None and not journal.is_closed:
+            try:
+                async with asyncio.timeout(self._drain_s):
+                    await self._drain(journal, number, set())
+            except (TimeoutError, sqlite3.Error) as error:
+                _log.warning("an event loop ends before its writes are done: %r", error)
+
+    def close(self) -> None:
+        """Write what waits, for as long as closing may take, and say what is left; idempotent."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            journal = self._journal
+            thread, self._thread = self._thread, None
+        self._drainer.wake.set()
+        if journal is None or journal.is_closed:
+            return
+        until = self._host.clock.now() + self._drain_s
+        try:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(self._drain_s)
+            self._finish(journal, until)
+            self._takes_no_more()
+            self._finish(journal, until)  # what came meanwhile, behind an older one
+            self._tell(journal)
+        except sqlite3.Error as error:
+            _log.error("acknowledged writes cannot be finished: %s", error)
+        finally:
+            self._takes_no_more()
+            self._loops.close()
+            journal.close()
+
+    def _takes_no_more(self) -> None:
+        with self._lock:
+            journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.submit(lambda _: None).result()  # once this is done, so is what was submitted before
+
+    def _finish(self, journal: Journal, until: float) -> None:
+        """Try everything once more, each where it belongs, the blocking functions in a thread that may be left."""
+        if not journal.by_writer():
+            return
+        last = threading.Thread(target=self._last_rounds, args=(journal,), name="smw-cache-writes", daemon=True)
+        try:
+            last.start()
+        except RuntimeError:  # the interpreter ends
+            self._last_rounds(journal)
+        here = asyncio.get_running_loop() if on_asyncio() else None
+        loops = [(number, loop) for number, loop in list(self._live.items()) if loop is not here and loop.is_running()]
+        sent = [self._send(journal, number, loop, set()) for number, loop in loops]
+        for done in sent:
+            with suppress(TimeoutError):
+                done.result(max(0.0, until - self._host.clock.now()))
+        if last.ident is not None:
+            last.join(max(0.0, until - self._host.clock.now()))
+
+    def _last_rounds(self, journal: Journal) -> None:
+        tried: set[int] = set()
+        try:
+            while self._rounds.run(journal, (NO_LOOP,), tried=tried):
+                pass
+        except sqlite3.Error as error:
+            _log.debug("the last round ended: %s", error)
+
+    def _tell(self, journal: Journal) -> None:
+        left = sum(count for _, count in journal.by_writer())
+        if left and journal.is_durable:
+            _log.warning("%d acknowledged writes are left in %s and are done by the next start", left, journal.folder)
+        elif left:
+            _log.error("%d acknowledged writes that were buffered in memory are lost", left)
+
+    async def aclose(self) -> None:
+        """Close as `close` does; the event loop goes on meanwhile, and does its writes."""
+        if self._journal is not None:
+            await in_thread(self.close)
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what waits in this process, and what has become of the rest."""
+        journal = self._journal
+        if journal is None:
+            return
+        try:
+            waiting = journal.by_writer()
+        except sqlite3.Error:
+            waiting = []
+        for name, count in waiting:
+            yield Fact("smw_cache_writes_pending", "gauge", "Acknowledged writes not done.", (("fn", name),), count)
+        yield from self._rounds.facts()

@@ -1,0 +1,287 @@
+"""Keeps writes that are acknowledged and not done yet, in SQLite, on disk or in memory; knows no function and no level.
+
+Processes that share a folder share one database. Every row has an owner, whose lock file says whether it lives; rows of
+the dead are taken over. A key's rows are done in the order in which they came, one at a time whoever owns them; a new
+row replaces one of the same key and writer that has not begun. Calls that meet become durable with one `fsync`.
+What is changed, and how, is in `smw.cache.strategies.journal_rows`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from smw._kernel.process import ForkLock, after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+T = TypeVar("T")
+
+__all__ = ["Journal"]
+
+_BUSY_S = 5.0
+_TOGETHER = 500
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS writes (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, writer TEXT NOT NULL, owner TEXT NOT NULL,
+  loop INTEGER NOT NULL, running INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+  arguments BLOB NOT NULL, value BLOB NOT NULL, made REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS writes_of_key ON writes (key, seq);
+CREATE UNIQUE INDEX IF NOT EXISTS writes_waiting ON writes (key, writer) WHERE running = 0;
+CREATE TABLE IF NOT EXISTS dead (
+  seq INTEGER PRIMARY KEY, key TEXT NOT NULL, writer TEXT NOT NULL, attempts INTEGER NOT NULL,
+  arguments BLOB NOT NULL, value BLOB NOT NULL, made REAL NOT NULL, died REAL NOT NULL, reason TEXT NOT NULL);
+"""
+_forked_away: list[sqlite3.Connection] = []
+"""Connections of a parent: closing one in a child would take part in what belongs to the parent."""
+
+
+class Journal:
+    """The writes of this process and, on disk, of all that share its folder.
+
+    Args:
+        folder: Where the database is; None keeps it in memory.
+        draw: Makes names for this process; the first one that nobody has used is taken.
+
+    Attributes:
+        folder: As given.
+        token: The name of this process.
+    """
+
+    def __init__(self, folder: Path | None, draw: Callable[[], str]) -> None:
+        self.folder = folder
+        self.token = draw()
+        self._queue: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None]
+        self._queue = queue.SimpleQueue()
+        self._lock = ForkLock()
+        self._entering = ForkLock()  # never held while a disk is waited for
+        self._reading = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_ending = self._is_closed = False
+        self._own: int | None = None
+        self._connection = self._open(draw)
+        self._reader = self._connection if folder is None else self._connect()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        """Leave everything to the parent; whoever uses a child's cache opens a journal of its own."""
+        _forked_away.extend((self._connection, self._reader))
+        self._is_closed = True
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._is_closed
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what it has taken survives this process."""
+        return self.folder is not None
+
+    def _open(self, draw: Callable[[], str]) -> sqlite3.Connection:
+        if self.folder is not None:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                os.close(os.open(self.folder / "writes.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        connection = self._connect()
+        connection.executescript(_SCHEMA)
+        if self.folder is not None:
+            while not self._takes_name(connection):
+                self.token = draw()
+            _make_durable(self.folder)
+        return connection
+
+    def _takes_name(self, connection: sqlite3.Connection) -> bool:
+        """Become the owner of that name, unless there is one or has been one."""
+        with suppress(BlockingIOError):
+            own = _locked(self._lock_file(self.token))
+            if not connection.execute("SELECT 1 FROM writes WHERE owner = ? LIMIT 1", (self.token,)).fetchone():
+                self._own = own
+                return True
+            os.close(own)
+        return False
+
+    def _connect(self) -> sqlite3.Connection:
+        path = ":memory:" if self.folder is None else str(self.folder / "writes.db")
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _lock_file(self, token: str) -> Path:
+        assert self.folder is not None  # noqa: S101 - for the type checker
+        return self.folder / f"{token}.owner"
+
+    def submit(self, change: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run `change` in a transaction, together with others that wait; its result comes once all are durable.
+
+        Returns:
+            The result, or `sqlite3.Error`; it cannot be cancelled.
+        """
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        with self._entering:
+            if self.folder is not None and self._has_thread():
+                self._queue.put((change, future))
+                return future
+        with self._lock:
+            self._commit([(change, future)])
+        return future
+
+    def _has_thread(self) -> bool:
+        if self._is_ending:
+            return False
+        if self._thread is None:
+            thread = threading.Thread(target=self._commit_together, name="smw-cache-journal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends
+                return False
+            self._thread = thread
+        return True
+
+    def _commit_together(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            while len(batch) < _TOGETHER:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    self._queue.put(None)
+                    break
+                batch.append(item)
+            with self._lock:
+                self._commit(batch)
+
+    def _commit(self, batch: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
+        done: list[tuple[Future[Any], Any]] = []
+        connection = self._connection
+        try:
+            self._check_open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for change, future in batch:
+                    done.append((future, change(connection)))
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, and the next ones be served
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        for future, result in done:
+            future.set_result(result)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            message = "the journal is closed"
+            raise sqlite3.ProgrammingError(message)
+
+    def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return what is committed.
+
+        Raises:
+            sqlite3.Error: It cannot be read.
+        """
+        self._check_open()
+        with self._reading if self.folder is not None else self._lock:
+            return self._reader.execute(query, values).fetchall()
+
+    def newest(self, key: str) -> bytes | None:
+        """Return the value that `key` will have, or None where nothing waits for it."""
+        found = self.read("SELECT value FROM writes WHERE key = ? ORDER BY seq DESC LIMIT 1", key)
+        return found[0][0] if found else None
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many writes wait, of all processes, and how many are dead."""
+        ((waiting, dead),) = self.read("SELECT (SELECT count(*) FROM writes), (SELECT count(*) FROM dead)")
+        return waiting, dead
+
+    def others(self) -> list[str]:
+        """Return the other processes that own writes."""
+        found = self.read("SELECT DISTINCT owner FROM writes WHERE owner <> ?", self.token)
+        return [owner for (owner,) in found]
+
+    def by_writer(self) -> list[tuple[str, int]]:
+        """Return how many writes of each function this process owns."""
+        return self.read("SELECT writer, count(*) FROM writes WHERE owner = ? GROUP BY writer", self.token)
+
+    def is_alive(self, owner: str) -> bool:
+        """Tell whether a process still holds its lock."""
+        if owner == self.token or self.folder is None:
+            return owner == self.token
+        try:
+            held = _locked(self._lock_file(owner), create=False)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        os.close(held)
+        return False
+
+    def forget(self, owner: str) -> None:
+        """Remove what a dead process has left beside its rows."""
+        if self.folder is not None and owner != self.token:
+            self._lock_file(owner).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Finish what was submitted and close; rows that are left are taken over by the next process. Idempotent."""
+        with self._entering:
+            self._is_ending = True
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._queue.put(None)
+        if thread is not None:
+            thread.join(_BUSY_S * 2)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._connection.close()
+            if self._reader is not self._connection:
+                with self._reading:
+                    self._reader.close()
+        if self._own is not None:
+            with suppress(OSError):
+                self._lock_file(self.token).unlink()
+            os.close(self._own)
+            self._own = None
+
+
+def _locked(path: Path, *, create: bool = True) -> int:
+    """Open a file and lock it for as long as it is open.
+
+    Raises:
+        OSError: Another process has locked it.
+    """
+    fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _make_durable(folder: Path) -> None:
+    """Have the names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,50 @@
+"""Opens the journal of acknowledged writes, also for one that comes after closing; does none of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from smw.cache.strategies.journal import Journal
+from smw.cache.strategies.journal_rows import put
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from smw._kernel.host import Host
+
+__all__ = ["leave_behind", "open_journal"]
+
+
+def open_journal(folder: Path | None, host: Host) -> Journal:
+    """Return the journal of a folder, or one in memory.
+
+    Raises:
+        ConfigError: The folder cannot be used.
+    """
+    try:
+        return Journal(folder, lambda: host.entropy.token_bytes(8).hex())
+    except (OSError, sqlite3.Error) as error:
+        what = f"cache setting 'state_dir' cannot be used: {error}"
+        fix = "CACHE_STATE_DIR: a folder on a local disk that this process may write to"
+        raise ConfigError("SMW-C161", what, fix=fix) from error
+
+
+def leave_behind(folder: Path, host: Host, row: dict[str, Any]) -> bool:
+    """Leave a write to the next process that opens the folder, if older ones of its key are left there.
+
+    Returns:
+        Whether it was left.
+
+    Raises:
+        ConfigError: The folder cannot be used.
+        sqlite3.Error: It could not be made durable.
+    """
+    if not (folder / "writes.db").exists():
+        return False
+    journal = open_journal(folder, host)
+    try:
+        return journal.submit(put(row | {"owner": journal.token}, most=0)).result() is not None
+    finally:
+        journal.close()

@@ -1,0 +1,193 @@
+"""Does the writes of the journal: calls their functions, strikes what is done, decides what becomes of failures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.facts import Fact
+from smw._kernel.signals import CacheWriteDead
+from smw.cache.levels.level import run_blocking
+from smw.cache.strategies.journal_rows import bury, claim, give_back, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from smw._kernel.host import Host
+    from smw.cache.strategies.arriving import Arrivals
+    from smw.cache.strategies.journal import Journal
+    from smw.cache.strategies.journal_rows import Row
+
+__all__ = ["AGAIN_FIRST_S", "Rounds"]
+
+_log = logging.getLogger("smw.cache")
+POISON, OUTAGE = 10, 100
+"""Attempts after which a write is dead: while others of its function succeed, and while none does."""
+AGAIN_FIRST_S, _AGAIN_MOST_S = 0.2, 60.0
+_TOGETHER = 10
+_REMEMBERED = 40_000
+
+
+class Rounds:
+    """Rounds of writes that are done, in a thread or on an event loop.
+
+    Args:
+        host: Clock, jitter and bus.
+        arrivals: Does a write.
+        names: Returns the names of the functions that are known here.
+        buried: Called with the key of a write that is dead.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        arrivals: Arrivals,
+        *,
+        names: Callable[[], tuple[str, ...]],
+        buried: Callable[[str], None],
+    ) -> None:
+        self.written: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.dead: Counter[str] = Counter()
+        self._host = host
+        self._arrivals = arrivals
+        self._names = names
+        self._buried = buried
+        self._again: dict[int, float] = {}
+        self._first: dict[int, int] = {}
+        self._unsettled: list[int] = []
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child whose parent has all that waits."""
+        self._again, self._first, self._unsettled = {}, {}, []
+
+    def again_s(self) -> float:
+        """Return after how many seconds the next write that has failed is due."""
+        now = self._host.clock.now()
+        return min((at - now for at in list(self._again.values()) if at > now), default=_AGAIN_MOST_S)
+
+    def _claim(self, journal: Journal, loops: Collection[int], tried: set[int] | None) -> Any:
+        now = self._host.clock.now()
+        if len(self._first) > _REMEMBERED:  # mostly of writes that newer ones have replaced
+            self._first = dict(list(self._first.items())[_REMEMBERED // 2 :])
+            self._again = {seq: at for seq, at in self._again.items() if at > now}
+        waiting = {seq for seq, at in self._again.items() if at > now} if tried is None else tried
+        return journal.submit(claim(journal.token, loops, self._names(), waiting))
+
+    def run(self, journal: Journal, loops: Collection[int], *, tried: set[int] | None = None) -> bool:
+        """Do a round of writes of blocking functions; returns whether there was one.
+
+        Args:
+            journal: Has them.
+            loops: Which of them.
+            tried: Those that are not to be tried again, and takes those that were; None lets what has failed wait for
+                its time.
+
+        Raises:
+            sqlite3.Error: The journal cannot be changed.
+        """
+        rows = self._claim(journal, loops, tried).result()
+        for row in rows:
+            try:
+                run_blocking(self._arrivals.bring(journal, row, "sync"))
+            except BaseException as error:  # noqa: BLE001 - whatever the user's function raises
+                self._failed(journal, row, error)
+            else:
+                self._done(row)
+        self._settle(journal)
+        if tried is not None:
+            tried.update(row.seq for row in rows)
+        return bool(rows)
+
+    async def run_awaiting(self, journal: Journal, loops: Collection[int], *, tried: set[int] | None = None) -> bool:
+        """Do a round of writes of coroutine functions, some at a time, as `run` does those of others."""
+        rows = await asyncio.wrap_future(self._claim(journal, loops, tried))
+        free = asyncio.Semaphore(_TOGETHER)
+
+        async def one(row: Row) -> None:
+            try:
+                async with free:
+                    await self._arrivals.bring(journal, row, "async")
+            except asyncio.CancelledError:
+                journal.submit(give_back([row.seq], failed=0))
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever the user's function raises
+                self._failed(journal, row, error)
+            else:
+                self._done(row)
+
+        try:
+            await asyncio.gather(*map(one, rows))
+        finally:
+            self._settle(journal)
+            if tried is not None:
+                tried.update(row.seq for row in rows)
+        return bool(rows)
+
+    def _done(self, row: Row) -> None:
+        self.written[row.writer] += 1
+        self._again.pop(row.seq, None)
+        self._first.pop(row.seq, None)
+        self._unsettled.append(row.seq)
+
+    def _settle(self, journal: Journal) -> None:
+        """Strike what is done; what the journal does not take now is struck in the next round."""
+        seqs, self._unsettled = self._unsettled, []
+        if not seqs:
+            return
+
+        def struck(future: Any) -> None:
+            if future.exception() is not None:
+                self._unsettled.extend(seqs)
+                level = logging.DEBUG if journal.is_closed else logging.ERROR  # it was given up when closing
+                _log.log(level, "writes that are done cannot be struck from the journal: %s", future.exception())
+
+        journal.submit(settle(seqs)).add_done_callback(struck)
+
+    def _failed(self, journal: Journal, row: Row, error: BaseException) -> None:
+        self.failed[row.writer] += 1
+        attempts, reason = row.attempts + 1, type(error).__name__
+        succeeded = self.written[row.writer] > self._first.setdefault(row.seq, self.written[row.writer])
+        if attempts >= (POISON if succeeded else OUTAGE):
+            self._bury(journal, row, reason)
+            return
+        if row.attempts == 0:
+            _log.warning("a write of %s failed (%s) and is tried again: %s", row.writer, reason, row.key)
+        _log.debug("attempt %d of write %d failed", attempts, row.seq, exc_info=error)
+        pause_s = min(_AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** min(attempts - 1, 20))
+        self._again[row.seq] = self._host.clock.now() + pause_s * (1 - 0.2 * self._host.entropy.random())
+        journal.submit(give_back([row.seq], failed=1))
+
+    def _bury(self, journal: Journal, row: Row, reason: str) -> None:
+        self._again.pop(row.seq, None)
+        self._first.pop(row.seq, None)
+        try:
+            journal.submit(bury(row.seq, reason, self._host.clock.wall())).result()
+        except sqlite3.Error as error:
+            _log.error("a write of %s cannot be moved to the dead ones: %s", row.writer, error)
+            journal.submit(give_back([row.seq], failed=0))
+            return
+        self.dead[row.writer] += 1
+        _log.error(
+            "a write of %s is dead after %d attempts (%s); its arguments are kept in the journal: number %d, key %s",
+            row.writer,
+            row.attempts + 1,
+            reason,
+            row.seq,
+            row.key,
+        )
+        self._buried(row.key)
+        self._host.bus.send(CacheWriteDead(row.writer, reason))
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what has become of writes."""
+        for counted, metric, about in (
+            (self.written, "smw_cache_writes_written_total", "Acknowledged writes that their source has."),
+            (self.failed, "smw_cache_writes_failed_total", "Attempts at an acknowledged write that failed."),
+            (self.dead, "smw_cache_writes_dead_total", "Acknowledged writes given up and kept aside."),
+        ):
+            for name, count in counted.copy().items():
+                yield Fact(metric, "counter", about, (("fn", name),), count)

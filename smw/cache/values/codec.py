@@ -1,0 +1,201 @@
+"""Turns values into bytes such that an equal value of the same type comes back, or refuses; knows no store."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgpack
+
+from smw.cache.stores.plugged import codec_named, codec_of
+from smw.cache.values.copies import Survey, survey
+from smw.cache.values.typed import Classes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MSGPACK", "PICKLE", "RAW", "Codec", "CorruptError", "UnstorableError"]
+
+RAW, MSGPACK, PICKLE = 0, 1, 2
+"""How a payload is encoded: bytes as they are, msgpack with the extensions below, or a (sealed) pickle."""
+
+# These pass msgpack as something else than what they are, so they must not reach it.
+_TREACHEROUS = frozenset({bytearray, memoryview, msgpack.Timestamp, msgpack.ExtType})
+_OBJECT, _PLUGGED, _BIG_INT, _COMPLEX = 20, 21, 10, 11
+
+
+class UnstorableError(Exception):
+    """A value has no exact form as bytes.
+
+    Args:
+        reason: Short constant for counters and logs.
+        what: Name of the offending type.
+    """
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(reason, what)
+        self.reason = reason
+        self.what = what
+
+
+class CorruptError(Exception):
+    """Bytes that are no stored value of ours."""
+
+
+def _zone(zone: dt.tzinfo | None) -> object:
+    if zone is None:
+        return None
+    if isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
+        return zone.key
+    if zone.__class__ is dt.timezone:
+        offset, name = zone.utcoffset(None) or dt.timedelta(), zone.tzname(None)
+        plain = dt.timezone(offset)
+        shift = [offset.days, offset.seconds, offset.microseconds]
+        return shift if plain.tzname(None) == name else [*shift, name]
+    raise UnstorableError("unstorable-result", type(zone).__name__)
+
+
+def _unzone(stored: Any) -> dt.tzinfo | None:
+    if stored is None:
+        return None
+    if isinstance(stored, str):
+        return zoneinfo.ZoneInfo(stored)
+    shift = dt.timedelta(*stored[:3])
+    if stored[3:]:
+        return dt.timezone(shift, stored[3])
+    return dt.timezone(shift) if shift else dt.UTC
+
+
+def _moment(value: Any) -> list[object]:
+    return [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone(value.tzinfo)]
+
+
+_Pair = tuple[int, "Callable[[Any], Any]", "Callable[[Any], Any]"]
+_EXTENSIONS: dict[type, _Pair] = {
+    tuple: (1, list, tuple),
+    set: (2, list, set),
+    frozenset: (3, list, frozenset),
+    dt.datetime: (4, _moment, lambda p: dt.datetime.fromisoformat(p[0]).replace(fold=p[1], tzinfo=_unzone(p[2]))),
+    dt.date: (5, lambda v: v.isoformat(), dt.date.fromisoformat),
+    dt.time: (6, _moment, lambda p: dt.time.fromisoformat(p[0]).replace(fold=p[1], tzinfo=_unzone(p[2]))),
+    dt.timedelta: (7, lambda v: [v.days, v.seconds, v.microseconds], lambda p: dt.timedelta(*p)),
+    Decimal: (8, str, Decimal),
+    UUID: (9, lambda v: v.bytes, lambda p: UUID(bytes=p)),
+    int: (_BIG_INT, lambda v: b"%x" % v, lambda p: int(p, 16)),
+    complex: (_COMPLEX, lambda v: [v.real, v.imag], lambda p: complex(*p)),
+}
+_BACK = {code: make for code, _, make in _EXTENSIONS.values()}
+
+
+class Codec:
+    """Encodes the results of one function.
+
+    Args:
+        classes: Enums, dataclasses and models that may occur in them.
+        allow_pickle: Pickle what nothing else takes. Whoever sets it must seal what is stored.
+    """
+
+    def __init__(self, classes: Classes | None = None, *, allow_pickle: bool = False) -> None:
+        self._classes = classes or Classes()
+        self._allow_pickle = allow_pickle
+
+    def pack(self, value: Any, found: Survey | None = None) -> tuple[int, bytes]:
+        """Return (encoding, payload) of `value`.
+
+        Args:
+            value: What to encode.
+            found: Its survey, where one was made already.
+
+        Raises:
+            UnstorableError: It would not come back equal and of the same type.
+        """
+        if type(value) is bytes:
+            return RAW, value
+        try:
+            found = found or survey(value)
+            return MSGPACK, self._pack(value, found)
+        except UnstorableError:
+            if not self._allow_pickle or (found and found.bound):
+                raise
+            return PICKLE, self._pickle(value)
+
+    def _pack(self, value: Any, found: Survey) -> bytes:
+        for kind in (_TREACHEROUS & found.types) | found.bound:
+            raise UnstorableError("unstorable-result", kind.__name__)
+        if found.cut:  # what was not looked at may be treacherous, or unfold without end
+            raise UnstorableError("huge-result", type(value).__name__)
+        try:
+            packed = msgpack.packb(
+                value, default=self._extend, strict_types=True, use_bin_type=True, unicode_errors="surrogatepass"
+            )
+        except UnstorableError:
+            raise
+        except Exception as error:
+            # Cycles, too deep a nesting, containers beyond 4 GB, a foreign property that raises.
+            raise UnstorableError("unstorable-result", type(value).__name__) from error
+        return packed or b""
+
+    def _extend(self, value: Any) -> msgpack.ExtType:
+        known = _EXTENSIONS.get(type(value))
+        if known is not None:
+            code, take, _ = known
+            return msgpack.ExtType(code, self._pack(take(value), _EMPTY))
+        taken = self._classes.take(value)
+        if taken is not None:
+            return msgpack.ExtType(_OBJECT, self._pack(list(taken), survey(taken[2])))
+        plugged = codec_of(type(value))
+        payload = None if plugged is None else plugged[1].pack(value)
+        if plugged is None or not isinstance(payload, bytes):
+            raise UnstorableError("unstorable-result", type(value).__name__)
+        return msgpack.ExtType(_PLUGGED, self._pack([plugged[0], payload], _EMPTY))
+
+    def unpack(self, encoding: int, payload: bytes) -> Any:
+        """Return the value of a payload.
+
+        Raises:
+            CorruptError: It is none, or one that this function does not return.
+        """
+        if encoding == RAW:
+            return payload
+        try:
+            if encoding == MSGPACK:
+                return self._unpack(payload)
+            if encoding == PICKLE and self._allow_pickle:
+                import pickle
+
+                return pickle.loads(payload)  # noqa: S301 - opted in, and authenticated by the seal before it gets here
+        except Exception as error:
+            raise CorruptError("payload") from error
+        raise CorruptError("encoding")
+
+    def _unpack(self, payload: bytes) -> Any:
+        return msgpack.unpackb(
+            payload, ext_hook=self._restore, strict_map_key=False, raw=False, unicode_errors="surrogatepass"
+        )
+
+    def _restore(self, code: int, data: bytes) -> Any:
+        parts = self._unpack(data)
+        if code == _OBJECT:
+            return self._classes.make(*parts)
+        if code == _PLUGGED:
+            name, payload = parts
+            codec = codec_named(name)
+            if codec is None:
+                raise LookupError(name)
+            return codec.unpack(payload)
+        return _BACK[code](parts)
+
+    @staticmethod
+    def _pickle(value: Any) -> bytes:
+        import pickle
+
+        try:
+            return pickle.dumps(value, protocol=5)
+        except Exception as error:
+            raise UnstorableError("unpicklable-result", type(value).__name__) from error
+
+
+_EMPTY = Survey()

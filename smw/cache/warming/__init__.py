@@ -1,0 +1,1 @@
+"""Memory filled before anybody asks: by calls, or by what the fleet asks for most."""
