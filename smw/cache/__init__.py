@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         why_sync,
     )
     from smw.cache.coherence.bookmark import Token
-    from smw.cache.loading.together import get_many, get_many_sync
+    from smw.cache.functions.together import get_many, get_many_sync
     from smw.cache.options import Auto
     from smw.cache.part import Cache
     from smw.cache.ports import Found, Store, StoreFailedError
@@ -83,8 +83,8 @@ if not TYPE_CHECKING:
         "clear_sync": "asking",
         "drop": "api",
         "drop_sync": "api",
-        "get_many": "loading.together",
-        "get_many_sync": "loading.together",
+        "get_many": "functions.together",
+        "get_many_sync": "functions.together",
         "info": "api",
         "invalidate": "api",
         "key_for": "api",

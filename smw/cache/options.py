@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from smw.cache.loading.answers import answers_at_once
+from smw._kernel.answers import answers_at_once
 from smw.errors import ConfigError, DecorationError, nearest
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from smw.cache.coherence.backplane import Backplane
 from smw.cache.coherence.fence import Fence
 from smw.cache.coherence.planes import Backplanes
 from smw.cache.coherence.wire import Wire
+from smw.cache.functions.placing import Placing
 from smw.cache.levels.ahead import read_ahead
 from smw.cache.levels.engine import Engine, Place
 from smw.cache.levels.level import Level
 from smw.cache.levels.memory import Entry, Memory
 from smw.cache.levels.remote import Remote, Tier
 from smw.cache.naming.names import fence_of
-from smw.cache.naming.placing import Placing
 from smw.cache.ports import Pulse, StoreFailedError, Versions
 from smw.cache.strategies.replacing import look_before, replace
 from smw.cache.values.codec import Codec

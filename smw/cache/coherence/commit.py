@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from smw.cache.loading.answers import answers_at_once
+from smw._kernel.answers import answers_at_once
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.answers import answered
 from smw._kernel.bridge import on_asyncio
 from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
 from smw.cache.coherence.bookmark import READING
 from smw.cache.coherence.collecting import tell, watched
-from smw.cache.loading.answers import answered
+from smw.cache.functions.loads import Loads
+from smw.cache.functions.placing import Placing, blamed
 from smw.cache.loading.calling import Loading, passed
-from smw.cache.loading.loads import Loads
 from smw.cache.loading.many import Many
 from smw.cache.naming.arguments import UnkeyableError
-from smw.cache.naming.placing import Placing, blamed
 from smw.cache.sight.stats import CacheInfo
 from smw.cache.values.forms import Finding
 from smw.errors import ConfigError

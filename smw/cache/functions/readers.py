@@ -5,10 +5,10 @@ from __future__ import annotations
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from smw._kernel.answers import answered, answers_at_once
 from smw._kernel.call import Call
 from smw._kernel.chain import stack_of
 from smw.cache.functions.advice import Cached
-from smw.cache.loading.answers import answered, answers_at_once
 from smw.errors import ConfigError, DecorationError
 
 if TYPE_CHECKING:

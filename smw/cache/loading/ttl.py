@@ -6,8 +6,8 @@ import hashlib
 import math
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.answers import answered
 from smw._kernel.process import ForkLock
-from smw.cache.loading.answers import answered
 from smw.cache.options import MOST_TTL_S, seconds_of
 from smw.cache.values.codec import UnstorableError
 

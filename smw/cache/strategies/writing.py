@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from smw._kernel import current
+from smw._kernel.answers import AwaitableAnswerError, answered, answers_at_once
 from smw._kernel.call import Call, Kind
 from smw._kernel.chain import Advice, Bound, Stack, stack_of
 from smw.cache.functions.readers import Reader, Scopes
-from smw.cache.loading.answers import AwaitableAnswerError, answered, answers_at_once
 from smw.errors import ConfigError, DecorationError, Unavailable, nearest
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from smw.cache.warming.hot import member_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from smw.cache.functions.placing import Placing
     from smw.cache.levels.memory import Entry
-    from smw.cache.naming.placing import Placing
 
 __all__ = ["COUNTED", "Heat"]
 

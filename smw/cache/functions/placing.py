@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.answers import answered
 from smw._kernel.call import Call
 from smw._kernel.compiler import UNKEYED
 from smw.cache.functions.remarks import remedy
 from smw.cache.levels.engine import OF_INSTANCE, Place
-from smw.cache.loading.answers import answered
 from smw.cache.naming.arguments import UnkeyableError, encode
 from smw.cache.naming.identity import identity_of
 from smw.cache.naming.key import Key

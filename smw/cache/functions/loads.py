@@ -10,6 +10,7 @@ from smw._kernel.flight import Flights, RecursiveLoadError
 from smw.cache.coherence.collecting import tell
 from smw.cache.coherence.depending import collecting, lasting
 from smw.cache.functions.remarks import Remarks
+from smw.cache.loading.negative import kept_exception
 from smw.cache.loading.refresh import renewed
 from smw.cache.loading.stale import REST_S, Resting, stale_of
 from smw.cache.loading.ttl import Lifetimes
@@ -18,7 +19,6 @@ from smw.cache.naming.members import Members
 from smw.cache.sight.records import Records
 from smw.cache.sight.stats import Stats
 from smw.cache.values.forms import Finding
-from smw.cache.values.negative import kept_exception
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
