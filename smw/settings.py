@@ -193,6 +193,7 @@ class PartSettings(BaseModel):
 class CacheSettings(PartSettings):
     """Levels of the function cache and how values are stored in them."""
 
+    enabled: bool = _setting(default=True, env="CACHE_ENABLED", about="false: every cached function is simply called")
     l1_size: int = _setting(1000, "CACHE_L1_SIZE", "entries kept in memory", ge=0)
     l1_bytes: int = _setting(64 * 2**20, "CACHE_L1_BYTES", "estimated bytes kept in memory", ge=0)
     l2_host: StoreUrl | None = _setting(

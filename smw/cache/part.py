@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -53,7 +54,9 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 __all__ = ["Cache"]
 
+_log = logging.getLogger("smw.cache")
 _JITTER = 0.1
+_OFF = "the cache is switched off (cache setting 'enabled', CACHE_ENABLED): every cached function is called"
 
 
 class Cache(Tools):
@@ -92,7 +95,11 @@ class Cache(Tools):
         self._envelope = envelope = envelope_of(self.settings, self.host)
         remote = remote_of(self.settings, self.host, fence=fence, envelope=envelope, everything=self._names.everything)
         remote.on_unreadable = Tampering(self.host)
-        self._levels = tuple(tier.name for tier in remote.tiers)
+        self._is_off = not self.settings.enabled
+        if self._is_off:
+            _log.warning(_OFF)
+        self._in_memory = self.settings.l1_size > 0 and not self._is_off
+        self._levels = () if self._is_off else tuple(tier.name for tier in remote.tiers)
         self._engine = Engine(
             self.host,
             memory=memory,
@@ -236,6 +243,7 @@ class Cache(Tools):
                     allow_pickle=settings.allow_pickle,
                     writers=WRITERS,
                     names=known_writers,
+                    is_off=self._is_off,
                 )
                 self._engine.behind = self._behind
             return self._behind
@@ -251,7 +259,7 @@ class Cache(Tools):
             names = tuple(level for level in told.levels if level in self._levels)
             classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
             codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
-            in_memory = "l1" in told.levels and self.settings.l1_size > 0
+            in_memory = "l1" in told.levels and self._in_memory
             l1_ttl_s = told.l1_ttl_s or float("inf")
             ttl_s, stale_s, ahead = told.longest_s, told.stale_s, self._ahead(told, target)
             policy = Policy(ttl_s, told.copy, in_memory, names, codec, l1_ttl_s=l1_ttl_s, stale_s=stale_s, ahead=ahead)
@@ -259,6 +267,7 @@ class Cache(Tools):
             most_bytes = self._engine.memory.largest - ENTRY_BYTES if self.settings.l1_bytes else float("inf")
             gathered = told.many is not None
             policy = policy._replace(is_of_fleet=is_of_fleet, is_gathered=gathered, most_bytes=most_bytes)
+            policy = policy._replace(is_off=self._is_off)
             own = names_within(self._names, self.settings, self.host, target.name)
             function = CachedFunction(target, told, policy, self._engine, own)
             known[self] = function
@@ -273,8 +282,8 @@ class Cache(Tools):
         with self._lock:
             region = self._regions.get(name)
             if region is None:
-                in_memory = self.settings.l1_size > 0
-                region = Region(name, self._engine, self._names, levels=self._levels, in_memory=in_memory)
+                levels, in_memory = self._levels, self._in_memory
+                region = Region(name, self._engine, self._names, levels=levels, in_memory=in_memory)
                 self._regions[name] = region
             return region
 

@@ -201,7 +201,8 @@ class Region:
         place = self._place(key, names)
         epoch, budget = engine.fence.epoch if since is None else since.epoch, engine.budget()
         policy = self._policy._replace(ttl_s=ttl_s)
-        if ttl_s <= 0 or not engine.fence.stands(place.scopes, epoch):
+        keeps_any = policy.in_memory or policy.names
+        if ttl_s <= 0 or not keeps_any or not engine.fence.stands(place.scopes, epoch):
             return
         text = place.text or ""
         sight = await engine.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, blind=True)

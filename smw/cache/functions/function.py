@@ -73,6 +73,8 @@ class CachedFunction(Loads):
 
     def bound(self) -> Bound | None:
         """Return what the chain runs; None where nothing is ever kept."""
+        if self.policy.is_off:
+            return Bound(self.around)
         if not self.keeps_any:
             return None if self.many is None else Bound(self._past)
         placing = self._placing
@@ -130,6 +132,9 @@ class CachedFunction(Loads):
 
     def placed(self, call: Call) -> Place | None:
         """Return where the result of a call belongs, or None where the call goes past the cache, which is counted."""
+        if self.policy.is_off:
+            self.stats.others["none", "bypass"] += 1
+            return None
         if self.options.condition is not None and not self._is_wanted(self.options.condition, call):
             return None
         try:
@@ -232,6 +237,8 @@ class CachedFunction(Loads):
 
     def keeps(self, call: Call) -> bool:
         """Tell whether the result of a call is kept at all."""
+        if self.policy.is_off:
+            return False
         return self.options.condition is None or self._is_wanted(self.options.condition, call)
 
     def key_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

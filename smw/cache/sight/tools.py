@@ -126,6 +126,8 @@ class Tools:
 
     async def _peek(self, given: str, default: Any, mode: Mode) -> Any:
         key, engine = self._key(given), self._engine
+        if not self.settings.enabled:
+            return default
         entry = next(iter(engine.memory.held(key)), None)
         home, within = ({}, key) if entry is None else (entry.home, entry.key)
         place = Place(home, within, str(key), key.tags, key.scopes)

@@ -63,6 +63,7 @@ class WriteBehind:
         allow_pickle: As for cached values.
         writers: The functions that are known in this process, by name.
         names: Returns their names.
+        is_off: Take only what must not overtake an older one of its key.
     """
 
     def __init__(
@@ -75,13 +76,13 @@ class WriteBehind:
         allow_pickle: bool,
         writers: Mapping[str, Writes],
         names: Callable[[], tuple[str, ...]],
+        is_off: bool = False,
     ) -> None:
         self.letters = Letters(envelope, engine.host.clock, allow_pickle=allow_pickle)
-        self._engine = engine
-        self._host = engine.host
-        self._folder = folder
-        self._drain_s = drain_s
+        self._engine, self._host = engine, engine.host
+        self._folder, self._drain_s = folder, drain_s
         self._names = names
+        self._most = 0 if is_off else MOST
         arrivals = Arrivals(engine, self.letters, writers, self._dropped)
         self._rounds = Rounds(engine.host, arrivals, names=names, buried=self._dropped)
         self._lock = ForkLock()
@@ -151,7 +152,7 @@ class WriteBehind:
             sqlite3.Error: It could not be made durable.
         """
         name = writer.target.name
-        if not self._is_closed and not self.open().is_durable and name not in self._said:
+        if self._most and not self._is_closed and not self.open().is_durable and name not in self._said:
             self._said.add(name)
             _log.warning(_BUFFERED, name)
         row = {
@@ -181,7 +182,7 @@ class WriteBehind:
             journal = self._journal
             if journal is None or journal.is_closed:
                 return None
-            return journal.submit(put(row | {"owner": journal.token}, most=0 if self._is_closed else MOST))
+            return journal.submit(put(row | {"owner": journal.token}, most=0 if self._is_closed else self._most))
 
     async def _left_to_the_next(self, row: dict[str, Any], mode: Mode) -> bool:
         """Put a write behind the older ones of its key that closing has left: done at once, they would overtake it."""

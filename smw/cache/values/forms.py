@@ -36,6 +36,7 @@ class Policy(NamedTuple):
         is_of_fleet: Whether one process loads for all.
         is_gathered: Whether what is loaded at one moment is loaded with one call.
         most_bytes: The largest result that memory has room for.
+        is_off: Whether the cache is switched off, so that every call goes past it.
     """
 
     ttl_s: float
@@ -50,6 +51,7 @@ class Policy(NamedTuple):
     is_of_fleet: bool = False
     is_gathered: bool = False
     most_bytes: float = float("inf")
+    is_off: bool = False
 
     def lasts(self, key: Hashable, value: Any) -> float:
         """Return the seconds that `value` lives; 0 if it is not kept."""
