@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.blocked import is_awaited_by
 from smw._kernel.clock import SystemClock
 from smw._kernel.process import ForkLock, after_fork
 from smw.errors import SmwError
@@ -24,6 +26,9 @@ Meanwhile = Sequence[tuple[float, Callable[[], Awaitable[tuple[Any] | None]]]]
 _leading: ContextVar[tuple[_Flight, ...]] = ContextVar("smw_leading", default=())
 _waits = ForkLock()
 _LOOK_S = 0.25
+_FIRST_LOOK_S = 0.05
+_RELIEF_S = 60.0
+"""How long callers wait for a load before one of them loads too, and how long it takes until the next one does."""
 _now = SystemClock.now
 
 
@@ -67,21 +72,40 @@ class _Lost(Exception):
     """The leader ended without an answer (interrupted, or its loop was closed)."""
 
 
-class _Flight:
-    __slots__ = ("future", "name", "task", "waiters", "waits_on")
+class _Overdue(Exception):
+    """The leader takes so long that whoever gets this is to load too."""
 
-    def __init__(self) -> None:
+
+class _Flight:
+    __slots__ = ("future", "name", "relief_at", "task", "thread", "waiters", "waits_on")
+
+    def __init__(self, mode: Mode) -> None:
         self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         # Running futures refuse cancellation, so that one waiter cannot cancel it for the others.
         self.future.set_running_or_notify_cancel()
         self.name = ""
+        self.relief_at = _now() + _RELIEF_S
         self.task: asyncio.Task[Any] | None = None
+        self.thread = threading.get_ident() if mode == "sync" else None
         self.waiters = 1
         self.waits_on: set[_Flight] = set()
 
     def is_stranded(self) -> bool:
         """Tell whether its task belongs to an event loop that no longer runs, so that nobody will ever land it."""
         return self.task is not None and not self.future.done() and not self.task.get_loop().is_running()
+
+    def is_overdue(self) -> bool:
+        """Tell one of those who wait, each time that a while has passed, to load too."""
+        with _waits:
+            due = _now() >= self.relief_at
+            if due:
+                self.relief_at = _now() + _RELIEF_S
+        return due
+
+    def land(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Tell those who wait how it has ended, unless somebody who loaded too was faster."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.future.set_result(result) if error is None else self.future.set_exception(error)
 
 
 def _would_deadlock(flight: _Flight, stack: tuple[_Flight, ...]) -> bool:
@@ -104,11 +128,18 @@ class Flights:
     A caller that finds its key in flight waits for that result. A leader that is cancelled does not take
     its followers along: an asynchronous load runs in its own task and is cancelled only when its last
     waiter has gone. An exception of the loader reaches every waiter once. Waiting for each other in a
-    circle is noticed, and the caller that would close the circle loads for itself. A load that nobody waits for, or
-    nobody waits for any more, runs to its end all the same; `close` ends it.
+    circle is noticed, and the caller that would close the circle loads for itself. No wait depends on the leader
+    alone: each minute one of those who wait loads too. A load that nobody waits for, or nobody waits for any more,
+    runs to its end all the same; `close` ends it.
+
+    Args:
+        name: What is loaded, for messages.
+        overdue: Called by whoever loads too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "a cached function", overdue: Callable[[], None] = lambda: None) -> None:
+        self._name = name
+        self._overdue = overdue
         self._lock = ForkLock()
         self._flights: dict[Hashable, _Flight] = {}
         self._unattended: set[asyncio.Task[Any]] = set()
@@ -145,7 +176,7 @@ class Flights:
             if flight is not None:
                 flight.waiters += 1
                 return self._follow(key, flight, load, mode, meanwhile)
-            flight = self._flights[key] = _Flight()
+            flight = self._flights[key] = _Flight(mode)
         return self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load, meanwhile)
 
     def depart(self, key: Hashable, load: Load, mode: Mode) -> Awaitable[Any] | None:
@@ -160,7 +191,7 @@ class Flights:
         with self._lock:
             if self._in_air(key) is not None:
                 return None
-            flight = self._flights[key] = _Flight()
+            flight = self._flights[key] = _Flight(mode)
         if mode == "sync":
             return self._lead(key, flight, load)
         context = copy_context()
@@ -207,13 +238,13 @@ class Flights:
         try:
             result = await load()
         except Exception as error:
-            flight.future.set_exception(error)
+            flight.land(error=error)
             raise
         except BaseException:
-            flight.future.set_exception(_Lost())
+            flight.land(error=_Lost())
             raise
         else:
-            flight.future.set_result(result)
+            flight.land(result)
             return result
         finally:
             self._leave(key, flight)
@@ -224,17 +255,14 @@ class Flights:
         flight.task = asyncio.get_running_loop().create_task(self._lead(key, flight, load))
         flight.task.add_done_callback(_taken)
         landing = asyncio.shield(flight.task)
-        return await self._wait(flight, self._landing(flight, landing, meanwhile) if meanwhile else landing)
+        leads = self._landing(flight, landing, meanwhile, leads=True) if meanwhile else landing
+        return await self._wait(flight, leads)
 
     async def _follow(self, key: Hashable, flight: _Flight, load: Load, mode: Mode, meanwhile: Meanwhile) -> Any:
         stack = _leading.get()
         if flight in stack:
             flight.waiters -= 1
-            raise RecursiveLoadError(
-                "SMW-K130",
-                "a cached function called itself with the same arguments while computing them",
-                fix="call the uncached function (fn.__wrapped__) for the inner step",
-            )
+            raise self._recursive()
         with _waits:
             alone = bool(stack) and _would_deadlock(flight, stack)
             if not alone:
@@ -247,12 +275,24 @@ class Flights:
                 return await self._until_landed(flight, meanwhile)
             return await self._wait(flight, self._landing(flight, asyncio.wrap_future(flight.future), meanwhile))
         except _Lost:
-            self._leave(key, flight)
+            overdue = False
+        except _Overdue:
+            overdue = True
         finally:
             with _waits:
                 for own in stack:
                     own.waits_on.discard(flight)
-        return await self.fly(key, load, mode, meanwhile=meanwhile)
+        self._leave(key, flight)
+        if overdue:
+            self._overdue()
+        result = await self.fly(key, load, mode, meanwhile=meanwhile)
+        flight.land(result)
+        return result
+
+    def _recursive(self) -> RecursiveLoadError:
+        what = f"{self._name} called itself with the same arguments while computing them"
+        fix = "call the uncached function (fn.__wrapped__) for the inner step"
+        return RecursiveLoadError("SMW-K130", what, fix=fix)
 
     async def _wait(self, flight: _Flight, result: Awaitable[Any]) -> Any:
         try:
@@ -277,16 +317,24 @@ class Flights:
         return given
 
     async def _until_landed(self, flight: _Flight, meanwhile: Meanwhile) -> Any:
-        began = _now()
-        for after_s, ask in meanwhile:
-            if concurrent.futures.wait([flight.future], timeout=max(0.0, began + after_s - _now())).done:
-                break
-            given = await self._instead(flight, ask)
-            if given is not None:
-                return given[0]
-        return flight.future.result()
+        began, steps, look_s = _now(), list(meanwhile), _FIRST_LOOK_S
+        while True:
+            left_s = max(0.0, began + steps[0][0] - _now()) if steps else look_s
+            if concurrent.futures.wait([flight.future], timeout=min(left_s, look_s)).done:
+                return flight.future.result()
+            if steps and began + steps[0][0] <= _now():
+                given = await self._instead(flight, steps.pop(0)[1])
+                if given is not None:
+                    return given[0]
+            if flight.thread is not None and is_awaited_by(flight.thread):
+                raise self._recursive()
+            if flight.is_overdue():
+                raise _Overdue
+            look_s = min(2 * look_s, 1.0)
 
-    async def _landing(self, flight: _Flight, landed: asyncio.Future[Any], meanwhile: Meanwhile) -> Any:
+    async def _landing(
+        self, flight: _Flight, landed: asyncio.Future[Any], meanwhile: Meanwhile, *, leads: bool = False
+    ) -> Any:
         """Wait for a flight; one whose event loop was stopped or closed with it under way is lost."""
         began, steps = _now(), list(meanwhile)
         try:
@@ -296,6 +344,8 @@ class Flights:
                     return landed.result()
                 if flight.is_stranded():
                     raise _Lost
+                if not leads and flight.is_overdue():
+                    raise _Overdue
                 if steps and began + steps[0][0] <= _now():
                     given = await self._instead(flight, steps.pop(0)[1])
                     if given is not None:

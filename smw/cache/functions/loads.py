@@ -56,7 +56,7 @@ class Loads(ABC):
         self._errors = self.policy._replace(stale_s=0.0, ahead=None)
         self._members = Members(engine.memory)
         self._records = Records(function, options.ttl_s, clear=engine.host.profile == "development")
-        self._flights = Flights()
+        self._flights = Flights(function, self._remarks.overdue)
         self._resting = Resting(engine)
         self._patience = Patience(function, options, self.stats, self._slow)
         self._sights: dict[Hashable, Sight] = {}
@@ -138,7 +138,8 @@ class Loads(ABC):
                 raise
             return spare
         finally:
-            self._sights.pop(flight, None)
+            if sight is not None and self._sights.get(flight) is sight:  # else somebody loads too by now
+                del self._sights[flight]
             self.adopt(call, place)
         self._landed += 1
         if not finding.lives:

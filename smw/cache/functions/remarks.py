@@ -80,6 +80,11 @@ class Remarks:
         self._bus.send(CacheStale(self._name, "timeout"))
         self._say("its expired results are handed out meanwhile", "takes longer than its callers wait")
 
+    def overdue(self) -> None:
+        """Tell that callers wait so long for a load that one of them loads too; logged once a minute."""
+        what = "one of them calls it too; hard_timeout= ends such waits with an error"
+        self._say(what, "has kept callers with the same arguments waiting for over a minute")
+
     def not_refreshed(self, error: Exception) -> None:
         """Tell that a result could not be loaded anew before it expires; logged once a minute."""
         self._say("its results were not refreshed ahead of their end", f"failed ({type(error).__name__})")

@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -407,6 +408,41 @@ def test_recursion_with_the_same_arguments_is_told(cache):
 
     with pytest.raises(RecursiveLoadError):
         load(1)
+
+
+def test_recursion_through_a_pool_is_told(cache):
+    """So does one that waits for a pool's thread which calls it, and knows nothing of the load it serves."""
+
+    @cache.cached(60)
+    def load(number: int) -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(load, number).result()
+
+    with pytest.raises(RecursiveLoadError, match=r"test_function:.*load called itself"):
+        load(1)
+
+
+def test_waiting_for_long_is_said_with_the_setting_that_ends_it(cache, caplog, monkeypatch):
+    """A caller that loads beside a slow one has the function and `hard_timeout=` logged."""
+    monkeypatch.setattr("smw._kernel.flight._RELIEF_S", 0.1)
+    begun, gate = threading.Event(), threading.Event()
+
+    @cache.cached(60)
+    def slow(number: int) -> int:
+        if begun.is_set():
+            return number
+        begun.set()
+        gate.wait(10)
+        return number
+
+    with ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(slow, 7)
+        assert begun.wait(10)
+        assert slow(7) == 7
+        gate.set()
+        assert leader.result(10) == 7
+    assert "slow has kept callers" in caplog.text
+    assert "hard_timeout=" in caplog.text
 
 
 def test_recursion_with_other_arguments_works(cache):
