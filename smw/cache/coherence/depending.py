@@ -10,14 +10,14 @@ from smw.cache.naming.names import fence_of
 from smw.cache.values.envelope import MOST_GENERATIONS, Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from smw._kernel.chain import Proceed
     from smw.cache.levels.engine import Engine, Place
     from smw.cache.options import Options
     from smw.cache.ports import Versions
 
-__all__ = ["Basis", "Origin", "collecting", "lasting", "scopes_of"]
+__all__ = ["Basis", "Origin", "collecting", "joinable", "lasting", "scopes_of"]
 
 _LEAST_S = 0.001
 MOST_SCOPES = 10_000
@@ -164,6 +164,17 @@ def collecting(options: Options, engine: Engine, place: Place, proceed: Proceed)
         return place, hidden(proceed)
     basis = Basis(engine)
     return place._replace(basis=basis), basis.around(proceed)
+
+
+def joinable(engine: Engine) -> Hashable:
+    """Return what the loads have in common that who begins now may wait for, whatever they turn out to be made from.
+
+    One that began before a drop may be made from what was dropped. So each drop that is heard of begins another one;
+    where none are heard of, the time does for which memory would be trusted.
+    """
+    fence, now = engine.fence, engine.host.clock.now()
+    is_heard = not engine.remote.tiers or engine.backplane.current(now) + engine.trust_s > now
+    return fence.epoch, None if is_heard else now // engine.trust_s if engine.trust_s else now
 
 
 def lasting(place: Place, ttl_s: float, now: float) -> float:

@@ -12,6 +12,7 @@ from smw._kernel.chain import Bound
 from smw._kernel.compiler import Gear
 from smw.cache.coherence.bookmark import READING
 from smw.cache.coherence.collecting import tell, watched
+from smw.cache.coherence.depending import joinable
 from smw.cache.functions.loads import Loads
 from smw.cache.functions.placing import Placing, blamed
 from smw.cache.loading.calling import Loading, passed
@@ -159,7 +160,9 @@ class CachedFunction(Loads):
 
     def flight_of(self, place: Place) -> Hashable:
         """Return what is common to the loads of `place` until it is dropped."""
-        return place.home is self._placing.table, place.key, self._engine.fence.stamp(place.scopes)
+        depends = self.options.depends is not None
+        until = joinable(self._engine) if depends else self._engine.fence.stamp(place.scopes)
+        return place.home is self._placing.table, place.key, until
 
     async def find(
         self, call: Call, place: Place, proceed: Proceed, *, flight: Hashable, look: Look | None, landed: int

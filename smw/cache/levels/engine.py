@@ -75,7 +75,7 @@ class Engine:
         self._now = host.clock.now
         self._wall = host.clock.wall
         self._budget_s = budget_s
-        self._trust_s = trust_s
+        self.trust_s = trust_s
         self._l1_ttl_s = l1_ttl_s
         self.backplane = backplane_of(remote, self.heard, self.missed)
         self.fleet: Fleet | None = None
@@ -104,7 +104,7 @@ class Engine:
         self.backplane.want(now)
         if entry.trusted <= now:
             heard = self.backplane.of(entry.scopes[0]) if entry.basis is None else self.backplane
-            until = min(entry.expires, heard.current(entry.asked) + self._trust_s)
+            until = min(entry.expires, heard.current(entry.asked) + self.trust_s)
             if until <= now:
                 return False
             entry.trust(until)
@@ -213,7 +213,7 @@ class Engine:
     def _trusted_until(self, sight: Sight | None, expires: float) -> float:
         """Return until when memory may answer alone, counted from the question: a drop may be older than the answer."""
         since = self._now() if sight is None or sight.versions is None else sight.asked
-        return min(expires, since + self._trust_s)
+        return min(expires, since + self.trust_s)
 
     async def unpacked(
         self, place: Place, policy: Policy, sight: Sight, *, epoch: int, budget: Budget, mode: Mode
@@ -349,7 +349,7 @@ class Engine:
         asked = NEVER if sight is None or sight.versions is None else sight.asked
         trusted = self._trusted_until(sight, expires) if shared else expires
         if basis is not None:  # known to be current only as long as everything that it was made from
-            asked, trusted = min(asked, basis.asked), min(trusted, basis.asked + self._trust_s) if shared else expires
+            asked, trusted = min(asked, basis.asked), min(trusted, basis.asked + self.trust_s) if shared else expires
         entry = Entry(
             held.value,
             held.thaw,

@@ -467,3 +467,47 @@ def test_dependencies_travel_in_the_envelope():
     assert envelope.open(stored, b"k") == letter
     assert envelope.close(letter._replace(depends=()), b"k")[2] == 2
     assert stored[2] == 3
+
+
+@pytest.mark.parametrize("trust_ms", [1000, 0])
+def test_nobody_waits_for_a_load_that_began_before_a_drop_of_a_part(bench, trust_ms):
+    """Who asks after a drop of something below does not get what a load brings that may have read it before."""
+    names, is_read, goes_on = {1: "old"}, threading.Event(), threading.Event()
+    here, there = (bench.cache("l2", l1_trust_ms=trust_ms) for _ in range(2))
+
+    @here.cached(60, tags=["user:{number}"], key=lambda number: number)
+    def user_of(number: int) -> str:
+        return names[number]
+
+    @here.cached(60, depends="auto", key=lambda number: number)
+    def page_of(number: int) -> str:
+        user = user_of(number)
+        if not is_read.is_set():
+            is_read.set()
+            assert goes_on.wait(20)
+        return user
+
+    def after_a_drop(drop) -> list[str]:
+        names[1] = "old"
+        here.drop_sync(tags=["user:1"])
+        for event in (is_read, goes_on):
+            event.clear()
+        found: list[str] = []
+        threads = [threading.Thread(target=lambda: found.append(page_of(1))) for _ in range(2)]
+        threads[0].start()
+        assert is_read.wait(20)
+        names[1] = "new"
+        drop()
+        threads[1].start()
+        threads[1].join(0.3)
+        goes_on.set()
+        for thread in threads:
+            thread.join(20)
+        return sorted(found)
+
+    def elsewhere() -> None:
+        there.drop_sync(tags=["user:1"])
+        bench.clock.advance(1.1)  # no later than that it is noticed
+
+    assert after_a_drop(lambda: here.drop_sync(tags=["user:1"])) == ["new", "old"]
+    assert after_a_drop(elsewhere) == ["new", "old"]
