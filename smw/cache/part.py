@@ -29,6 +29,7 @@ from smw.cache.loading.refresh import XFETCH
 from smw.cache.options import checked
 from smw.cache.region import Region
 from smw.cache.sight.spread import watch_facts
+from smw.cache.sight.standing import standing_of
 from smw.cache.sight.stats import function_facts, memory_facts, server_facts
 from smw.cache.sight.tools import Tools
 from smw.cache.strategies.behind import WriteBehind
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Target
     from smw._kernel.facts import Fact
+    from smw._kernel.standing import Standing
     from smw.cache.functions.readers import Scopes
     from smw.cache.options import Auto, Options
 
@@ -57,6 +59,17 @@ __all__ = ["Cache"]
 _log = logging.getLogger("smw.cache")
 _JITTER = 0.1
 _OFF = "the cache is switched off (cache setting 'enabled', CACHE_ENABLED): every cached function is called"
+
+
+def _weakly(method: Callable[[], Iterable[Any]]) -> Callable[[], Iterable[Any]]:
+    """Return `method` without its object: functions lead to the host, and must not keep what was never closed."""
+    reference = weakref.WeakMethod(method)
+
+    def ask() -> Iterable[Any]:
+        living = reference()
+        return () if living is None else living()
+
+    return ask
 
 
 class Cache(Tools):
@@ -111,12 +124,8 @@ class Cache(Tools):
             jitter=self._jitter(),
         )
         self.commits = Commits(EVERYWHERE)
-        mine = weakref.WeakMethod(self._facts)  # functions lead to the host, and must not keep what was never closed
-
-        def facts() -> Iterable[Fact]:
-            return (mine() or tuple)()
-
-        self._forget_facts = self.host.facts.add(facts)
+        self._forget_facts = self.host.facts.add(_weakly(self._facts))
+        self._forget_standing = self.host.standings.add(_weakly(self._standing))
         after_fork(self._forked)
         self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
         self._engine.fleet = fleet_of(self._engine, self._listener)
@@ -150,12 +159,15 @@ class Cache(Tools):
         yield from self._warmth.facts()
         yield from watch_facts(self._engine.watch, self._engine.remote.servers)
 
+    def _standing(self) -> Iterator[Standing]:
+        return standing_of(self._engine, in_memory=self._in_memory)
+
     @plainly("@cached", "@cache.cached(ttl=60)")
     def cached(
         self,
         ttl: float | timedelta | Literal["auto"] | Auto | Callable[[Any], float | timedelta],
         *,
-        tags: Sequence[str] = (),
+        tags: Sequence[str | Callable[[Any], str | Iterable[str] | None]] = (),
         key: Callable[..., object] | None = None,
         version: str = "1",
         levels: Sequence[str] = ("l1", "l2", "l3"),
@@ -347,6 +359,7 @@ class Cache(Tools):
 
     def _end(self) -> None:
         self._forget_facts()
+        self._forget_standing()
         if self._listener is not None:
             self._listener.close()
 

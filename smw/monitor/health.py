@@ -110,14 +110,15 @@ def _describe(error: BaseException) -> str:
 
 
 class Health:
-    """The checks of one monitor and what its backends have signalled.
+    """The checks of one monitor, what its backends have signalled, and how the open parts stand.
 
     Args:
-        host: Carries the signals, and the clock by which answers age.
+        host: Carries the signals, what the parts tell, and the clock by which answers age.
     """
 
     def __init__(self, host: Host) -> None:
         self._clock = host.clock
+        self._standings = host.standings
         self._checks: dict[str, _Check] = {}
         self._down: dict[str, str] = {}
         self._round: asyncio.Task[Any] | None = None
@@ -170,7 +171,7 @@ class Health:
 
         Args:
             group: ``live`` looks at no dependency; ``ready`` and ``all`` at every check and backend.
-            details: Whether to say why something is not well.
+            details: Whether to say what was seen, such as why something is not well.
 
         Returns:
             ``{"status": "pass" | "warn" | "fail", "checks": {name: {"status": ..., "output": ...}}}``.
@@ -184,6 +185,8 @@ class Health:
             return {"status": "pass", "checks": {}}
         await self._refresh()
         found: dict[str, tuple[str, str]] = {}
+        for name, is_well, seen in self._standings:
+            found[name] = ("pass" if is_well else "warn", mask_text(seen))
         for backend, reason in list(self._down.items()):
             found[f"backend:{backend}"] = ("warn", mask_text(reason))
         for check in list(self._checks.values()):

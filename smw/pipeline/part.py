@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from smw._kernel.bridge import Portal, in_thread
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
+from smw._kernel.standing import Standing
 from smw._kernel.told import plainly
 from smw.errors import BackpressureError
 from smw.pipeline import batch, decorators
@@ -76,6 +77,7 @@ class Pipeline:
         self._batches: dict[str, batch.RowTally] = {}
         self._emitting = 0
         self._remove_facts = self.host.facts.add(self._facts)
+        self._remove_standing = self.host.standings.add(self._standing)
         after_fork(self._forked)
 
     # --- decorators --------------------------------------------------------------------------------------------------
@@ -332,6 +334,12 @@ class Pipeline:
         for rows in list(self._batches.values()):
             yield from rows.facts()
 
+    def _standing(self) -> Iterable[Standing]:
+        for name in self._serving.names():
+            tally = self._tally(name)
+            lag = "" if tally.lag is None else f", to do: {tally.lag}"
+            yield Standing(f"stream.{name}", is_well=True, seen=f"in flight: {tally.in_flight}{lag}")
+
     def _forked(self) -> None:
         self._sources.forget()
         self._serving = Serving()
@@ -364,3 +372,4 @@ class Pipeline:
             portal.call(self._sources.close_writers())
             portal.close()
         self._remove_facts()
+        self._remove_standing()

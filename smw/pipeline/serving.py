@@ -42,6 +42,11 @@ class Serving:
                 self._running.remove(running)
             running.left.set()
 
+    def names(self) -> list[str]:
+        """Return the streams that are served now."""
+        with self._lock:
+            return sorted({running.name for running in self._running})
+
     def stop(self, name: str | None = None) -> list[threading.Event]:
         """Tell the deliveries of a stream, or all, to stop; returns what is set when each has ended."""
         with self._lock:

@@ -71,6 +71,7 @@ class Security:
             self._open_store, host=self.host, signer=self._signer, about={"level": self.settings.audit_level}
         )
         self._forget_facts = self.host.facts.add(self._facts)
+        self._forget_standing = self.host.standings.add(self._trail.standing)
         after_fork(self._tally.after_fork)
         after_fork(self.limiter.after_fork)
 
@@ -142,6 +143,7 @@ class Security:
     def close(self) -> None:
         """Write, seal and close the audit log; idempotent."""
         self._forget_facts()
+        self._forget_standing()
         self._trail.close()
 
     async def aclose(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.ending import at_exit
 from smw._kernel.process import ForkLock, after_fork
+from smw._kernel.standing import Standing
 from smw.errors import AuditUnavailable
 from smw.security.trail import note
 from smw.security.trail.canonical import encode
@@ -84,6 +85,13 @@ class Trail:
     def durable(self) -> bool:
         """Whether records survive the process; opens the log."""
         return self._opened().store.durable
+
+    def standing(self) -> Iterator[Standing]:
+        """Yield how it stands, if it is open."""
+        writer = self._writer
+        if writer is not None:
+            failure = writer.failure
+            yield Standing("audit", failure is None, failure or f"records: {self.added}")
 
     def ensure(self) -> None:
         """Return when the log can take a record that must not be lost.

@@ -69,7 +69,7 @@ def test_before_or_after_the_routes(runtime):
 
     client = app.test_client()
     assert (client.get("/a").text, client.get("/b").json, client.get("/b").json) == ("a", {"b": 1}, {"b": 1})
-    assert client.get("/health").json == {"status": "pass", "checks": {}}
+    assert client.get("/health").json["status"] == "pass"
     assert 'http_requests_total{method="GET",route="/b",status="200"} 2.0' in client.get("/metrics").text
 
 
