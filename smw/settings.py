@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from smw import plugins
 from smw.errors import ConfigError, nearest
+from smw.keys import key_file, key_ring
 from smw.urls import REDIS_SCHEMES, masked, redis_url, scheme_of
 
 __all__ = [
@@ -34,8 +34,6 @@ Profile = Literal["development", "testing", "production"]
 _MOST_PORT = 65_535
 _LOCAL_SCHEME = "memory"
 _PLAIN_SCHEME = "memcached"  # what other libraries write in front of host:port
-_KEY_BYTES = 32
-_KEY_FORM = "write id:KEY, several with commas, KEY being 32 bytes in base64 as of: openssl rand -base64 32"
 FRAMEWORKS = ("GDPR", "SOX", "HIPAA", "PCI")  # the security part has the same, where no pydantic may be loaded
 
 
@@ -116,61 +114,14 @@ def _frameworks(value: object) -> object:
     return tuple(dict.fromkeys(folded))
 
 
-def _keys(value: object) -> object:
-    """Take a ring of keys; what is wrong is told by its place, for name and key may have been mixed up."""
-    given: list[tuple[object, object]]
-    if isinstance(value, str):
-        items = [item.partition(":") for item in value.split(",") if item.strip()]
-        for number, (_, colon, _) in enumerate(items, 1):
-            if not colon:
-                raise _wrong_key(number, len(items), "has no id: in front")
-        given = [(name.strip(), text.strip()) for name, _, text in items]
-    elif isinstance(value, Mapping):
-        given = list(value.items())
-    else:
-        msg = f"keys are given as text or as a mapping, not as {type(value).__name__}; {_KEY_FORM}"
-        raise ValueError(msg)  # noqa: TRY004 - pydantic takes no other
-    keys: dict[str, bytes] = {}
-    for number, (name, raw) in enumerate(given, 1):
-        why = "has no id" if not isinstance(name, str) or not name else "has the id of another" if name in keys else ""
-        if why:
-            raise _wrong_key(number, len(given), why)
-        keys[str(name)] = _key(raw, number, len(given))
-    return keys
-
-
-def _key(raw: object, number: int, total: int) -> bytes:
-    if not isinstance(raw, str | bytes):
-        raise _wrong_key(number, total, f"is neither base64 nor bytes, but of type {type(raw).__name__}")
-    try:
-        key = raw if isinstance(raw, bytes) else base64.b64decode(raw, validate=True)
-    except ValueError:  # binascii.Error, or letters beyond ASCII
-        raise _wrong_key(number, total, "is not base64") from None
-    if len(key) != _KEY_BYTES:
-        raise _wrong_key(number, total, f"has {len(key)} bytes instead of {_KEY_BYTES}")
-    return key
-
-
-def _wrong_key(number: int, total: int, why: str) -> ValueError:
-    which = "the key" if total == 1 else f"key {number} of {total}"
-    return ValueError(f"{which} {why}; {_KEY_FORM}")
-
-
-def _key_file(value: object) -> object:
-    if isinstance(value, str) and ("-----BEGIN" in value or not value.isprintable()):
-        msg = "it names the file of a key, and is not the key itself"
-        raise ValueError(msg)
-    return value
-
-
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Frameworks = Annotated[tuple[str, ...], BeforeValidator(_frameworks)]
 Servers = Annotated[tuple[str, ...], BeforeValidator(_host_port)]
 StreamsUrl = Annotated[str, BeforeValidator(_streams_url)]
 StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 Stores = Annotated[tuple[str, ...], BeforeValidator(_stores)]
-KeyFile = Annotated[str, BeforeValidator(_key_file)]
-Keys = Annotated[dict[str, bytes], BeforeValidator(_keys)]
+KeyFile = Annotated[str, BeforeValidator(key_file)]
+Keys = Annotated[dict[str, bytes], BeforeValidator(key_ring)]
 
 
 def _setting(default: Any, env: str, about: str, *, used: bool = True, secret: bool = False, **limits: Any) -> Any:

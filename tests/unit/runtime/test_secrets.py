@@ -16,7 +16,7 @@ from smw.cli.app import app
 from smw.configuration import resolve
 from smw.doctor import examine_environment
 from smw.environment import variables
-from smw.errors import SmwError
+from smw.errors import ConfigError, SmwError
 from smw.settings import PARTS, build
 
 if TYPE_CHECKING:
@@ -45,7 +45,16 @@ URLS = [
 _AS_TEXT = {
     "encryption_keys": KEYS,
     "digest_key": [HIDDEN[:15]],
-    "signing_key": [f"-----BEGIN PRIVATE KEY-----\n{HIDDEN}\n-----END", f"-----BEGIN PRIVATE KEY-----{HIDDEN}"],
+    "signing_key": [
+        f"-----BEGIN PRIVATE KEY-----\n{HIDDEN}\n-----END",
+        f"-----BEGIN PRIVATE KEY-----{HIDDEN}",
+        RING,
+        RING.rstrip("="),
+        f" {RING} ",
+        base64.b64encode(HIDDEN.encode() * 3).decode(),
+        f'{{"d": "{RING}"}}',
+        base64.urlsafe_b64encode(b"\xff" * 17 + HIDDEN[:15].encode()).decode(),
+    ],
 }
 _IN_CODE: dict[str, list[Any]] = {
     "encryption_keys": KEYS_IN_CODE,
@@ -92,6 +101,21 @@ def _opened(variable: Variable, value: Any) -> str:
         return repr(runtime.part(variable.part))
     finally:
         runtime.close()
+
+
+@pytest.mark.parametrize("key", _AS_TEXT["signing_key"] + [("ab" * 32), ("0f" * 48), "/" * 43 + "="])
+def test_a_key_in_place_of_its_file_is_refused(key: str) -> None:
+    """As PEM, JSON, base64 or hexadecimal: the report of all settings could not mask it."""
+    with pytest.raises(ConfigError, match="names the file of a key"):
+        build(PARTS["security"], {"signing_key": key})
+
+
+@pytest.mark.parametrize(
+    "path", ["key.pem", "/run/secrets/" + "signing/key" * 7, "keys/ed25519", "/etc/smw/" + "k" * 34, "C:\\keys\\a"]
+)
+def test_paths_of_keys_are_taken(path: str) -> None:
+    """Also those that base64 could be written like."""
+    assert build(PARTS["security"], {"signing_key": path}).signing_key == path
 
 
 @each_setting
