@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from smw.cache.ports import Found, StoreFailedError
-from smw.cache.stores.memcached_clients import Awaiting, Blocking, Many
+from smw.cache.stores.memcached_clients import Awaiting, Blocking
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock, Entropy
+    from smw.cache.stores.memcached_gets import Many
 
 __all__ = ["MemcachedStore", "spread"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,19 @@ from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
 from smw.cache.ports import StoreFailedError
 from smw.cache.stores.deadlines import Deadlines, LagError
+from smw.cache.stores.memcached_gets import answer, question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
-__all__ = ["Awaiting", "Blocking", "Many"]
+    from smw.cache.stores.memcached_gets import Many
 
-Many = dict[str, tuple[bytes, Any]]
-"""Key → (value, cas token)."""
+__all__ = ["Awaiting", "Blocking"]
+
 _CONNECTIONS = 4
 _BLOCKING_CONNECTIONS = 64
+_MOST_AT_ONCE = 65_536
+_MOST_TO_COME = 1_048_576
 
 
 def _address(server: str) -> tuple[str, int]:
@@ -90,7 +94,13 @@ class Blocking:
 
     @staticmethod
     def _gets_many(client: Any, keys: Sequence[str]) -> Many:
-        return client.gets_many(keys)  # type: ignore[no-any-return]
+        if client.sock is None:
+            return client.gets_many(keys)  # type: ignore[no-any-return] # which connects
+        client.sock.sendall(question(keys))
+        reply = client.sock.recv(_MOST_AT_ONCE)
+        while isinstance(found := answer(reply), int):
+            reply += _received(client.sock, found - len(reply))
+        return found
 
     @staticmethod
     def _add(client: Any, key: str, blob: bytes, life: int) -> bool:
@@ -125,6 +135,18 @@ class Blocking:
                     client.close()
 
 
+def _received(sock: Any, count: int) -> bytes:
+    """Return so many bytes at least, so that a long value is not gone through anew with each of its parts."""
+    parts = []
+    while count > 0:
+        part = sock.recv(max(_MOST_AT_ONCE, min(count, _MOST_TO_COME)))
+        if not part:
+            raise EOFError("the reply was cut off")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
 class Awaiting:
     """aiomcache for one server, one client per event loop.
 
@@ -139,16 +161,13 @@ class Awaiting:
     def __init__(self, server: str) -> None:
         self._clients: PerLoop[_Client] = PerLoop(lambda: _Client(_address(server)), _Client.aclose)
 
-    async def ask(self, timeout_s: float, command: str, *args: Any) -> Any:
-        """Run one command within `timeout_s`.
+    def ask(self, timeout_s: float, command: str, *args: Any) -> Awaitable[Any]:
+        """Return an awaitable of the reply to one command.
 
         Raises:
             StoreFailedError: It failed or took too long.
         """
-        try:
-            return await self._clients.get().ask(timeout_s, command, *args)
-        except Exception as error:
-            raise _failure(error) from error
+        return self._clients.get().ask(timeout_s, command, *args)
 
     def close(self) -> None:
         """Have the connections of all loops closed there; idempotent."""
@@ -177,22 +196,25 @@ class _Client:
 
         self._client: Any = Client(*address, pool_size=_CONNECTIONS)
         self._pool: Any = self._client._pool  # noqa: SLF001 - what takes a connection and asks is one in aiomcache
-        self._free: Any = self._pool._pool  # noqa: SLF001
+        self._idle: deque[Any] = deque()  # which aiomcache takes for used, so that none of its queue is gone through
+        self._waiting = 0
+        self._turn = asyncio.Lock()
         self._deadlines = Deadlines(lambda connection: connection.writer.transport)
 
     async def ask(self, timeout_s: float, command: str, *args: Any) -> Any:
         """Run one command over a connection of its own.
 
         Raises:
-            LagError: The event loop was too busy to take in the reply within `timeout_s`, or to ask at all.
-            TimeoutError: It did not come within `timeout_s`.
-            Exception: What aiomcache raises.
+            StoreFailedError: It failed or took too long, or the event loop was too busy to take in the reply in time.
         """
         deadlines = self._deadlines
         until, is_cut_short = deadlines.now() + timeout_s, False
         connection = self._at_hand()
         if connection is None:
-            connection = await deadlines.obtain(until, self._pool.acquire)
+            try:
+                connection = await deadlines.obtain(until, self._given)
+            except Exception as error:
+                raise _failure(error) from error
             is_cut_short = 2 * (until - deadlines.now()) < timeout_s
         deadlines.begin(connection, until)
         try:
@@ -200,44 +222,63 @@ class _Client:
         except BaseException as error:
             overrun = deadlines.end(connection)
             _cut(connection)
-            if overrun is not None and isinstance(error, Exception):
-                raise (LagError() if is_cut_short else overrun) from None
-            raise
+            if not isinstance(error, Exception):
+                raise
+            if overrun is None:
+                raise _failure(error) from error
+            raise _failure(LagError() if is_cut_short else overrun) from overrun
         else:
             if deadlines.end(connection) is not None:  # cut in the moment in which the answer had come
                 _cut(connection)
             deadlines.answered += 1
             return answer
         finally:
-            self._pool.release(connection)
+            if self._waiting or connection.reader.exception() is not None:
+                self._pool.release(connection)
+            else:
+                self._idle.append(connection)
 
     def _at_hand(self) -> Any:
         """Return a connection that stands and that nobody uses, or None where it has to be waited for or made."""
-        if self._free.empty():
-            return None
-        connection = self._free.get_nowait()
-        reader = connection.reader
-        if reader.at_eof() or reader.exception() is not None:
-            self._free.put_nowait(connection)
-            return None
-        self._pool._in_use.add(connection)  # noqa: SLF001
-        return connection
+        while self._idle:
+            connection = self._idle.pop()
+            reader = connection.reader
+            if reader.exception() is None and not reader.at_eof():
+                return connection
+            self._pool.release(connection)  # which closes it
+        return None
+
+    async def _given(self) -> Any:
+        """Return a connection from the pool of aiomcache, which makes them, and hands on what is given back.
+
+        One caller at a time: as long as there are too few, each that asks it makes all that are missing.
+        """
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._pool.acquire()
+        finally:
+            self._waiting -= 1
 
     async def _gets_many(self, connection: Any, keys: Sequence[str]) -> Many:
         """Return values and tokens with one request."""
-        raws = [key.encode() for key in keys]
-        values, tokens = await self._client._multi_get(connection, *raws)  # noqa: SLF001
-        return {key: (values[raw], tokens[raw]) for key, raw in zip(keys, raws, strict=True) if raw in values}
+        reader = connection.reader
+        connection.writer.write(question(keys))
+        reply: bytes = await reader.read(_MOST_AT_ONCE)
+        while isinstance(found := answer(reply), int):
+            reply += await reader.readexactly(found - len(reply))
+        return found
 
     async def _add(self, connection: Any, key: str, blob: bytes, life: int) -> bool:
         """Store where there is nothing."""
         client = self._client
         return bool(await type(client).add.__wrapped__(client, connection, key.encode(), blob, exptime=life))
 
-    async def _cas(self, connection: Any, key: str, blob: bytes, life: int, token: int) -> bool:
+    async def _cas(self, connection: Any, key: str, blob: bytes, life: int, token: Any) -> bool:
         """Store where `token` still stands."""
         client = self._client
-        return bool(await type(client).cas.__wrapped__(client, connection, key.encode(), blob, token, exptime=life))
+        stored = await type(client).cas.__wrapped__(client, connection, key.encode(), blob, int(token), exptime=life)
+        return bool(stored)
 
     async def _set(self, connection: Any, key: str, blob: bytes, life: int) -> None:
         """Store whatever is there."""
@@ -247,11 +288,14 @@ class _Client:
 
     async def aclose(self) -> None:
         """Close every connection; operations in flight fail."""
-        connections = [*self._pool._in_use, *vars(self._free)["_queue"]]  # noqa: SLF001
+        free: Any = self._pool._pool  # noqa: SLF001
+        connections = [*self._pool._in_use, *vars(free)["_queue"]]  # noqa: SLF001
         for connection in connections:
             _cut(connection)
-        while not self._free.empty():
-            self._pool._do_close(self._free.get_nowait())  # noqa: SLF001
+        while self._idle:
+            self._pool.release(self._idle.pop())
+        while not free.empty():
+            self._pool._do_close(free.get_nowait())  # noqa: SLF001
         for connection in connections:
             with contextlib.suppress(Exception):
                 await connection.writer.wait_closed()

@@ -1,0 +1,153 @@
+"""The reply of memcached to many keys at once: read to its end and no further, however it comes, or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import socketserver
+import threading
+import time
+
+import pytest
+
+from smw._kernel.clock import SystemClock, SystemEntropy
+from smw.cache.ports import Found, StoreFailedError
+from smw.cache.stores.memcached import MemcachedStore
+from smw.cache.stores.memcached_gets import ReplyError, answer, question
+
+TRICKY = b"END\r\nVALUE b 0 2 9\r\nno\r\nEND\r\n"
+REPLY = b"VALUE a 0 %d 17\r\n%s\r\nVALUE b 32 2 18\r\n12\r\nVALUE c 0 0 19\r\n\r\nEND\r\n" % (len(TRICKY), TRICKY)
+FOUND = {"a": (TRICKY, b"17"), "b": (b"12", b"18"), "c": (b"", b"19")}
+LONG_S = 20.0
+
+
+def test_a_whole_reply_is_read_by_the_lengths_it_names():
+    """What a value holds ends nothing, flags of somebody else matter to nobody, and nothing found is nothing."""
+    assert answer(REPLY) == FOUND
+    assert answer(b"END\r\n") == {}
+
+
+def test_of_a_part_it_is_known_that_more_is_to_come():
+    """At every place where a reply is cut, more bytes are asked for, and never more than it has."""
+    for end in range(len(REPLY)):
+        least = answer(REPLY[:end])
+        assert isinstance(least, int)
+        assert end < least <= len(REPLY)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"ERROR\r\n",
+        b"SERVER_ERROR out of memory writing get response\r\n",
+        b"VALUE a 0 -2 17\r\n12\r\nEND\r\n",
+        b"VALUE a 0 1 17\r\n12\r\nEND\r\n",
+        b"VALUE a 0 2\r\n12\r\nEND\r\n",
+        b"END\r\nEND\r\n",
+        b"VALUE a 0 2 17\r\n12\r\nSERVER_ERROR busy\r\n",
+    ],
+)
+def test_what_is_no_reply_is_refused_at_once(said):
+    """An error, lengths that do not hold, and more than was asked for are waited for by nobody."""
+    with pytest.raises(ReplyError):
+        answer(said)
+
+
+@pytest.mark.parametrize("key", ["a\r\nflush_all", "a b", "a\n", "a\0", "a\x85"])
+def test_a_key_cannot_ask_for_anything_else(key):
+    """Nothing is sent for a name that would end the line or the word."""
+    assert question(["a", "b"]) == b"gets a b\r\n"
+    with pytest.raises(ReplyError):
+        question(["a", key])
+
+
+@pytest.fixture(params=["sync", "async"])
+def mode(request):
+    return request.param
+
+
+@pytest.fixture
+async def served():
+    """Return a function that starts a server which says the given parts as each reply, and returns a store on it."""
+    stores, servers, opened = [], [], []
+
+    def serve(parts):
+        class Say(socketserver.StreamRequestHandler):
+            disable_nagle_algorithm = True
+
+            def handle(self):
+                opened.append(self)
+                while self.rfile.readline():
+                    for part in parts:
+                        self.wfile.write(part)
+                        time.sleep(0.001)
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Say)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        servers.append(server)
+        address = "{}:{}".format(*server.server_address)
+        stores.append(MemcachedStore(address, timeout_s=LONG_S, clock=SystemClock(), entropy=SystemEntropy()))
+        return stores[-1]
+
+    serve.opened = opened
+    yield serve
+    for store in stores:
+        await store.aclose()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("size", [1, 7, len(REPLY)])
+async def test_a_reply_may_come_in_parts(served, mode, size):
+    """Again and again over the same connection: the first time a blocking client connects, later it is connected."""
+    store = served([REPLY[at : at + size] for at in range(0, len(REPLY), size)])
+    for _ in range(2):
+        assert await store.read("a", ("b", "c", "d"), mode=mode, timeout_s=LONG_S) == Found(
+            TRICKY, (0x12, None, None), b"17"
+        )
+
+
+async def test_a_large_value_comes_whole(served, mode):
+    """A megabyte is put together from its parts."""
+    value = bytes(range(256)) * 1296
+    reply = b"VALUE a 0 %d 1\r\n%s\r\nEND\r\n" % (len(value), value)
+    store = served([reply[:9], reply[9:300_000], reply[300_000:-3], reply[-3:]])
+    for _ in range(2):
+        assert (await store.read("a", (), mode=mode, timeout_s=LONG_S)).blob == value
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "counts"),
+    [(b"SERVER_ERROR out of memory writing get response\r\n", "full", False), (b"WHAT\r\n", "protocol", True)],
+)
+async def test_an_error_is_told_at_once(served, mode, said, kind, counts):
+    """Nobody waits for the end of a reply that is none, the first time or later, and the next read has its own."""
+    parts = [b"END\r\n"]
+    store = served(parts)
+    read = {"counters": ("b", "c"), "mode": mode, "timeout_s": LONG_S}
+    assert (await store.read("a", **read)).blob is None
+    parts[:] = [said]
+    for _ in range(2):
+        began = SystemClock.now()
+        with pytest.raises(StoreFailedError) as caught:
+            await store.read("a", **read)
+        assert (caught.value.kind, caught.value.counts) == (kind, counts)
+        assert SystemClock.now() - began < LONG_S / 2
+    parts[:] = [REPLY]
+    assert (await store.read("a", **read)).blob == TRICKY
+
+
+async def test_more_callers_than_connections(served):
+    """All of them are answered, over the connections that there are, and those are there for whoever comes later."""
+    store = served([REPLY[:5], REPLY[5:]])
+    read = {"mode": "async", "timeout_s": LONG_S}
+    for _ in range(3):
+        founds = await asyncio.gather(*[store.read("a", (), **read) for _ in range(12)])
+        assert [found.blob for found in founds] == [TRICKY] * 12
+    client = store._awaiting._clients.get()
+    assert client._pool.size() == len(served.opened) == 4
+    for _ in range(3):
+        assert (await store.read("a", (), **read)).blob == TRICKY
+    assert client._waiting == 0
+    assert client._idle
+    assert len(served.opened) == 4
