@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from smw import _redis
+from smw.cache.stores.redis_cluster import slot_of, tags_of
 from smw.doctor.network import STEP_S
 from smw.doctor.report import Finding, Verdict
 
@@ -81,9 +82,13 @@ def rights(url: str, name: str, holder: str, prefix: str) -> Finding:
         holder: The setting or variable that holds the URL.
         prefix: What keys of the namespace begin with.
     """
-    slot = "{0}" if _redis.parse(url).kind == "cluster" else ""
-    with _redis.blocking(url, timeout_s=STEP_S, max_connections=2) as client:
-        lacks = _lacking(client, prefix, slot)
+    lacks: dict[str, str] = {}
+    where: list[str] = []
+    for server, tag in _servers(url):
+        with _redis.blocking(server, timeout_s=STEP_S, max_connections=2) as client:
+            found = _lacking(client, prefix, tag)
+        lacks |= found
+        where += [urlsplit(server).netloc.rpartition("@")[2]] if found and tag else []
     parts = urlsplit(url)
     user = dict(parse_qsl(parts.query)).get("username") or unquote(parts.username or "") or "default"
     if not lacks:
@@ -91,13 +96,39 @@ def rights(url: str, name: str, holder: str, prefix: str) -> Finding:
     missed = list(dict.fromkeys(lacks.values()))
     verdict: Verdict = "fail" if "" in missed else "warn"
     what = "nothing is cached there" if verdict == "fail" else "; ".join(missed)
-    seen = f"the user {user} of {holder} lacks {' '.join(lacks)}: {what}"
+    at = f" at {', '.join(where)}" if where else ""
+    seen = f"the user {user} of {holder} lacks {' '.join(lacks)}{at}: {what}"
     return Finding(name, verdict, seen, f"ACL SETUSER {user} {' '.join(lacks)}")
 
 
-def _lacking(client: redis.Redis, prefix: str, slot: str) -> dict[str, str]:
+def _servers(url: str) -> list[tuple[str, str]]:
+    """Return the URL of each server that keeps values; of the nodes of a cluster also the hash tag of a shard there.
+
+    Each node has users of its own, and runs scripts for keys that are there alone.
+    """
+    address = _redis.parse(url)
+    if address.kind != "cluster":
+        return [(url, "")]
+    tags = tags_of(address.shards)
+    with _redis.blocking(url, timeout_s=STEP_S, max_connections=1) as client:
+        try:
+            slots: Any = client.execute_command("CLUSTER", "SLOTS")
+        except Exception as error:
+            if _redis.kind_of_failure(error)[0] != "permission":
+                raise
+            return [(address.server(*address.hosts[0]), tags[0])]  # the finding about the cluster names the right
+    found: dict[tuple[str, int], str] = {}
+    for first, last, (host, port, *_), *_ in slots:
+        tag = next((tag for tag in tags if first <= slot_of(tag) <= last), None)
+        if tag is not None:
+            name = host.decode() if isinstance(host, bytes) else host
+            found.setdefault((name or address.hosts[0][0], port), tag)
+    return [(address.server(*place), tag) for place, tag in found.items()]
+
+
+def _lacking(client: redis.Redis, prefix: str, tag: str) -> dict[str, str]:
     """Return rule → what is missed without it, of the rules that the user lacks."""
-    key, channel = f"{slot}{prefix}doctor", f"{prefix}b:doctor"
+    key, channel = f"{tag}{prefix}doctor", f"{prefix}b:doctor"
     line: Any = client.pipeline(transaction=False)
     for command, arguments in _TRIALS.items():
         if command == "hset":
@@ -106,8 +137,8 @@ def _lacking(client: redis.Redis, prefix: str, slot: str) -> dict[str, str]:
             line.execute_command(command.upper(), *[key if given is _KEY else given for given in arguments])
     line.execute_command("PUBLISH", channel, "")  # nobody listens to that one
     answers = dict(zip((*_TRIALS, "publish"), line.execute(raise_on_error=False), strict=True))
-    if slot:
-        line.execute_command("EXISTS", slot)  # the shards' own names, by which nodes are found
+    if tag:
+        line.execute_command("EXISTS", tag)  # the shards' own names, by which nodes are found
         answers["exists"] = line.execute(raise_on_error=False)[0]
     answers["subscribe"] = _subscribed(client, channel)
     lacks: dict[str, str] = {}
@@ -122,7 +153,7 @@ def _lacking(client: redis.Redis, prefix: str, slot: str) -> dict[str, str]:
             missing = named[1] if named else command
             lacks[f"+{missing}"] = _FOR.get(missing, "")
         else:
-            lacks[f"~{{*}} ~{{*}}{prefix}*" if slot else f"~{prefix}*"] = ""
+            lacks[f"~{{*}} ~{{*}}{prefix}*" if tag else f"~{prefix}*"] = ""
     return lacks
 
 

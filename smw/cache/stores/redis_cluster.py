@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from smw.cache.coherence.wire import Wire
     from smw.cache.ports import Pulse
 
-__all__ = ["Cluster", "Shard", "tags_of"]
+__all__ = ["Cluster", "Shard", "slot_of", "tags_of"]
 
 _SLOTS = 16_384
 _TURNS = 4
@@ -48,9 +48,14 @@ def tags_of(shards: int) -> tuple[str, ...]:
     width = _SLOTS / shards
     for shard in range(shards):
         low, high = width * (shard + 0.25), width * (shard + 0.75)
-        number = next(n for n in range(_SLOTS * 8) if low <= binascii.crc_hqx(b"%d" % n, 0) % _SLOTS <= high)
+        number = next(n for n in range(_SLOTS * 8) if low <= slot_of(f"{{{n}}}") <= high)
         found.append(f"{{{number}}}")
     return tuple(found)
+
+
+def slot_of(tag: str) -> int:
+    """Return the slot of all names that begin with a hash tag."""
+    return binascii.crc_hqx(tag[1:-1].encode(), 0) % _SLOTS
 
 
 class _Node(RedisStore):

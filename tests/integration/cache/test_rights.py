@@ -146,6 +146,43 @@ def test_the_trials_leave_nothing(user, redis_server):
         assert client.keys(f"{user.prefix}*") == []
 
 
+@pytest.fixture
+def limited(redis_cluster):
+    """Return what gives each node of a cluster a user of a rule, and with it a URL."""
+
+    def made(told: str) -> str:
+        for node in redis_cluster.nodes:
+            with redis.Redis(port=node.port) as admin:
+                admin.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">pw", *told.split())
+        return redis_cluster.url.replace("://", "://limited:pw@")
+
+    yield made
+    for node in redis_cluster.nodes:
+        with redis.Redis(port=node.port) as admin:
+            admin.execute_command("ACL", "DELUSER", "limited")
+
+
+@pytest.mark.service("redis")
+def test_each_node_of_a_cluster_is_asked_about_a_key_that_it_has(limited, redis_cluster):
+    """What a script alone shows is seen, at whichever node it is missing, and that node is named."""
+    told = rule("smw:shop:", is_cluster=True)
+    lame = told.replace("+hset ", "")
+    assert rights(limited(told), "cache.l2.rights", "CACHE_L2_URL", "smw:shop:").verdict == "ok"
+    found = rights(limited(lame), "cache.l2.rights", "CACHE_L2_URL", "smw:shop:")
+    assert (found.verdict, found.fix) == ("fail", "ACL SETUSER limited +hset")
+    url = limited(told)
+    for node in redis_cluster.nodes:
+        with redis.Redis(port=node.port) as admin:
+            if admin.role()[0] != b"master":
+                continue
+            admin.execute_command("ACL", "SETUSER", "limited", "-hset")
+            found = rights(url, "cache.l2.rights", "CACHE_L2_URL", "smw:shop:")
+            assert f"lacks +hset at 127.0.0.1:{node.port}: nothing is cached" in found.seen
+            admin.execute_command("ACL", "SETUSER", "limited", "+hset")
+    found = rights(limited(told.replace(" +cluster", "")), "cache.l2.rights", "CACHE_L2_URL", "smw:shop:")
+    assert found.verdict == "ok"
+
+
 @pytest.mark.service("redis")
 def test_the_nodes_of_a_cluster_are_asked_like_one_server(redis_cluster):
     """A user of a cluster has a rule of its own for keys, and each command is let through before a node is found."""
