@@ -17,7 +17,7 @@ from smw.cache.strategies.writing import Writes
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import timedelta
 
@@ -36,7 +36,7 @@ __all__ = ["cached", "drop", "drop_sync", "info", "invalidate", "key_for", "on_c
 def cached(
     ttl: float | timedelta | Literal["auto"] | Auto | Callable[[Any], float | timedelta],
     *,
-    tags: Sequence[str] = (),
+    tags: Sequence[str | Callable[[Any], str | Iterable[str] | None]] = (),
     key: Callable[..., object] | None = None,
     version: str = "1",
     levels: Sequence[str] = ("l1", "l2", "l3"),
@@ -63,7 +63,8 @@ def cached(
     Args:
         ttl: Seconds or a timedelta; 0 stores nothing. Or a function of the result that returns either. Or ``"auto"`` or
             `Auto`: learned for each key from how often its value changes.
-        tags: Names under which results can be dropped, with fields filled from arguments: ``"user:{user_id}"``.
+        tags: Names under which results can be dropped, with fields filled from arguments: ``"user:{user_id}"``. Also
+            functions of the result that return such a name, a list of them, or None.
         key: Function of the same arguments that returns what identifies the call.
         version: Part of every key; change it when the meaning of the results changes.
         levels: Which levels may keep results: ``l1`` memory, ``l2`` Redis, ``l3`` memcached.

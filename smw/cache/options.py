@@ -14,7 +14,7 @@ from smw._kernel.answers import answers_at_once
 from smw.errors import ConfigError, DecorationError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from smw.cache.naming.tags import Template
 
@@ -29,6 +29,7 @@ _DAY_S = 86_400.0
 _MOST_TAGS = 100
 _NOTHING: tuple[type[Exception], ...] = ()
 _FORM = "@cached(ttl=60)"
+_SEVERAL = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Options:
         ttl_s: Time to live; None where each value has its own.
         ttl_of: From a value to its time to live, or None.
         auto: The bounds of what is learned, or None.
-        tags: Tags of every result.
+        tags: Tags of every result that its arguments tell.
+        result_tags: From a result to more of its tags.
         key: The user's key function, or None.
         version: Part of every key.
         levels: Levels that may keep results, in the order in which they are asked.
@@ -89,6 +91,7 @@ class Options:
     ttl_of: Callable[[Any], object] | None
     auto: Auto | None
     tags: tuple[Template, ...]
+    result_tags: tuple[Callable[[Any], object], ...]
     key: Callable[..., object] | None
     version: str
     levels: tuple[str, ...]
@@ -130,6 +133,7 @@ def checked(ttl: object, **told: Any) -> Options:
         _refuse_decorated(ttl)
     return Options(
         tags=_checked_tags(told["tags"]),
+        result_tags=_checked_result_tags(told["tags"], told["many"]),
         key=_checked_function("key", told["key"], "lambda user_id: user_id"),
         version=str(told["version"]),
         levels=_checked_levels(told["levels"]),
@@ -169,13 +173,26 @@ def _checked_lives(ttl: object, told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _checked_tags(tags: Sequence[str]) -> tuple[Template, ...]:
+def _checked_tags(tags: object) -> tuple[Template, ...]:
     from smw.cache.naming.tags import templates
 
-    made = templates(tags)
+    made = templates([tag for tag in tags if not callable(tag)] if isinstance(tags, _SEVERAL) else tags)
     if len(made) > _MOST_TAGS:
         raise DecorationError("SMW-C106", f"more than {_MOST_TAGS} tags", fix="invalidate by a common tag")
     return made
+
+
+def _checked_result_tags(tags: object, many: object) -> tuple[Callable[[Any], object], ...]:
+    example = 'tags=[lambda result: f"owner:{result.owner_id}"]'
+    given = [tag for tag in tags if callable(tag)] if isinstance(tags, _SEVERAL) else []
+    for tag in given:
+        if not answers_at_once(tag):
+            what = "tags= takes texts, and functions of the result that answer without being awaited"
+            raise DecorationError("SMW-C108", what, seen=repr(tag), fix=example)
+    if given and many is not None:
+        what = "tags= takes a tag from the result, and many= loads several of them at once"
+        raise DecorationError("SMW-C177", what, fix="give the results tags of their arguments, or leave out many=")
+    return tuple(given)
 
 
 def _checked_flight(given: object) -> str:

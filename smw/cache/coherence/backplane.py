@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smw._kernel.process import ForkLock, after_fork
 
@@ -16,10 +16,22 @@ if TYPE_CHECKING:
     from smw.cache.levels.level import Level
     from smw.cache.ports import Pulse
 
-__all__ = ["Backplane"]
+__all__ = ["Backplane", "Moment"]
 
 NEVER = float("-inf")
 _HEARD_WITHIN_S = 0.05
+
+
+class Moment(NamedTuple):
+    """A moment after which drops are to be known.
+
+    Attributes:
+        at: When it was.
+        pulse: What the server said of its messages then; None where they are heard, or it did not answer.
+    """
+
+    at: float
+    pulse: Pulse | None
 
 
 class Backplane:
@@ -164,6 +176,28 @@ class Backplane:
         if self._heard is None:
             return True
         return await self._heard_up_to(pulse.number, _HEARD_WITHIN_S, mode)
+
+    async def moment(self, now: float, *, budget: Budget, mode: Mode) -> Moment:
+        """Return the present moment, for `knows_all_since`; it is asked for only where nothing is heard yet."""
+        is_heard = self._ask is None or self.current(now) != NEVER
+        return Moment(now, None if is_heard or self._ask is None else await self._ask(budget=budget, mode=mode))
+
+    async def knows_all_since(self, moment: Moment, *, budget: Budget, mode: Mode) -> bool:
+        """Tell whether each drop since a moment has been heard, or there was none: what nobody can tell is False.
+
+        Args:
+            moment: What `moment` has returned.
+            budget: What may be spent on asking.
+            mode: The caller's mode.
+        """
+        pulse = None if self._ask is None else await self._ask(budget=budget, mode=mode)
+        if pulse is None or not pulse.is_master:
+            return False
+        if moment.pulse is not None:
+            return pulse == moment.pulse
+        if self._reign != pulse.reign or not await self._heard_up_to(pulse.number, _HEARD_WITHIN_S, mode):
+            return False
+        return self.current(moment.at) != NEVER
 
     async def joined(self, timeout_s: float, mode: Mode) -> bool:
         """Tell whether a session has begun, waiting so long for it where somebody listens.

@@ -108,7 +108,7 @@ class Basis:
             return
         self.until = min(self.until, until)
         if engine is not self._engine:
-            self.is_kept = False
+            self.refuse("foreign-dependency")
             return
         if isinstance(origin, Entry):
             scopes, versions, asked, basis = origin.scopes, origin.ticket, origin.asked, origin.basis
@@ -117,9 +117,9 @@ class Basis:
             scopes, basis = (() if place is None else place.scopes), (None if place is None else place.basis)
             versions, asked = (None, 0.0) if origin is None else (origin.versions, origin.asked)
         if not scopes:  # removed from memory at this moment, perhaps because it was dropped
-            self.is_kept = False
+            self.refuse("unknown-dependency")
             return
-        self._hold(scopes)
+        self.hold(scopes)
         if basis is not None:
             self._join(basis)
         if versions is None or versions.fence is None or not versions.is_whole:
@@ -131,21 +131,44 @@ class Basis:
         self._note(Dependency(scopes[0], versions.fence, known))
 
     def _join(self, basis: Basis) -> None:
-        self._hold(basis.scopes)
+        self.hold(basis.scopes)
         self.asked, self.until = min(self.asked, basis.asked), min(self.until, basis.until)
         self.is_kept = self.is_kept and basis.is_kept
         self.lacks = self.lacks or basis.lacks
         for each in basis.depends:
             self._note(each)
 
-    def _hold(self, scopes: Iterable[str]) -> None:
+    def refuse(self, reason: str) -> None:
+        """Have the result kept nowhere."""
+        self.is_kept, self.lacks = False, self.lacks or reason
+
+    def tag(self, names: Sequence[str], key: str, numbers: Sequence[int] | None, asked: float) -> None:
+        """Take in the tags that the result itself tells.
+
+        Args:
+            names: Names of their counters.
+            key: The full key of the result, whose server has them.
+            numbers: What the counter of the key and theirs show, if nothing of them was dropped during the load; None
+                where that cannot be told.
+            asked: When they were asked.
+        """
+        self.hold(names)
+        if numbers is None:
+            self.lacks = self.lacks or "unheard-tags"
+            return
+        self.asked = min(self.asked, asked)
+        self._note(Dependency(key, numbers[0], tuple(zip(names, numbers[1:], strict=True))))
+
+    def hold(self, scopes: Iterable[str]) -> None:
+        """Have the result dropped with `scopes` in this process."""
         self.scopes.update(dict.fromkeys(scopes))
         if len(self.scopes) > MOST_SCOPES:
-            self.is_kept, self.scopes = False, {}
+            self.refuse("many-dependencies")
+            self.scopes = {}
 
     def _note(self, told: Dependency) -> None:
         """Note the counters of one result; one counter that has shown two numbers has been dropped meanwhile."""
-        self._hold((told.key, *[tag for tag, _ in told.tags]))
+        self.hold((told.key, *[tag for tag, _ in told.tags]))
         server = id(self._engine.remote.tiers[0].of(told.key)) if self._engine.remote.tiers else 0
         counters = ((fence_of(told.key), told.fence), *told.tags)
         if any(self._numbers.get((server, name), number) != number for name, number in counters):

@@ -90,8 +90,9 @@ class Cached(Advice):
 
     def describe(self) -> str:
         """Return one line for ``smw.explain``."""
-        tags = f", tags={sorted(self.tags)}" if self.tags else ""
         told = self.options
+        shown = [*map(repr, sorted(self.tags)), *map(_shown, told.result_tags)]
+        tags = f", tags=[{', '.join(shown)}]" if shown else ""
         ttl = told.auto or "a function of the result" if told.ttl_s is None else f"{told.ttl_s:g}"
         more = "".join(f", {name}={shown}" for name, shown in _told(told))
         return f"@cached(ttl={ttl}{tags}, levels={told.levels}, copy={told.copy!r}{more})"

@@ -13,6 +13,7 @@ from smw._kernel.compiler import Gear
 from smw.cache.coherence.bookmark import READING
 from smw.cache.coherence.collecting import tell, watched
 from smw.cache.coherence.depending import joinable
+from smw.cache.coherence.resulting import ResultTags
 from smw.cache.functions.loads import Loads
 from smw.cache.functions.placing import Placing, blamed
 from smw.cache.loading.calling import Loading, passed
@@ -63,6 +64,9 @@ class CachedFunction(Loads):
         self.target = target
         self.many = None if options.many is None else Many(options.many, target)
         self._placing = Placing(target, options, self.policy, names, self._remarks, memory=engine.memory)
+        if options.result_tags:
+            tags, lives_s = options.result_tags, policy.ttl_s + policy.stale_s
+            self._result_tags = ResultTags(tags, engine, names, lives_s=lives_s)
         self._loading = Loading(target.name, engine.host, engine.watch)
         self._looking: set[Hashable] = set()
         self.begin: Callable[[], None] | None = None
@@ -160,8 +164,8 @@ class CachedFunction(Loads):
 
     def flight_of(self, place: Place) -> Hashable:
         """Return what is common to the loads of `place` until it is dropped."""
-        depends = self.options.depends is not None
-        until = joinable(self._engine) if depends else self._engine.fence.stamp(place.scopes)
+        is_foreseen = not (self.options.depends or self.options.result_tags)
+        until = self._engine.fence.stamp(place.scopes) if is_foreseen else joinable(self._engine)
         return place.home is self._placing.table, place.key, until
 
     async def find(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.call import Call, Mode
     from smw._kernel.chain import Proceed
+    from smw.cache.coherence.resulting import ResultTags
     from smw.cache.levels.engine import Engine, Look, Place
     from smw.cache.levels.memory import Entry
     from smw.cache.levels.remote import Sight
@@ -61,6 +62,7 @@ class Loads(ABC):
         self._patience = Patience(function, options, self.stats, self._slow)
         self._sights: dict[Hashable, Sight] = {}
         self._landed = 0
+        self._result_tags: ResultTags | None = None
 
     @abstractmethod
     def flight_of(self, place: Place) -> Hashable:
@@ -101,6 +103,12 @@ class Loads(ABC):
             return False
         return loaded.is_whole and not seen.is_whole
 
+    def _collecting(self, call: Call, place: Place, proceed: Proceed) -> tuple[Place, Proceed]:
+        """Have collected what a result is dropped by besides its arguments' tags."""
+        place, proceed = collecting(self.options, self._engine, place, proceed)
+        tags = self._result_tags
+        return (place, proceed) if tags is None else tags.around(place, proceed, call.mode)
+
     async def _obtain(
         self,
         flight: Hashable,
@@ -113,7 +121,7 @@ class Loads(ABC):
         seen: list[Sight],
     ) -> Finding:
         engine, policy, epoch = self._engine, self.policy, self._engine.fence.epoch
-        place, proceed = collecting(self.options, self._engine, place, proceed)
+        place, proceed = self._collecting(call, place, proceed)
         if landed != self._landed:
             look = None  # a load has ended since, perhaps of this very key
         if look is None and self.is_shared(place) and engine.fresh(place) is None:
@@ -195,7 +203,7 @@ class Loads(ABC):
     async def _renew(self, flight: Hashable, call: Call, place: Place, proceed: Proceed, entry: Entry) -> Finding:
         """Load a value anew that still stands; where that fails, it stands on."""
         engine, epoch, ends = self._engine, self._engine.fence.epoch, entry.expires
-        place, proceed = collecting(self.options, self._engine, place, proceed)
+        place, proceed = self._collecting(call, place, proceed)
         sights = partial(self._sights.__setitem__, flight)
         try:
             ends = entry.ahead.ends if entry.ahead is not None else ends

@@ -19,6 +19,9 @@ _REMEDIES = {
     "unknown-dependency": "it stays in memory, for servers cannot judge all that it was made from; give that a key",
     "many-dependencies": "it stays in memory: it was made from more than servers are told of; give it tags= instead",
     "foreign-dependency": "it was made from results of another cache, which cannot drop it; use one cache for both",
+    "unheard-tags": "it stays in memory: tags= takes a tag from the result, and nobody knows whether that was dropped "
+    "during the load; it takes a Redis that answers",
+    "failing-result-tag": "have the functions of tags= return a text, several, or None, for every result",
     "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
     "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
     "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",

@@ -302,7 +302,7 @@ class Engine:
         sight: Sight | None = None,
     ) -> Finding:
         if place.basis is not None and not place.basis.is_kept:
-            forms = forms._replace(held=None, refused=forms.refused or ("foreign-dependency", "not kept at all"))
+            forms = forms._replace(held=None, refused=forms.refused or (place.basis.lacks, "not kept at all"))
         held, copy = forms.held, None
         missed = tuple(sight.missed) if sight is not None else ()
         versions, asked = (None, NEVER) if sight is None else (sight.versions, sight.asked)

@@ -93,6 +93,13 @@ class Names:
             name = self._tags[text] = self._tag_form + digest(text.encode("utf-8", "surrogatepass"), self._secret)
         return name
 
+    def text_of(self, counter: str) -> str:
+        """Say which tag a counter is that of, as far as this process has named it of late."""
+        if counter == self.everything:
+            return "everything"
+        known = (text for text, name in list(self._tags.items()) if name == counter)
+        return next((f"tag {text}" for text in known), "a tag that this process has not named of late")
+
     def checked(self, key: object) -> str:
         """Return `key` if it can be one of this namespace.
 

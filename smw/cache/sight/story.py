@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from smw.cache.levels.engine import Engine
     from smw.cache.levels.level import Level
     from smw.cache.naming.key import Key
+    from smw.cache.naming.names import Names
     from smw.cache.ports import Found
-    from smw.cache.values.envelope import Letter
+    from smw.cache.values.envelope import Dependency, Letter
 
 __all__ = ["LevelStory", "Story", "story_of"]
 
-_UNDONE = "was made from something that was dropped since, or may have been"
+_UNDONE = "was made from something that was dropped since"
+_UNSURE = "was made from something that was dropped since, or may have been"
 _UNKNOWN = "holds a value; whether its tags still stand is told of module:function alone, not of a bare key"
 _EXPIRED = "has expired"
 _EXPIRED_BUT_KEPT = "has expired, and may stand in for a load that fails"
@@ -111,11 +113,11 @@ class Story:
         return "\n".join([f"{self.key}  ({', '.join(about)})", *rows, *last])
 
 
-async def story_of(key: Key, engine: Engine, mode: Mode) -> Story:
-    """Return the story of a key; each server is asked once, within the budget of a call."""
+async def story_of(key: Key, engine: Engine, mode: Mode, *, names: Names) -> Story:
+    """Return the story of a key; each server is asked once, and about what a value was made from, within a budget."""
     now, scopes = engine.host.clock.now(), key.scopes
     dropped_at = engine.fence.lifted_at(scopes)
-    seen = await _Looking(key, engine).levels(mode)
+    seen = await _Looking(key, engine, names).levels(mode)
     return Story(
         key=str(key),
         fn=key.fn,
@@ -135,14 +137,15 @@ def _holders(engine: Engine, key: Key) -> list[Level]:
 class _Looking:
     """One look at all levels, in order."""
 
-    def __init__(self, key: Key, engine: Engine) -> None:
+    def __init__(self, key: Key, engine: Engine, names: Names) -> None:
         self._key = key
         self._engine = engine
+        self._names = names
         self._now = engine.host.clock.now()
         self._wall = engine.host.clock.wall()
         self._versions: Versions | None = None
         self._answered = False
-        self._undone: set[str] = set()
+        self._undone: dict[str, str] = {}
 
     async def levels(self, mode: Mode) -> list[LevelStory]:
         """Return the story of each level."""
@@ -155,25 +158,37 @@ class _Looking:
                 found = await level.ask(level.store.read, str(self._key), counters, budget=budget, mode=mode)
             if is_authority and found is not None:
                 self._versions = Versions(found.counters[0], found.counters[1:])
-            if found is not None and await self._is_undone(found, budget, mode):
-                self._undone.add(level.name)
+            if found is not None:
+                await self._judge(level.name, found, budget, mode)
             rows.append(self._server(level, found, is_fenced=is_authority and level.store.is_atomic))
         entry = next(iter(self._engine.memory.held(self._key)), None)
         basis = None if entry is None else entry.basis
         if basis and (basis.lacks or not await remote.stand(basis.depends, None, budget=budget, mode=mode)):
-            self._undone.add("l1")
+            self._undone["l1"] = await self._culprit(basis.depends, budget, mode)
         return [self._memory(), *rows]
 
-    async def _is_undone(self, found: Found, budget: Budget, mode: Mode) -> bool:
-        """Tell whether something was dropped that a stored value was made from."""
+    async def _judge(self, level: str, found: Found, budget: Budget, mode: Mode) -> None:
+        """Note what was dropped that a stored value was made from."""
         remote = self._engine.remote
         try:
             letter = remote.envelope.open(found.blob or b"", self._key.encode())
         except (CorruptError, TypeError):
-            return False
+            return
         made_s, is_orphan = letter.created_ms / 1000, self._versions is None
         more: dict[str, Any] = {"is_orphan": is_orphan, "budget": budget, "mode": mode}
-        return bool(letter.depends) and not await remote.stand(letter.depends, made_s, **more)
+        if letter.depends and not await remote.stand(letter.depends, made_s, **more):
+            self._undone[level] = await self._culprit(letter.depends, budget, mode)
+
+    async def _culprit(self, depends: Sequence[Dependency], budget: Budget, mode: Mode) -> str:
+        """Say which counter of a value's parts shows something else than it did before they were loaded."""
+        for each in depends:
+            names, numbers = zip((fence_of(each.key), each.fence), *each.tags, strict=True)
+            now = await self._engine.remote.generations(each.key, names, budget=budget, mode=mode)
+            for name, before, after in zip(names, numbers, now or (), strict=False):
+                if before != after:
+                    what = f"the key {each.key}" if name == names[0] else self._names.text_of(name)
+                    return f"{_UNDONE}: {what}"
+        return _UNSURE
 
     def _memory(self) -> LevelStory:
         entry = next(iter(self._engine.memory.held(self._key)), None)
@@ -187,7 +202,7 @@ class _Looking:
         elif self._versions is None:
             stands, says = True, "answers, as no server says what others have dropped"
         elif "l1" in self._undone:
-            stands, says = False, _UNDONE
+            stands, says = False, self._undone["l1"]
         elif self._versions == entry.ticket:
             stands, says = True, "answers once a server has confirmed it"
         else:
@@ -213,7 +228,7 @@ class _Looking:
             return row(f"holds bytes that do not open ({error})", held=True, size_bytes=size_bytes)
         age_s, left_s = max(0.0, self._wall - letter.created_ms / 1000), letter.remaining_s(self._wall)
         against = next(self._objections(letter, age_s, is_fenced=is_fenced), None)
-        against = against or (_UNDONE if level.name in self._undone else None)
+        against = against or self._undone.get(level.name)
         load_s = letter.load_ms / 1000 or None
         is_told = against is not None or self._key.labels is not None or self._has_tags_of(letter)
         says = against or ("answers" if is_told else _UNKNOWN)

@@ -75,11 +75,12 @@ class Tools:
         Raises:
             ConfigError: It is no key.
         """
-        return await story_of(self._key(key), self._engine, "async")
+        return await story_of(self._key(key), self._engine, "async", names=self._names)
 
     def why_sync(self, key: str) -> Story:
         """Tell what `why` does, from blocking code."""
-        return run_blocking(story_of(self._key(key), self._engine, "sync"))  # type: ignore[no-any-return]
+        story = story_of(self._key(key), self._engine, "sync", names=self._names)
+        return run_blocking(story)  # type: ignore[no-any-return]
 
     async def warm_fleet(self) -> FleetWarmed:
         """Fill memory from L2 with what the fleet asks for most, as a process does that starts with `warm="fleet"`.

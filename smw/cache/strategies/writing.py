@@ -99,6 +99,10 @@ class Writes(Advice):
             what = f"nobody could tell what the value was made from that {strategy} puts in the place of that of "
             what += f'{self.reader.target.qualname}, which has depends="auto"'
             raise DecorationError("SMW-C173", what, fix='strategy="write_around"')
+        if strategy != "write_around" and self.reader.advice.options.result_tags:
+            what = f"{strategy} puts a value in the place of that of {self.reader.target.qualname}, which has tags of "
+            what += "its result: whether one of them was dropped meanwhile could not be told"
+            raise DecorationError("SMW-C177", what, fix='strategy="write_around"')
         self.strategy = strategy
         self._value = value
         self._said: set[str] = set()

@@ -432,7 +432,7 @@ def test_tools_keep_a_result_apart_from_what_was_made_from_it(bench, levels):
         bench.clock.advance(1.5)
         story = one.cache.why_sync(page)
         assert story.served_by is None
-        assert str(story).count("was made from something that was dropped since") == 1 + len(levels)
+        assert str(story).count("was made from something that was dropped since: tag user:1") == 1 + len(levels)
         assert one.cache.peek_sync(page) is None
 
 

@@ -591,5 +591,5 @@ def test_explain_shows_kept_exceptions(bench):
 
 def test_explain_knows_all_options():
     """An option that is added to `cached` is shown, or this test names it."""
-    told = {*advice_module._QUIET, "ttl_s", "ttl_of", "auto", "tags", "levels", "copy"}
+    told = {*advice_module._QUIET, "ttl_s", "ttl_of", "auto", "tags", "result_tags", "levels", "copy"}
     assert {field.name for field in dataclasses.fields(Options)} == told
