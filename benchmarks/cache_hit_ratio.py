@@ -3,7 +3,8 @@
 100 k keys by Zipf's law (exponent 1.0), 1 M requests. *Plain*: room for 1 k. *With a scan*: room for 10 k, and after
 each 10 k requests 10 k keys that are asked for once and never again; the ratio is that of the others. *Shifting*: room
 for 1 k, and who is popular is drawn anew with each quarter. A request is a look-up and, where that finds nothing,
-storing. Ours is the memory of the cache by itself; nanoseconds are CPU time over all requests of the plain trace.
+storing. Ours is the memory of the cache by itself, of as many bytes as it has by default; nanoseconds are CPU time over
+all requests of the plain trace, the least of three plays, less what the same play takes with nobody to ask.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import functools
 import itertools
 import random
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from benchmarks._peers import TTL_S, optional
 from benchmarks._table import Row, absent
-from smw.cache.levels.memory import Entry, Memory, Table
+from smw.cache.levels.memory import Entry, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 NAME = "cache_hit_ratio"
 KEYS, REQUESTS, QUICK_REQUESTS = 100_000, 1_000_000, 100_000
 SCAN = 10_000
+PLAYS = 3
+BYTES = 64 * 2**20
 cachebox, cachetools, theine = optional("cachebox"), optional("cachetools"), optional("theine")
 Request = tuple[int, bool]
 """A key, and whether it counts."""
@@ -62,16 +65,16 @@ def _stands() -> bool:
 
 
 def _ours(room: int) -> Callable[[int], bool]:
-    memory, table, expires = Memory(room, 2**40), dict[Any, Entry](), time.monotonic() + TTL_S
+    memory, table, expires = Memory(room, BYTES), dict[Any, Entry](), time.monotonic() + TTL_S
     get: Callable[[int], Entry | None] = table.get
-    home, put, now = cast("Table", table), memory.put, time.monotonic
+    put, now = memory.put, time.monotonic
 
     def ask(key: int) -> bool:
         entry = get(key)
         if entry is not None and entry.deadline > now():
             entry.touched = 1
             return True
-        put(Entry(key, None, expires, expires, 50), home, key, _stands)
+        put(Entry(key, None, expires, expires, 50), table, key, _stands)
         return False
 
     return ask
@@ -116,6 +119,17 @@ def _theine(room: int) -> Callable[[int], bool]:
     return ask
 
 
+def _nobody(_room: int) -> Callable[[int], bool]:
+    return lambda _key: True
+
+
+def _played(ask: Callable[[int], bool], requests: list[Request]) -> tuple[int, float]:
+    """Return how many requests were found of those that count, and the nanoseconds of one."""
+    began = time.process_time_ns()
+    hits = sum([ask(key) and counts for key, counts in requests])
+    return hits, (time.process_time_ns() - began) / len(requests)
+
+
 MAKERS: dict[str, Callable[[int], Callable[[int], bool]] | None] = {
     "theine": theine and _theine,
     "cachetools LRUCache": cachetools and _mapping(cachetools.LRUCache),
@@ -137,19 +151,18 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
     rows, times = [], []
     for trace, (draw, room, target) in TRACES.items():
         requests = draw(QUICK_REQUESTS if quick else REQUESTS)
+        empty = min([_played(_nobody(room), requests)[1] for _ in range(PLAYS)])
         counting = sum(counts for _, counts in requests)
         task = f"hit ratio, {trace}, room for {room:,} of {KEYS:,} keys"
         for system, make in MAKERS.items():
             if make is None:
                 rows.append(absent(task, system))
                 continue
-            ask = make(room)
-            began = time.process_time_ns()
-            hits = sum([ask(key) and counts for key, counts in requests])
-            took = (time.process_time_ns() - began) / len(requests)
+            hits, took = _played(make(room), requests)
             rows.append(
                 Row(task, system, 100 * hits / counting, "%", target=f">= {target} %" if system == "smw" else None)
             )
             if trace == "plain":
+                took = min(took, *[_played(make(room), requests)[1] for _ in range(PLAYS - 1)]) - empty
                 times.append(Row(ASKED, system, took, "ns", target="<= 350 ns" if system == "smw" else None))
     return rows + times

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.process import after_fork
@@ -26,8 +25,9 @@ __all__ = ["ENTRY_BYTES", "Entry", "Memory"]
 ENTRY_BYTES = 400
 """What an entry costs beside its value: the object, its place in a table, a queue and the indexes."""
 _NEWCOMERS_SHARE = 10
-_BATCH_SHARE = 128
-_GHOSTS_BATCH_SHARE = 16
+_BATCH_SHARE = 64
+_GHOSTS_SHARE = 3 / 4
+"""Of the most entries: so many ghosts are gathered before those that were gathered earlier are forgotten."""
 _REMOVED_NEWCOMER, _REMOVED, _NEWCOMER, _MAIN, _HIGHEST = -2, -1, 0, 1, 4
 
 Table = dict[Any, "Entry"]
@@ -91,7 +91,6 @@ class Entry:
         self.asked = asked
         self.ahead = ahead
         self.basis = basis
-        self.rank = _NEWCOMER
         self.trusted = deadline
         self.deadline = deadline if ahead is None else min(deadline, ahead.at)
 
@@ -154,7 +153,8 @@ class Memory:
         self._main: deque[Entry] = deque()
         self._removed = self._removed_newcomers = self._removed_bytes = 0
         self._is_evicting = self._is_disturbed = False
-        self._ghosts: dict[int, None] = {}
+        self._ghosts: set[int] = set()
+        self._older_ghosts: set[int] = set()
         self._scopes: dict[str, set[Entry]] = {}
 
     def _forked(self) -> None:
@@ -176,7 +176,8 @@ class Memory:
         Returns:
             Whether it was stored.
         """
-        if entry.bytes > self.largest:
+        size = entry.bytes
+        if size > self.largest:
             return False
         lock = self.lock
         lock.acquire()  # half the price of `with`
@@ -191,18 +192,18 @@ class Memory:
             entry.home = home
             entry.key = key
             entry.ghost = ghost = hash((id(home), key))
-            if ghost in self._ghosts:
-                del self._ghosts[ghost]
+            if ghost in self._ghosts or ghost in self._older_ghosts:
                 entry.rank = _MAIN
                 self._main.append(entry)
             else:
+                entry.rank = _NEWCOMER
                 self._newcomers.append(entry)
             home[key] = entry
             if entry.scopes:
                 self._index(entry)
-            self.entries += 1
-            self.bytes += entry.bytes
-            if self.entries > self.most_entries or self.bytes > self.most_bytes:
+            self.entries = entries = self.entries + 1
+            self.bytes = held = self.bytes + size
+            if entries > self.most_entries or held > self.most_bytes:
                 self._make_room()
             elif self._is_evicting:
                 self._is_disturbed = True
@@ -253,8 +254,13 @@ class Memory:
             self._remove(self._orphans.popleft())
 
     def _index(self, entry: Entry) -> None:
+        scopes = self._scopes
         for scope in entry.scopes:
-            self._scopes.setdefault(scope, set()).add(entry)
+            members = scopes.get(scope)
+            if members is None:
+                scopes[scope] = {entry}
+            else:
+                members.add(entry)
 
     def _unindex(self, entry: Entry) -> None:
         for scope in entry.scopes:
@@ -314,12 +320,12 @@ class Memory:
         """Let entries go until there is room for some more."""
         next_newcomer, next_in_main, stay = self._newcomers.popleft, self._main.popleft, self._main.append
         enough = self.most_entries - self.most_entries // _BATCH_SHARE
-        entries, excess = self.entries, self.bytes - self.most_bytes
+        before, held, most_bytes = self.entries, self.bytes, self.most_bytes
+        entries, by_bytes, remember = before, 0, self._ghosts.add
         waiting = len(self._newcomers) - self._removed_newcomers
-        before, by_bytes, ghosts = entries, 0, self._ghosts
         entry: Entry | None = None
         try:
-            while entries > enough or excess > 0:
+            while entries > enough or held > most_bytes:
                 if waiting * _NEWCOMERS_SHARE > entries:
                     entry = next_newcomer()
                     if entry.touched and entry.rank >= 0:
@@ -345,30 +351,27 @@ class Memory:
                     continue
                 if entry.rank == _NEWCOMER:
                     waiting -= 1
-                    ghosts[entry.ghost] = None
+                    remember(entry.ghost)
                 entry.rank = _REMOVED
                 if entry.scopes:
                     self._unindex(entry)
                 if entries <= enough:
                     by_bytes += 1
                 entries -= 1
-                excess -= entry.bytes
+                held -= entry.bytes
         except BaseException:
             if entry is not None and entry.rank >= 0 and not (self._main and self._main[-1] is entry):
                 stay(entry)  # it was just taken out of its queue
             raise
-        self.entries, self.bytes = entries, excess + self.most_bytes
+        self.entries, self.bytes = entries, held
         self.evictions += before - entries
         self.evictions_by_bytes += by_bytes
         self._forget_ghosts()
 
     def _forget_ghosts(self) -> None:
-        """Remember no more newcomers that have gone than there may be entries."""
-        ghosts = self._ghosts
-        over = len(ghosts) - self.most_entries
-        if over > self.most_entries // _GHOSTS_BATCH_SHARE:
-            for ghost in list(islice(ghosts, over)):
-                del ghosts[ghost]
+        """Remember about as many newcomers that have gone as there may be entries, the latest ones."""
+        if len(self._ghosts) >= self.most_entries * _GHOSTS_SHARE:
+            self._older_ghosts, self._ghosts = self._ghosts, set()
 
     def _is_passed(self, entry: Entry, found: Entry | None) -> bool:
         """Tell whether an entry that was not where it belongs is removed; else a finalizer has just taken it out."""
