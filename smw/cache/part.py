@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from smw._kernel.standing import Standing
     from smw.cache.functions.readers import Scopes
     from smw.cache.options import Auto, Options
+    from smw.cache.strategies.outbox import Noted
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -311,6 +312,10 @@ class Cache(Tools):
     async def drop_scopes(self, scopes: Scopes, mode: Any) -> None:
         """Drop `scopes` in the caller's mode."""
         await drop(self._engine, scopes, mode)
+
+    async def noted(self, scopes: Scopes, mode: Any) -> Noted | None:
+        """Return a drop that waits for a commit and survives this process, where there is a `state_dir` for it."""
+        return None if self.settings.state_dir is None else await self.behind.outbox.note(scopes, mode)
 
     def drop_soon(self, scopes: Scopes) -> None:
         """Drop `scopes` here at once; servers are told in the background."""

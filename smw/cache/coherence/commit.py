@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from smw._kernel.call import Call
     from smw.cache.functions.readers import Scopes
     from smw.cache.levels.engine import Engine
+    from smw.cache.strategies.outbox import Noted
 
     Register = Callable[["WaitingDrop"], object]
+    Old = tuple[Engine, Scopes, Noted | None]
+    """Levels, what is dropped from them, and the note of it that survives this process."""
 
 __all__ = ["EVERYWHERE", "Commits", "Transaction", "WaitingDrop"]
 
@@ -37,7 +40,7 @@ class WaitingDrop:
         arguments: Those of the call that changed something, by name, for finding its transaction.
     """
 
-    def __init__(self, old: Iterable[tuple[Engine, Scopes]], arguments: Mapping[str, object]) -> None:
+    def __init__(self, old: Iterable[Old], arguments: Mapping[str, object]) -> None:
         self.arguments = arguments
         self._old = tuple(old)
 
@@ -45,8 +48,14 @@ class WaitingDrop:
         """Drop: here at once, and at the servers."""
         from smw.cache.coherence.dropping import drop_from_anywhere
 
-        for engine, scopes in self._old:
-            drop_from_anywhere(engine, scopes)
+        for engine, scopes, noted in self._old:
+            if noted is not None:
+                noted.begin()
+            drop_from_anywhere(engine, scopes, _nothing if noted is None else noted.made)
+
+
+def _nothing() -> None:
+    """Nobody has noted what was dropped."""
 
 
 class Commits:
@@ -122,7 +131,7 @@ class Transaction:
     def _counts(self) -> list[int | None]:
         return [count(self._arguments) for count in self._counters]
 
-    def takes(self, old: Iterable[tuple[Engine, Scopes]]) -> bool:
+    def takes(self, old: Iterable[Old]) -> bool:
         """Hand a drop over to the transaction that is under way.
 
         Returns:

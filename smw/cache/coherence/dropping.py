@@ -13,6 +13,8 @@ from smw.cache.levels.level import run_blocking
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smw._kernel.call import Mode
     from smw.cache.functions.readers import Scopes
     from smw.cache.levels.engine import Engine
@@ -79,18 +81,22 @@ def drop_soon(engine: Engine, scopes: Scopes) -> None:
         level.wake()
 
 
-def drop_from_anywhere(engine: Engine, scopes: Scopes) -> None:
+def drop_from_anywhere(engine: Engine, scopes: Scopes, told: Callable[[], None]) -> None:
     """Drop `scopes` from a callback that may run in blocking code or on an event loop; never raises.
 
     Blocking code has the servers told when this returns, within the budget of a call. A callback on an event loop
     must not block it: a task tells them, and the payers of debts do if that task never runs.
+
+    Args:
+        engine: The levels.
+        scopes: What is dropped.
+        told: Called once the servers have been told, or owe an answer.
     """
     try:
         owed = _begun(engine, scopes)
-        if not owed:
-            return
-        if not on_asyncio():
+        if not owed or not on_asyncio():
             run_blocking(engine.remote.drop(owed, budget=engine.budget(), mode="sync"))
+            told()
             return
         for level, _ in owed:
             level.wake()
@@ -98,6 +104,7 @@ def drop_from_anywhere(engine: Engine, scopes: Scopes) -> None:
         task = asyncio.get_running_loop().create_task(telling)
         _telling.add(task)
         task.add_done_callback(_telling.discard)
+        task.add_done_callback(lambda _: told())
     except Exception:  # noqa: BLE001 - a transaction that is committed must not appear to have failed
         _log.exception("what a transaction has changed could not be dropped from the cache")
 

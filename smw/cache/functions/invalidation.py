@@ -110,9 +110,15 @@ class Invalidate(Advice):
         self, part: Cache, old: list[_Old] | None, call: Call, proceed: Proceed, said: list[str]
     ) -> Any:
         transaction = part.commits.watch(call)
+        # Before the function runs, which may commit by itself.
+        notes = [await each.part.noted(each.scopes, call.mode) for each in old or ()]
         result = await proceed()
-        if old is None or not transaction.takes([(each.part.engine, each.scopes) for each in old]):
+        waiting = [(each.part.engine, each.scopes, note) for each, note in zip(old or (), notes, strict=True)]
+        if old is None or not transaction.takes(waiting):
             await self._drop(part, old, call, said)
+            for note in notes:
+                if note is not None:
+                    note.made()
         return result
 
     async def _drop(self, part: Cache, old: list[_Old] | None, call: Call, said: list[str]) -> None:

@@ -21,9 +21,10 @@ from smw.cache.functions.readers import Scopes
 from smw.cache.strategies.arriving import Arrivals
 from smw.cache.strategies.drainer import Drainer
 from smw.cache.strategies.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
-from smw.cache.strategies.late import leave_behind, open_journal
+from smw.cache.strategies.late import leave_behind, open_journal, tell_left
 from smw.cache.strategies.letters import Letters
 from smw.cache.strategies.onlookers import only_looks
+from smw.cache.strategies.outbox import Outbox
 from smw.cache.strategies.rounds import AGAIN_FIRST_S, Rounds
 from smw.cache.values.codec import CorruptError
 from smw.errors import ConfigError
@@ -85,6 +86,7 @@ class WriteBehind:
         self._most = 0 if is_off else MOST
         arrivals = Arrivals(engine, self.letters, writers, self._dropped)
         self._rounds = Rounds(engine.host, arrivals, names=names, buried=self._dropped)
+        self.outbox = Outbox(engine, lambda: None if folder is None else self.open())
         self._lock = ForkLock()
         self._numbers = itertools.count(1)
         self._loops: PerLoop[int] = PerLoop(self._number, self._loop_ends)
@@ -103,6 +105,7 @@ class WriteBehind:
         self._journal, self._thread, self._drainer = None, None, Drainer(self)
         self._live, self._draining, self._accepted = {}, {}, 0
         self._rounds.forget()
+        self.outbox.forget()
 
     def _dropped(self, *keys: str) -> None:
         drop_soon(self._engine, Scopes((), keys))
@@ -250,6 +253,7 @@ class WriteBehind:
         if journal is None:
             return
         self._take_over(journal)
+        self.outbox.settle(journal)
         while not self._is_closed and self._rounds.run(journal, (NO_LOOP,)):
             pass
         for number, loop in list(self._live.items()):
@@ -293,6 +297,7 @@ class WriteBehind:
                 # They may not have reached the levels: whoever asks for them now finds them here.
                 self._dropped(*keys)
                 _log.warning("%d acknowledged writes of a process that ended are taken over", len(keys))
+            self.outbox.inherit(journal, owner)
             if owner not in journal.others():
                 journal.forget(owner)
 
@@ -334,7 +339,8 @@ class WriteBehind:
             self._finish(journal, until)
             self._takes_no_more()
             self._finish(journal, until)  # what came meanwhile, behind an older one
-            self._tell(journal)
+            self.outbox.settle(journal)
+            tell_left(journal)
         except sqlite3.Error as error:
             _log.error("acknowledged writes cannot be finished: %s", error)
         finally:
@@ -373,13 +379,6 @@ class WriteBehind:
                 pass
         except sqlite3.Error as error:
             _log.debug("the last round ended: %s", error)
-
-    def _tell(self, journal: Journal) -> None:
-        left = sum(count for _, count in journal.by_writer())
-        if left and journal.is_durable:
-            _log.warning("%d acknowledged writes are left in %s and are done by the next start", left, journal.folder)
-        elif left:
-            _log.error("%d acknowledged writes that were buffered in memory are lost", left)
 
     async def aclose(self) -> None:
         """Close as `close` does; the event loop goes on meanwhile, and does its writes."""

@@ -1,4 +1,4 @@
-"""Keeps writes that are acknowledged and not done yet, in SQLite, on disk or in memory; knows no function and no level.
+"""Keeps acknowledged writes and noted drops in SQLite, on disk or in memory; knows no function and no level.
 
 Processes that share a folder share one database. Every row has an owner, whose lock file says whether it lives; rows of
 the dead are taken over. A key's rows are done in the order in which they came, one at a time whoever owns them; a new
@@ -39,6 +39,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS writes_waiting ON writes (key, writer) WHERE r
 CREATE TABLE IF NOT EXISTS dead (
   seq INTEGER PRIMARY KEY, key TEXT NOT NULL, writer TEXT NOT NULL, attempts INTEGER NOT NULL,
   arguments BLOB NOT NULL, value BLOB NOT NULL, made REAL NOT NULL, died REAL NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS drops (seq INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, told TEXT NOT NULL);
+CREATE VIEW IF NOT EXISTS owners AS SELECT owner FROM writes UNION SELECT owner FROM drops;
 """
 _forked_away: list[sqlite3.Connection] = []
 """Connections of a parent: closing one in a child would take part in what belongs to the parent."""
@@ -106,7 +108,7 @@ class Journal:
         """Become the owner of that name, unless there is one or has been one."""
         with suppress(BlockingIOError):
             own = _locked(self._lock_file(self.token))
-            if not connection.execute("SELECT 1 FROM writes WHERE owner = ? LIMIT 1", (self.token,)).fetchone():
+            if not connection.execute("SELECT 1 FROM owners WHERE owner = ?", (self.token,)).fetchone():
                 self._own = own
                 return True
             os.close(own)
@@ -213,8 +215,8 @@ class Journal:
         return waiting, dead
 
     def others(self) -> list[str]:
-        """Return the other processes that own writes."""
-        found = self.read("SELECT DISTINCT owner FROM writes WHERE owner <> ?", self.token)
+        """Return the other processes that own anything."""
+        found = self.read("SELECT owner FROM owners WHERE owner <> ?", self.token)
         return [owner for (owner,) in found]
 
     def by_writer(self) -> list[tuple[str, int]]:

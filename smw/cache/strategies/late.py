@@ -1,7 +1,8 @@
-"""Opens the journal of acknowledged writes, also for one that comes after closing; does none of them."""
+"""Opens the journal, also for a write that comes after closing, and tells what closing leaves; does no write."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from smw._kernel.host import Host
 
-__all__ = ["leave_behind", "open_journal"]
+__all__ = ["leave_behind", "open_journal", "tell_left"]
+
+_log = logging.getLogger("smw.cache")
 
 
 def open_journal(folder: Path | None, host: Host) -> Journal:
@@ -48,3 +51,12 @@ def leave_behind(folder: Path, host: Host, row: dict[str, Any]) -> bool:
         return journal.submit(put(row | {"owner": journal.token}, most=0)).result() is not None
     finally:
         journal.close()
+
+
+def tell_left(journal: Journal) -> None:
+    """Log how many writes a journal that is being closed still has."""
+    left = sum(count for _, count in journal.by_writer())
+    if left and journal.is_durable:
+        _log.warning("%d acknowledged writes are left in %s and are done by the next start", left, journal.folder)
+    elif left:
+        _log.error("%d acknowledged writes that were buffered in memory are lost", left)

@@ -120,6 +120,19 @@ def test_a_savepoint_is_no_commit(database, name_of, rename):
     assert name_of(1) == "Bob"
 
 
+@pytest.mark.parametrize("how", ["conditional_savepoint", "rollback_only", "create_savepoint"])
+def test_a_session_that_joins_a_transaction_drops_at_its_own_commit(database, name_of, rename, how):
+    """As tests need it whose outer transaction is rolled back: what the code under test has committed is read anew."""
+    with database.connect() as connection, connection.begin() as outer:
+        with Session(connection, join_transaction_mode=how) as session:
+            rename(session, 1, "Eve")
+            assert entries(name_of) == 1
+            session.commit()
+            assert outer.is_active
+            assert entries(name_of) == 0
+        outer.rollback()
+
+
 def test_a_commit_within_the_call(cache, database, name_of):
     """A writer that commits by itself, and goes on to read, has its drop made when it returns."""
 

@@ -1,0 +1,154 @@
+"""Keeps drops that wait for a commit on disk until the servers have heard of them; knows no transaction.
+
+A drop is noted before the function runs that makes something old. Whatever happens to the process from then on, either
+the drop is made here, or nobody can make it any more (the change was rolled back), or the next process of the folder
+makes it. A drop too many costs a load, one too few an old value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from smw._kernel.bridge import on_asyncio
+from smw.cache.coherence.dropping import drop_soon
+from smw.cache.functions.readers import Scopes
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from smw._kernel.call import Mode
+    from smw.cache.levels.engine import Engine
+    from smw.cache.strategies.journal import Journal
+
+__all__ = ["Noted", "Outbox"]
+
+_log = logging.getLogger("smw.cache")
+
+
+class Noted:
+    """A drop that is on disk.
+
+    Args:
+        seq: Its number there.
+        scopes: What is dropped.
+        outbox: Where it came from.
+    """
+
+    __slots__ = ("_outbox", "_scopes", "_seq", "_waits")
+
+    def __init__(self, seq: int, scopes: Scopes, outbox: Outbox) -> None:
+        self._seq = seq
+        self._scopes = scopes
+        self._outbox = outbox
+        self._waits = True
+
+    def begin(self) -> None:
+        """Say that the drop is being made, so that it is not taken for one that was rolled back."""
+        self._waits = False
+
+    def made(self) -> None:
+        """Say that the drop was made, and servers were told or owe an answer."""
+        self._waits = False
+        self._outbox.made.append((self._seq, self._scopes))
+
+    def __del__(self) -> None:
+        """Take it as rolled back when nobody can make it any more; may run anywhere, and so locks nothing."""
+        if self._waits:
+            self._outbox.over.append(self._seq)
+
+
+class Outbox:
+    """The noted drops of one cache.
+
+    Args:
+        engine: The levels.
+        open_journal: Returns the journal, if it is on disk.
+
+    Attributes:
+        made: Drops that were made, by their numbers; struck once no server owes an answer.
+        over: Numbers of drops to be struck.
+    """
+
+    def __init__(self, engine: Engine, open_journal: Callable[[], Journal | None]) -> None:
+        self._engine = engine
+        self._open = open_journal
+        self._has_failed = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave everything to the parent of this process."""
+        self.made: deque[tuple[int, Scopes]] = deque()
+        self.over: deque[int] = deque()
+
+    async def note(self, scopes: Scopes, mode: Mode) -> Noted | None:
+        """Return a drop that survives this process, or None where there is no disk for it, or nobody who could miss it.
+
+        A disk that fails is logged, once, and fails no call.
+        """
+        if not self._engine.remote.tiers or not (scopes.tags or scopes.keys):
+            return None
+        try:
+            journal = self._open()
+            return None if journal is None else await self._noted(journal, scopes, mode)
+        except (sqlite3.Error, ConfigError) as error:
+            if not self._has_failed:
+                self._has_failed = True
+                _log.error("drops that wait for a commit cannot be noted, and are lost with this process: %s", error)
+            return None
+
+    async def _noted(self, journal: Journal, scopes: Scopes, mode: Mode) -> Noted:
+        future = journal.submit(partial(_add, journal.token, json.dumps([scopes.tags, scopes.keys])))
+        if mode == "sync" or not on_asyncio():
+            return Noted(future.result(), scopes, self)
+        try:
+            return Noted(await asyncio.wrap_future(future), scopes, self)
+        except asyncio.CancelledError:
+            future.add_done_callback(self._unwanted)
+            raise
+
+    def _unwanted(self, future: Future[int]) -> None:
+        if future.exception() is None:
+            self.over.append(future.result())
+
+    def settle(self, journal: Journal) -> None:
+        """Strike the drops that are over, and those that the servers have heard of."""
+        for seq, scopes in [self.made.popleft() for _ in range(len(self.made))]:
+            is_owed = self._engine.remote.owes((*scopes.tags, *scopes.keys))
+            self.made.append((seq, scopes)) if is_owed else self.over.append(seq)
+        over = [self.over.popleft() for _ in range(len(self.over))]
+        if over:
+            journal.submit(partial(_strike, journal.token, over)).result()
+
+    def inherit(self, journal: Journal, owner: str) -> None:
+        """Make the drops that a dead process has left."""
+        rows = journal.submit(partial(_adopt, journal.token, owner)).result()
+        for seq, told in rows:
+            scopes = Scopes(*map(tuple, json.loads(told)))
+            drop_soon(self._engine, scopes)
+            self.made.append((seq, scopes))
+        if rows:
+            what = "%d drops that waited for a commit in a process that ended are made: it may have committed"
+            _log.warning(what, len(rows))
+
+
+def _add(owner: str, told: str, connection: sqlite3.Connection) -> int:
+    return connection.execute("INSERT INTO drops (owner, told) VALUES (?, ?)", (owner, told)).lastrowid or 0
+
+
+def _strike(owner: str, seqs: list[int], connection: sqlite3.Connection) -> None:
+    # A forked child may strike what its parent has noted: the numbers are the parent's.
+    connection.executemany("DELETE FROM drops WHERE seq = ? AND owner = ?", [(seq, owner) for seq in seqs])
+
+
+def _adopt(owner: str, dead: str, connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    rows = connection.execute("SELECT seq, told FROM drops WHERE owner = ?", (dead,)).fetchall()
+    connection.execute("UPDATE drops SET owner = ? WHERE owner = ?", (owner, dead))
+    return rows
