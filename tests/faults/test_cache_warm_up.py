@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 
 import pytest
 
 from smw.cache import Cache
 from tests.faults.tcp_proxy import TcpProxy
+from tests.services.stopwatch import Stopwatch
 
 pytestmark = [pytest.mark.timed, pytest.mark.service("redis")]
 DEADLINE_S = 0.5
@@ -52,9 +52,9 @@ def proxied(redis_server):
 async def started(port, namespace, mode):
     """Start a process; return what its warm-up has done, and the seconds that it took."""
     made, load = process(port, namespace)
-    began = time.perf_counter()
+    watch = Stopwatch()
     done = await made.warm_fleet() if mode == "async" else made.warm_fleet_sync()
-    took_s = time.perf_counter() - began
+    took_s = watch.took_s()
     assert load(7) == (7, "x" * 2000)
     await made.aclose()
     return done, took_s
