@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+from pathlib import Path
 
 from tests.arch.source import functions, length, modules
 
@@ -55,3 +56,11 @@ def test_nothing_reads_as_unfinished():
         if UNFINISHED.search(line)
     ]
     assert bad == []
+
+
+def test_every_folder_of_the_cache_is_explained():
+    """The table for contributors has each of them, and no other."""
+    root = Path(__file__).parents[2]
+    page = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \|", page.partition("## Where things are in the cache")[2], flags=re.MULTILINE)
+    assert sorted(told) == sorted(path.parent.name for path in (root / "smw" / "cache").glob("*/__init__.py"))
