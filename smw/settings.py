@@ -160,12 +160,18 @@ class CacheSettings(PartSettings):
         {}, "CACHE_ENCRYPTION_KEYS", "id:base64,...; first seals, all open, last names keys", secret=True
     )
     namespace: str | None = _setting(None, "CACHE_NAMESPACE", "prefix that keeps services apart; unset: service name")
-    budget_ms: int = _setting(100, "CACHE_BUDGET_MS", "most that all remote levels may add to one call", ge=1)
+    budget_ms: int = _setting(
+        100, "CACHE_BUDGET_MS", "most that all remote levels may add to one call", ge=1, le=3_600_000
+    )
     l1_ttl: float | None = _setting(None, "CACHE_L1_TTL", "longest that memory keeps an entry, seconds", gt=0)
     l2_ttl: float | None = _setting(None, "CACHE_L2_TTL", "longest that Redis keeps an entry, seconds", gt=0)
     l3_ttl: float | None = _setting(None, "CACHE_L3_TTL", "longest that memcached keeps an entry, seconds", gt=0)
     l1_trust_ms: int = _setting(
-        1000, "CACHE_L1_TRUST_MS", "how long memory answers after it last knew what other processes invalidated", ge=0
+        1000,
+        "CACHE_L1_TRUST_MS",
+        "how long memory answers after it last knew what other processes invalidated",
+        ge=0,
+        le=86_400_000,
     )
     jitter: float | None = _setting(
         None, "CACHE_JITTER", "largest share by which a life is shortened; unset: 0.1, in tests 0", ge=0, lt=1
@@ -180,7 +186,7 @@ class CacheSettings(PartSettings):
     state_dir: Path | None = _setting(
         None, "CACHE_STATE_DIR", "folder in which acknowledged writes survive the process; unset: kept in memory"
     )
-    drain_s: float = _setting(5.0, "CACHE_DRAIN_S", "longest wait for acknowledged writes when closing", ge=0)
+    drain_s: float = _setting(5.0, "CACHE_DRAIN_S", "longest wait for acknowledged writes when closing", ge=0, le=3600)
     allow_pickle: bool = _setting(
         default=False, env="CACHE_ALLOW_PICKLE", about="allow sealed pickles for values no other codec takes"
     )
@@ -233,7 +239,7 @@ class PipelineSettings(PartSettings):
         "continue", "STREAM_ON_GAP", "what serving does where records were deleted before they were handled"
     )
     claim_idle_s: float = _setting(60.0, "STREAM_CLAIM_IDLE_S", "silence after which a worker counts as dead", gt=0)
-    drain_s: float = _setting(5.0, "STREAM_DRAIN_S", "longest wait for running handlers when stopping", ge=0)
+    drain_s: float = _setting(5.0, "STREAM_DRAIN_S", "longest wait for running handlers when stopping", ge=0, le=3600)
     emit_timeout_s: float = _setting(5.0, "STREAM_EMIT_TIMEOUT_S", "longest wait of emit for room or the store", ge=0)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from smw.cache.naming.tags import Template
 
-__all__ = ["LEVELS", "MOST_TTL_S", "Auto", "Options", "checked", "seconds_of"]
+__all__ = ["LEVELS", "MOST_TTL_S", "Auto", "Options", "checked", "life_of"]
 
 LEVELS = ("l1", "l2", "l3")
 FLIGHTS = ("process", "fleet", "off")
@@ -158,7 +158,7 @@ def _checked_lives(ttl: object, told: dict[str, Any]) -> dict[str, Any]:
         fix = 'levels=("l2", "l3") keeps nothing in memory'
         raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=fix)
     negative_ttl_s = None if negative_ttl is None else _checked_seconds("negative_ttl", negative_ttl)
-    stale_s = min(_checked_seconds("stale_if_error", told["stale_if_error"]), MOST_TTL_S)
+    stale_s = _checked_seconds("stale_if_error", told["stale_if_error"])
     soft_s, hard_s = _checked_waits(told["soft_timeout"], told["hard_timeout"], stale_s)
     return {
         "ttl_s": None if callable(ttl) or auto is not None else _checked_ttl(ttl),
@@ -218,20 +218,25 @@ def _refuse_decorated(ttl: Callable[..., object]) -> None:
 
 def _checked_ttl(ttl: object) -> float:
     ttl_s = _checked_seconds("ttl", ttl)
-    if ttl_s > MOST_TTL_S:
+    if ttl_s == MOST_TTL_S and ttl not in {MOST_TTL_S, timedelta(seconds=MOST_TTL_S)}:
         warnings.warn(f"ttl={ttl} is more than ten years and is cut to that", stacklevel=6)
-    return min(ttl_s, MOST_TTL_S)
+    return ttl_s
 
 
-def seconds_of(given: object) -> float | None:
-    """Return seconds or a timedelta as seconds, None for everything that is neither."""
+def life_of(given: object) -> float | None:
+    """Return seconds or a timedelta as seconds, ten years at most; None for everything that is neither.
+
+    Clocks, stores and formats have room for no more.
+    """
     if isinstance(given, timedelta):
-        return given.total_seconds()
-    return None if isinstance(given, bool) or not isinstance(given, int | float) else float(given)
+        given = given.total_seconds()
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return float(min(max(given, -MOST_TTL_S), MOST_TTL_S))  # in this order NaN stays what it is
 
 
 def _checked_seconds(name: str, given: object) -> float:
-    seconds = seconds_of(given)
+    seconds = life_of(given)
     if seconds is None:
         what, fix = f"{name}= takes seconds or a timedelta", f"{name}=60, or {name}=timedelta(minutes=1)"
         if name == "ttl":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smw.cache.levels.engine import Place
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.arguments import UnkeyableError, encode
-from smw.cache.options import seconds_of
+from smw.cache.options import life_of
 from smw.cache.values.codec import Codec, CorruptError
 from smw.cache.values.forms import Policy
 from smw.errors import ConfigError
@@ -107,7 +107,7 @@ class Region:
         Args:
             key: The caller's key.
             value: What travels to servers without a return annotation; another stays in memory, with one warning.
-            ttl: Seconds or a timedelta; 0 stores nothing.
+            ttl: Seconds or a timedelta, ten years at most; 0 stores nothing.
             tags: Names under which it can be dropped.
             since: What `mark` returned before the value was made.
 
@@ -193,7 +193,7 @@ class Region:
             tags: As for `put`.
             since: As for `put`.
         """
-        ttl_s = seconds_of(ttl)
+        ttl_s = life_of(ttl)
         if ttl_s is None or math.isnan(ttl_s):
             what = f"ttl= of the region {self._name!r} takes seconds or a timedelta"
             raise ConfigError("SMW-C102", what, seen=repr(ttl), fix="region.put(key, value, ttl=60)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.answers import answered
 from smw._kernel.process import ForkLock
-from smw.cache.options import MOST_TTL_S, seconds_of
+from smw.cache.options import life_of
 from smw.cache.values.codec import UnstorableError
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ class Lifetimes:
         except Exception as error:  # noqa: BLE001 - the function itself has succeeded
             self._remarks.uncached("failing-ttl", type(error).__name__)
             return 0.0
-        seconds = seconds_of(given)
+        seconds = life_of(given)
         if seconds is None or math.isnan(seconds) or seconds < 0:
             self._remarks.uncached("failing-ttl", f"it returned {given!r:.40}")
             return 0.0
-        return min(seconds, MOST_TTL_S)
+        return seconds
 
     def _is_rejected(self, value: Any) -> bool:
         try:
