@@ -17,6 +17,7 @@ from smw.cache.coherence.collecting import tell
 from smw.cache.functions.readers import cached_in
 from smw.cache.levels.ahead import AT_ONCE, look_many
 from smw.cache.levels.level import run_blocking
+from smw.cache.loading.few import Few, Results
 from smw.cache.loading.many import MOST_AT_ONCE, Outcome
 from smw.cache.loading.stepping import LEASE, LOAD, LOOK, RELEASE, ask, stepped
 from smw.cache.warming.explicit import parted, several
@@ -25,6 +26,7 @@ from smw.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
+    from smw._kernel.call import Mode
     from smw._kernel.chain import Proceed
     from smw.cache.functions.function import CachedFunction
     from smw.cache.levels.engine import Look, Place
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["get_many", "get_many_sync"]
 
+_LOOK_AT_ONCE = 255
+"""About how many places the servers are asked before what they have is handed out; a whole number of questions."""
 _COME_S = 0.25
 """How long calls wait in vain at most until those before them have come to their loads: others may load for these."""
 
@@ -57,11 +61,19 @@ async def get_many(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency:
     given = list(several(calls, "get_many", "SMW-C172"))
     if not inspect.iscoroutinefunction(fn):
         return await in_thread(get_many_sync, fn, given)
-    limit = asyncio.Semaphore(_checked(concurrency))
-    together = _together(fn, given)
-    if together is None:
-        return _taken(await _limited([partial(fn, *args, **kwargs) for args, kwargs in map(parted, given)], limit))
-    return _taken(await together.awaited(limit))
+    most = _checked(concurrency)
+    together, results = _together(fn, given), Results(len(given))
+    async with Few(most) as few:
+        if together is not None:
+            await together.awaited(few, results)
+        else:
+            for number, (args, kwargs) in enumerate(map(parted, given)):
+                await few.begin(partial(results.keep, [number], partial(_alone, fn, args, kwargs)))
+    return results.taken()
+
+
+async def _alone(fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    return [await fn(*args, **kwargs)]
 
 
 def _checked(concurrency: object) -> int:
@@ -83,35 +95,17 @@ def get_many_sync(fn: Callable[..., Any], calls: Iterable[Any]) -> list[Any]:
             raise ConfigError("SMW-C172", "get_many_sync would block a running event loop", fix="await get_many(...)")
         return asyncio.run(get_many(fn, given))
     together = _together(fn, given)
+    results = Results(len(given))
     if together is not None:
         # Of its own, for the loads of several calls are under way in it at once.
-        return _taken(contextvars.copy_context().run(together.blocking))
-    outcomes = []
-    for args, kwargs in map(parted, given):
+        contextvars.copy_context().run(together.blocking, results)
+        return results.taken()
+    for number, (args, kwargs) in enumerate(map(parted, given)):
         try:
-            outcomes.append(Outcome(fn(*args, **kwargs)))
+            results.put([number], [fn(*args, **kwargs)])
         except Exception as error:  # noqa: BLE001 - raised once all have ended
-            outcomes.append(Outcome(None, error))
-    return _taken(outcomes)
-
-
-def _taken(outcomes: Sequence[Outcome]) -> list[Any]:
-    return [outcome.take() for outcome in outcomes]
-
-
-async def _outcome(job: Callable[[], Awaitable[Any]]) -> Outcome:
-    try:
-        return Outcome(await job())
-    except Exception as error:  # noqa: BLE001 - raised once all have ended
-        return Outcome(None, error)
-
-
-async def _limited(jobs: Sequence[Callable[[], Awaitable[Any]]], limit: asyncio.Semaphore) -> list[Outcome]:
-    async def run(job: Callable[[], Awaitable[Any]]) -> Outcome:
-        async with limit:
-            return await _outcome(job)
-
-    return list(await asyncio.gather(*map(run, jobs)))
+            results.fail([number], error)
+    return results.taken()
 
 
 def _together(fn: Callable[..., Any], given: Sequence[Any]) -> _Together | None:
@@ -191,10 +185,10 @@ class _Turn:
             self._has_turn = False
             self._turns.release()
 
-    async def take(self, job: Callable[[], Awaitable[Any]]) -> Outcome:
+    async def take(self, job: Callable[[], Awaitable[None]]) -> None:
         """Run the whole of which loading is a part."""
         try:
-            return await _outcome(job)
+            await job()
         finally:
             self._is_over = True
             self._comes()
@@ -214,30 +208,48 @@ class _Together:
         self._function = function
         self._calls = calls
         self._below = function.many.loading if function.many is not None else below
-        self._outcomes: dict[int, Outcome] = {}
         self._landed = function.landed
 
-    async def awaited(self, limit: asyncio.Semaphore) -> list[Outcome]:
-        """Answer within the running event loop."""
-        wanted = await self._looked("async")
-        if self._function.many is None:
-            ended = await _limited([partial(self._answer, each, self._loader(each)) for each in wanted], limit)
-        else:
-            ended = []
-            for start in range(0, len(wanted), MOST_AT_ONCE):
-                ended += await self._gathered(wanted[start : start + MOST_AT_ONCE], self._function.many)
-        return self._all(wanted, ended)
+    async def awaited(self, few: Few, results: Results) -> None:
+        """Answer within the running event loop.
 
-    async def _gathered(self, wanted: Sequence[_Wanted], many: Many) -> list[Outcome]:
+        The servers are asked about some at a time, and what they have is handed out before they are asked about more:
+        all that goes with a place, times all places, would keep Python's collector busy for long.
+        """
+        wanted, missing = await self._remembered("async", results), list[_Wanted]()
+        many = self._function.many
+        for start in range(0, len(wanted), _LOOK_AT_ONCE):
+            some = wanted[start : start + _LOOK_AT_ONCE]
+            await self._look(some, "async")
+            for number, each in enumerate(some):
+                if each.look is not None and each.look.found is not None:
+                    if number % AT_ONCE == AT_ONCE - 1:
+                        await _others()
+                    await self._settle(each, self._loader(each), results)
+                elif many is None:
+                    await few.begin(partial(self._settle, each, self._loader(each), results))
+                else:
+                    missing.append(each)
+            while many is not None and len(missing) >= MOST_AT_ONCE:
+                await self._gathered(missing[:MOST_AT_ONCE], many, results)
+                del missing[:MOST_AT_ONCE]
+        if many is not None and missing:
+            await self._gathered(missing, many, results)
+
+    async def _settle(self, wanted: _Wanted, proceed: Proceed, results: Results) -> None:
+        """Answer one."""
+        await results.keep(wanted.numbers, partial(self._answer, wanted, proceed))
+
+    async def _gathered(self, wanted: Sequence[_Wanted], many: Many, results: Results) -> None:
         """Answer with one load, begun and stored a few at a time: the event loop sees to others meanwhile."""
-        release, turns, tasks = many.hold(), asyncio.Semaphore(AT_ONCE), list[asyncio.Task[Outcome]]()
+        release, turns, tasks = many.hold(), asyncio.Semaphore(AT_ONCE), list[asyncio.Task[None]]()
         loop, patience_s = asyncio.get_running_loop(), _COME_S
         try:
             for start in range(0, len(wanted), AT_ONCE):
                 some = wanted[start : start + AT_ONCE]
                 come = [_Turn(self._loader(each), turns) for each in some]
                 for each, turn in zip(some, come, strict=True):
-                    tasks.append(loop.create_task(turn.take(partial(self._answer, each, turn.load))))
+                    tasks.append(loop.create_task(turn.take(partial(self._settle, each, turn.load, results))))
                 began = loop.time()
                 _, late = await asyncio.wait([turn.come for turn in come], timeout=patience_s)
                 patience_s -= loop.time() - began if late else 0.0
@@ -247,22 +259,28 @@ class _Together:
             raise
         finally:
             release()
-        return list(await asyncio.gather(*tasks))
+        await asyncio.gather(*tasks)
 
-    def blocking(self) -> list[Outcome]:
+    def blocking(self, results: Results) -> None:
         """Answer in blocking code."""
-        wanted = run_blocking(self._looked("sync"))
+        wanted = run_blocking(self._remembered("sync", results))
+        run_blocking(self._look(wanted, "sync"))
         if self._function.many is None:
-            ended = [run_blocking(_outcome(partial(self._answer, each, self._loader(each)))) for each in wanted]
-        else:
             for each in wanted:
-                each.place = None if each.place is None else each.place._replace(is_stepped=True)
-            jobs = [self._answer(each, self._loader(each, asks=True)) for each in wanted]
-            ended = stepped(jobs, self._answers(wanted), self._function.engine.host.clock.now)
-        return self._all(wanted, ended)
+                run_blocking(self._settle(each, self._loader(each), results))
+            return
+        for each in wanted:
+            each.place = None if each.place is None else each.place._replace(is_stepped=True)
+        jobs = [self._answer(each, self._loader(each, asks=True)) for each in wanted]
+        ended = stepped(jobs, self._answers(wanted), self._function.engine.host.clock.now)
+        for each, outcome in zip(wanted, ended, strict=True):
+            if outcome.error is None:
+                results.put(each.numbers, outcome.value)
+            else:
+                results.fail(each.numbers, outcome.error)
 
-    async def _looked(self, mode: Any) -> list[_Wanted]:
-        """Answer what memory has, and return what it has not, with what the servers show of it."""
+    async def _remembered(self, mode: Mode, results: Results) -> list[_Wanted]:
+        """Answer what memory has, and return what it has not."""
         function, engine = self._function, self._function.engine
         wanted: dict[Any, _Wanted] = {}
         for number, call in enumerate(self._calls):
@@ -279,12 +297,17 @@ class _Together:
             else:
                 function.stats.hits += 1
                 tell(engine, place, entry)
-                self._outcomes[number] = await _outcome(partial(_copied, entry.copy))
-        shared = [each for each in wanted.values() if each.place is not None and function.is_shared(each.place)]
-        looks = await look_many(engine, [each.place for each in shared if each.place], function.policy, mode)
+                await results.keep([number], partial(_copied, entry.copy))
+        return list(wanted.values())
+
+    async def _look(self, wanted: Sequence[_Wanted], mode: Mode) -> None:
+        """Ask the servers, with one look, about those that they may have."""
+        function = self._function
+        shared = [each for each in wanted if each.place is not None and function.is_shared(each.place)]
+        places = [each.place for each in shared if each.place]
+        looks = await look_many(function.engine, places, function.policy, mode)
         for each, look in zip(shared, looks, strict=True):
             each.look = look
-        return list(wanted.values())
 
     def _loader(self, wanted: _Wanted, *, asks: bool = False) -> Proceed:
         proceed = partial(ask, LOAD) if asks else self._below(wanted.call)
@@ -297,6 +320,7 @@ class _Together:
     async def _answer(self, wanted: _Wanted, proceed: Proceed) -> list[Any]:
         """Return a result for each call that wants it."""
         function, place, look = self._function, wanted.place, wanted.look
+        wanted.look = None  # what was seen of it must not outlive its answer
         if place is None:
             return [await proceed()]
         look = None if look is None else look._replace(budget=function.engine.budget())  # waiting costs it nothing
@@ -339,13 +363,6 @@ class _Together:
         loading = self._function.timed(load)
         return run_blocking(_awaited(loading))  # type: ignore[no-any-return]
 
-    def _all(self, wanted: Sequence[_Wanted], ended: Sequence[Outcome]) -> list[Outcome]:
-        for each, outcome in zip(wanted, ended, strict=True):
-            results = outcome.value or [None] * len(each.numbers)
-            for number, value in zip(each.numbers, results, strict=True):
-                self._outcomes[number] = Outcome(value, outcome.error)
-        return [self._outcomes[number] for number in range(len(self._calls))]
-
 
 @types.coroutine
 def _others() -> Generator[None, None, None]:
@@ -357,5 +374,5 @@ async def _awaited(job: Callable[[], Awaitable[Any]]) -> Any:
     return await job()
 
 
-async def _copied(copy: Callable[[], Any]) -> Any:
-    return copy()
+async def _copied(copy: Callable[[], Any]) -> list[Any]:
+    return [copy()]

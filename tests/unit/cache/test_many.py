@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 
@@ -13,6 +14,7 @@ from smw import trace
 from smw._kernel.flight import RecursiveLoadError
 from smw.cache import Cache, get_many, get_many_sync
 from smw.cache.loading import many as many_module
+from smw.cache.naming.place import Look
 from smw.cache.ports import StoreFailedError
 from smw.errors import ConfigError, DecorationError
 
@@ -803,6 +805,40 @@ async def test_an_event_loop_stores_many_results_a_few_at_a_time(bench):
     assert turns > 100
     assert await cache_module.get_many(there, range(1200)) == list(range(1200))
     assert asked == [500, 500, 200]
+    task.cancel()
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_event_loop_sees_to_others_and_holds_little_of_what_it_looks_at(bench, together):
+    """What a server has is handed out some at a time, and what is loaded one by one is begun when it is its turn."""
+    cache, other = bench.cache("l2"), bench.cache("l2")
+    turns, seen, tasks = 0, [], []
+
+    async def load(numbers: list[int]) -> list[int]:
+        return numbers
+
+    async def one(number: int) -> int:
+        tasks.append(len(asyncio.all_tasks()))
+        await asyncio.sleep(0)
+        return number
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            if turns % 8 == 0:
+                seen.append(sum(type(each) is Look for each in gc.get_objects()))
+            await asyncio.sleep(0)
+
+    options = {"key": lambda number: number, "many": load if together else None}
+    here, there = (each.cached(60, **options)(one) for each in (cache, other))
+    assert await cache_module.get_many(here, range(600), concurrency=4) == list(range(600))
+    assert max(tasks, default=0) <= 10  # each call, its load, and the test itself
+    task = asyncio.create_task(others())
+    assert await cache_module.get_many(there, range(600)) == list(range(600))
+    assert len(tasks) == (0 if together else 600)
+    assert turns > 50
+    assert 0 < max(seen) < 300
     task.cancel()
 
 
