@@ -30,6 +30,7 @@ MOST_BYTES = 1_000_000
 TOMBSTONE_S = 60
 _TOMBSTONE = b"\xa5x"
 _DATE_FROM_S = 30 * 86_400  # memcached reads longer times as a date
+_LAST_DATE = 2**31 - 1  # in January 2038; memcached reads a later one as long past
 _COUNTER_S = 86_400
 _MOST_DIGITS = 16
 _REMEMBERED = 1024
@@ -62,7 +63,7 @@ class MemcachedStore:
 
     def _life(self, ttl_s: float) -> int:
         whole = max(1, int(ttl_s))
-        return whole if whole <= _DATE_FROM_S else int(self._clock.wall()) + whole
+        return whole if whole <= _DATE_FROM_S else min(int(self._clock.wall()) + whole, _LAST_DATE)
 
     async def _ask(self, mode: Mode, timeout_s: float, command: str, *args: Any) -> Any:
         if mode == "sync":
