@@ -15,6 +15,7 @@ __all__ = [
     "Counters",
     "Ear",
     "Found",
+    "Lease",
     "LeaseAsk",
     "Leased",
     "Lessor",
@@ -223,6 +224,18 @@ class LeaseAsk(NamedTuple):
     loads: Sequence[str] = ()
 
 
+class Lease(NamedTuple):
+    """One lease as its holder knows it: of two loads in one process, one may have begun before a drop.
+
+    Attributes:
+        key: Full key.
+        counters: What its counters showed when the lease was taken.
+    """
+
+    key: str
+    counters: Counters
+
+
 class Leased(NamedTuple):
     """What came of asking for the lease of a key.
 
@@ -258,16 +271,16 @@ class Lessor(Protocol):
         """Return the keys that those are loading who wait for the leases of `keys`."""
         ...
 
-    def forget(self, key: str) -> bool:
-        """Renew the lease of `key` no more; returns whether this process still had it."""
+    def forget(self, lease: Lease) -> bool:
+        """Renew a lease no more; returns whether this process still had it."""
         ...
 
-    async def release(self, keys: Sequence[str], how: str, *, mode: Mode, timeout_s: float) -> bool:
+    async def release(self, leases: Sequence[Lease], how: str, *, mode: Mode, timeout_s: float) -> bool:
         """Give leases back, and have those who wait told `how` that has come."""
         ...
 
-    async def renew(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> bool:
-        """Prolong those leases of `keys` that this process still has."""
+    async def renew(self, leases: Sequence[Lease], *, mode: Mode, timeout_s: float) -> bool:
+        """Prolong those leases that this process still has."""
         ...
 
 

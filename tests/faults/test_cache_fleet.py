@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,56 @@ def test_nobody_waits_for_a_load_that_began_before_a_drop(members):
     holds.set()
     caller.join(5)
     assert leader.read(1) == other.read(1) == 2
+
+
+def test_a_drop_by_the_one_that_loads_leaves_one_load_for_all(members):
+    """What it has loaded before is kept by nobody; of those who wait for it one loads, and the others wait for that."""
+    gate, begun = threading.Event(), []
+
+    def gated(key: int) -> int:
+        begun.append(key)
+        number = len(begun)
+        gate.wait(10) if number == 1 else time.sleep(0.2)
+        return number
+
+    leader, *others = members(4, gated)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(leader.read, 1)
+        until(lambda: begun)
+        waiting = [pool.submit(other.read, 1) for other in others]
+        until(lambda: all(other.fleet._waiting for other in others))
+        leader.cache.drop_sync(tags=["n"])
+        gate.set()
+        assert first.result(10) == 1
+        assert [each.result(10) for each in waiting] == [2] * 3
+    assert len(begun) == 2
+    assert not leader.fleet._vain
+
+
+def test_a_load_that_a_drop_has_overtaken_ends_no_later_lease_of_its_process(members):
+    """Who waits for the second load of a process is told nothing when the first one ends, and takes the second's."""
+    gates, begun = [threading.Event(), threading.Event()], []
+
+    def gated(key: int) -> int:
+        begun.append(key)
+        number = len(begun)
+        gates[min(number, 2) - 1].wait(10)
+        return number
+
+    both, other = members(2, gated)
+    with ThreadPoolExecutor(3) as pool:
+        older = pool.submit(both.read, 1)
+        until(lambda: begun)
+        both.cache.drop_sync(tags=["n"])
+        newer = pool.submit(both.read, 1)
+        until(lambda: len(begun) == 2)
+        waiting = pool.submit(other.read, 1)
+        until(lambda: other.fleet._waiting)
+        gates[0].set()
+        assert older.result(10) == 1
+        gates[1].set()
+        assert (newer.result(10), waiting.result(10)) == (2, 2)
+    assert other.loads == 0
 
 
 def test_without_redis_everybody_loads_at_once(members, service_factory):

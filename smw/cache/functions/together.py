@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from smw.cache.levels.engine import Look, Place
     from smw.cache.loading.leasing import Asked
     from smw.cache.loading.many import Many
+    from smw.cache.ports import Lease
 
 __all__ = ["get_many", "get_many_sync"]
 
@@ -343,7 +344,7 @@ class _Together:
             assert engine.fleet is not None  # noqa: S101 - for the type checker
             return [Outcome(leased) for leased in run_blocking(engine.fleet.leasing.now(asked, "sync"))]
 
-        def release(_numbers: list[int], left: list[tuple[str, str]]) -> list[Outcome]:
+        def release(_numbers: list[int], left: list[tuple[Lease, str]]) -> list[Outcome]:
             assert engine.fleet is not None  # noqa: S101 - for the type checker
             run_blocking(engine.fleet.leasing.release(left, "sync"))
             return [Outcome(None)] * len(left)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from smw._kernel.facts import Fact
 from smw._kernel.flight import led_names, name_led
 from smw._kernel.process import ForkLock, after_fork
+from smw.cache.coherence.depending import scopes_of
 from smw.cache.coherence.listener import AGAIN, ALONE, NEXT
 from smw.cache.levels.remote import Ahead
 from smw.cache.loading.leasing import Asked, Leasing
 from smw.cache.loading.stepping import LOOK, MORE_S, WAIT, Wait, ask
 from smw.cache.naming.names import fence_of
-from smw.cache.ports import Found, LeaseAsk, Lessor, Versions
+from smw.cache.ports import Found, Lease, LeaseAsk, Lessor, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -111,7 +112,7 @@ class Fleet:
                 if leased is None:
                     break
                 if leased.leads:
-                    epoch, budget = look.epoch, look.budget
+                    epoch, budget = self._engine.fence.epoch, look.budget  # it begins now
                     return await self._lead(place, policy, load, mode, sight=look.sight, epoch=epoch, budget=budget)
                 loads = () if leased.is_filled else led_names()
                 if loads and await self.leasing.is_circular(key, loads, mode):
@@ -224,18 +225,21 @@ class Fleet:
         epoch: int,
         budget: Budget,
     ) -> Finding:
-        key = place.text or ""
+        key, versions = place.text or "", sight.versions or Versions(None, ())
+        lease = Lease(key, (versions.fence, *versions.generations))
         name_led(key)
-        self.leasing.hold(key)
+        self.leasing.hold(lease)
         try:
             finding = await self._engine.load(place, policy, load, mode, sight=sight, epoch=epoch, budget=budget)
         except GeneratorExit:
-            self.leasing.forget(key)  # nothing can be awaited any more: the lease ends by itself
+            self.leasing.forget(lease)  # nothing can be awaited any more: the lease ends by itself
             raise
         except BaseException:
-            await self.leasing.give_back(key, NEXT, mode, is_stepped=place.is_stepped)
+            await self.leasing.give_back(lease, NEXT, mode, is_stepped=place.is_stepped)
             raise
-        if await self.leasing.give_back(key, ALONE, mode, is_stepped=place.is_stepped):
+        stands = self._engine.fence.stands(scopes_of(place), epoch)
+        how = ALONE if stands else AGAIN  # where it was dropped meanwhile, another load is of use to all
+        if await self.leasing.give_back(lease, how, mode, is_stepped=place.is_stepped) and stands:
             self._note_vain(key)
         return finding
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from smw._kernel.process import after_fork
 from smw.cache.coherence.listener import NEXT
 from smw.cache.loading.stepping import LEASE, RELEASE, ask
+from smw.cache.ports import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -58,7 +59,7 @@ class Leasing:
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._since: dict[str, float] = {}
+        self._since: dict[Lease, float] = {}
 
     def level_of(self, key: str) -> Level:
         """Return the server that has the lease of a key."""
@@ -68,14 +69,14 @@ class Leasing:
         """Return the store of the moment there: tests put another in its place."""
         return cast("Lessor", self.level_of(key).store)
 
-    def hold(self, key: str) -> None:
+    def hold(self, lease: Lease) -> None:
         """Have a lease renewed from now on; one that nobody makes use of ends by itself."""
-        self._since[key] = self._now()
+        self._since[lease] = self._now()
 
-    def forget(self, key: str) -> bool:
+    def forget(self, lease: Lease) -> bool:
         """Renew a lease no more; returns whether this process still had it, as nothing was stored."""
-        self._since.pop(key, None)
-        return self.lessor_of(key).forget(key)
+        self._since.pop(lease, None)
+        return self.lessor_of(lease.key).forget(lease)
 
     async def one(self, asked: Asked, mode: Mode, *, is_stepped: bool) -> Leased | None:
         """Return what comes of asking for one lease; None where the server does not answer."""
@@ -134,8 +135,8 @@ class Leasing:
         for (asked, future), each in zip(waiting, leased, strict=True):
             if not future.done():
                 future.set_result(each)
-            elif each is not None and each.leads and self.forget(asked.lease.key):
-                left.append((asked.lease.key, NEXT))
+            elif each is not None and each.leads and self.forget(lease := Lease(asked.lease.key, each.counters)):
+                left.append((lease, NEXT))
         await self.release(left, "async")
 
     async def is_circular(self, key: str, loads: Sequence[str], mode: Mode) -> bool:
@@ -158,48 +159,48 @@ class Leasing:
             seen.update(asked)
         return False
 
-    async def give_back(self, key: str, how: str, mode: Mode, *, is_stepped: bool) -> bool:
+    async def give_back(self, lease: Lease, how: str, mode: Mode, *, is_stepped: bool) -> bool:
         """Give a lease back unless storing the value has; returns whether it had not."""
-        if not self.forget(key):
+        if not self.forget(lease):
             return False
         if mode == "async":
             loop = asyncio.get_running_loop()
             future: asyncio.Future[None] = loop.create_future()
-            self._left.add(loop, (key, how, future), self._give_back)
+            self._left.add(loop, (lease, how, future), self._give_back)
             await future
         elif is_stepped:
-            await ask(RELEASE, (key, how))
+            await ask(RELEASE, (lease, how))
         else:
-            await self.release([(key, how)], mode)
+            await self.release([(lease, how)], mode)
         return True
 
-    async def _give_back(self, left: Sequence[tuple[str, str, asyncio.Future[None]]]) -> None:
+    async def _give_back(self, left: Sequence[tuple[Lease, str, asyncio.Future[None]]]) -> None:
         try:
-            await self.release([(key, how) for key, how, _ in left], "async")
+            await self.release([(lease, how) for lease, how, _ in left], "async")
         finally:
             for *_, future in left:
                 if not future.done():
                     future.set_result(None)
 
-    async def release(self, left: Sequence[tuple[str, str]], mode: Mode) -> None:
-        """Have those who wait for the leases of some keys told how that has come."""
-        by_server: dict[tuple[Level, str], list[str]] = {}
-        for key, how in left:
-            by_server.setdefault((self.level_of(key), how), []).append(key)
-        for (level, how), keys in by_server.items():
-            for start in range(0, len(keys), _MOST_NAMES):
-                some, release = keys[start : start + _MOST_NAMES], cast("Lessor", level.store).release
+    async def release(self, left: Sequence[tuple[Lease, str]], mode: Mode) -> None:
+        """Have those who wait for some leases told how that has come."""
+        by_server: dict[tuple[Level, str], list[Lease]] = {}
+        for lease, how in left:
+            by_server.setdefault((self.level_of(lease.key), how), []).append(lease)
+        for (level, how), leases in by_server.items():
+            for start in range(0, len(leases), _MOST_NAMES):
+                some, release = leases[start : start + _MOST_NAMES], cast("Lessor", level.store).release
                 await level.ask(release, some, how, budget=self._engine.budget(), mode=mode)
 
     async def renew(self, *, mode: Mode, budget: Budget) -> None:
         """Prolong the leases that this process has, each after a while: most loads end before that."""
-        now, due = self._now(), dict[Any, list[str]]()
-        for key, since in list(self._since.items()):
+        now, due = self._now(), dict[Any, list[Lease]]()
+        for lease, since in list(self._since.items()):
             if now - since >= _RENEWED_AFTER_S:
-                due.setdefault(self.level_of(key), []).append(key)
-        for level, keys in due.items():
-            if await level.ask(cast("Lessor", level.store).renew, keys, budget=budget, mode=mode):
-                self._since.update({key: now for key in keys if key in self._since})
+                due.setdefault(self.level_of(lease.key), []).append(lease)
+        for level, leases in due.items():
+            if await level.ask(cast("Lessor", level.store).renew, leases, budget=budget, mode=mode):
+                self._since.update({lease: now for lease in leases if lease in self._since})
 
 
 class _Ticks:

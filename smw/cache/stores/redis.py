@@ -12,7 +12,7 @@ from smw._kernel.process import after_fork
 from smw.cache.coherence.wire import LEASE_END
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.names import is_fence
-from smw.cache.ports import Found, Leased, Pulse, StoreFailedError
+from smw.cache.ports import Found, Lease, Leased, Pulse, StoreFailedError
 from smw.cache.stores.counters import counters_of, number_of
 from smw.cache.stores.redis_ear import RedisEar
 from smw.cache.stores.redis_hot import RedisHot
@@ -77,7 +77,7 @@ class RedisStore(RedisHot):
         self._hashes: dict[str, str] = {}
         self._wire: Wire | None = None
         self._channel = ""
-        self._leases: set[str] = set()
+        self._leases: set[Lease] = set()
         try:
             self._client()
         except MissingExtra:
@@ -195,12 +195,12 @@ class RedisStore(RedisHot):
         lives = _milliseconds(ttl_s), _milliseconds(max(ttl_s, COUNTER_S))
         named = [key, *counters]
         words: list[Any] = [blob, *lives, *found.counters]
-        wire, leased = self._wire, key in self._leases
-        if leased and wire is not None:
+        wire, lease = self._wire, Lease(key, found.counters)
+        if wire is not None and lease in self._leases:
             named.append(_lease_of(key))
             words += [wire.sender, wire.mail, self.most_enclosed]
         stored = bool(await self._script(mode, timeout_s, WRITE, named, *words))
-        self._leases.discard(key)
+        self._leases.discard(lease)
         return stored
 
     async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
@@ -273,7 +273,7 @@ class RedisStore(RedisHot):
             shown, left_ms = tuple([int(next(reply)) for _ in ask.counters]), next(reply)
             leased.append(Leased(shown, left_ms == 0, left_ms < 0, left_ms / 1000))
             if left_ms == 0:
-                self._leases.add(ask.key)
+                self._leases.add(Lease(ask.key, shown))
         return leased
 
     async def waiters(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> list[str]:
@@ -282,25 +282,25 @@ class RedisStore(RedisHot):
         told = await self._script(mode, timeout_s, WAITERS, leases)
         return [key for loads in told for key in loads.decode().split()]
 
-    def forget(self, key: str) -> bool:
-        """Renew the lease of `key` no more; returns whether this process still had it."""
-        held = key in self._leases
-        self._leases.discard(key)
+    def forget(self, lease: Lease) -> bool:
+        """Renew a lease no more; returns whether this process still had it."""
+        held = lease in self._leases
+        self._leases.discard(lease)
         return held
 
-    async def release(self, keys: Sequence[str], how: str, *, mode: Mode, timeout_s: float) -> bool:
+    async def release(self, leases: Sequence[Lease], how: str, *, mode: Mode, timeout_s: float) -> bool:
         """Give leases back and tell who waits, with one script."""
         wire = self._wire
         assert wire is not None  # noqa: S101 - for the type checker
-        words = wire.sender, wire.mail, how
-        return bool(await self._script(mode, timeout_s, RELEASE, [_lease_of(key) for key in keys], *words))
+        words = wire.sender, wire.mail, how, *[" ".join(map(str, lease.counters)) for lease in leases]
+        return bool(await self._script(mode, timeout_s, RELEASE, [_lease_of(lease.key) for lease in leases], *words))
 
-    async def renew(self, keys: Sequence[str], *, mode: Mode, timeout_s: float) -> bool:
-        """Prolong those leases of `keys` that this process still has, with one script."""
-        leases, wire = [_lease_of(key) for key in keys if key in self._leases], self._wire
-        if not leases or wire is None:
+    async def renew(self, leases: Sequence[Lease], *, mode: Mode, timeout_s: float) -> bool:
+        """Prolong those leases that this process still has, with one script."""
+        named, wire = [_lease_of(lease.key) for lease in leases if lease in self._leases], self._wire
+        if not named or wire is None:
             return True
-        return bool(await self._script(mode, timeout_s, RENEW, leases, wire.sender, _milliseconds(LEASE_S)))
+        return bool(await self._script(mode, timeout_s, RENEW, named, wire.sender, _milliseconds(LEASE_S)))
 
     def named(self, name: str) -> str:
         """Return what a key or counter is called on the server."""

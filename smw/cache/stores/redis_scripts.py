@@ -105,9 +105,10 @@ for _, lease in ipairs(KEYS) do
 end
 return out
 """
+# A lease is that of one load: another one of the same process may have taken it anew after a drop.
 _LAND = """
-local function land(lease, me, mail, how, more)
-  if redis.pcall('HGET', lease, 'by') ~= me then return 0 end
+local function land(lease, me, at, mail, how, more)
+  if redis.pcall('HGET', lease, 'by') ~= me or redis.call('HGET', lease, 'at') ~= at then return 0 end
   local told = how .. ' ' .. lease .. more
   for _, field in ipairs(redis.call('HKEYS', lease)) do
     if string.sub(field, 1, 1) == 'w' then redis.pcall('PUBLISH', mail .. string.sub(field, 2), told) end
@@ -115,11 +116,12 @@ local function land(lease, me, mail, how, more)
   return redis.call('DEL', lease)
 end
 """
-# KEYS: leases. ARGV: who holds them, where waiters get their mail, what they are told.
+# KEYS: leases. ARGV: who holds them, where waiters get their mail, what they are told, then what the counters of each
+# showed when it was taken.
 RELEASE = (
     _LAND
     + """
-for _, lease in ipairs(KEYS) do land(lease, ARGV[1], ARGV[2], ARGV[3], '') end
+for i, lease in ipairs(KEYS) do land(lease, ARGV[1], ARGV[i + 3], ARGV[2], ARGV[3], '') end
 return 1
 """
 )
@@ -139,7 +141,8 @@ WRITE = (
 local leased = #ARGV - #KEYS > 2
 local last = leased and #KEYS - 1 or #KEYS
 local function done(more)
-  if leased then land(KEYS[#KEYS], ARGV[#ARGV - 2], ARGV[#ARGV - 1], 'f', more) end
+  if not leased then return end
+  land(KEYS[#KEYS], ARGV[#ARGV - 2], table.concat(ARGV, ' ', 4, last + 2), ARGV[#ARGV - 1], 'f', more)
 end
 for i = 2, last do
   if redis.pcall('GET', KEYS[i]) ~= ARGV[i + 2] then

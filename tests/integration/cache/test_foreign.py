@@ -11,7 +11,7 @@ from smw import cache as cache_module
 from smw.cache.coherence.wire import LEASE_END
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.names import fence_of
-from smw.cache.ports import LeaseAsk
+from smw.cache.ports import Lease, LeaseAsk
 
 pytestmark = pytest.mark.service("redis")
 KINDS = {
@@ -132,5 +132,6 @@ def test_a_lease_is_taken_beside_a_foreign_value_and_lease(shop):
     assert run_blocking(store.waiters([key], mode="sync", timeout_s=5)) == []
     shop.put("list", key + LEASE_END)
     assert run_blocking(store.waiters([key], mode="sync", timeout_s=5)) == []
-    assert run_blocking(store.renew([key], mode="sync", timeout_s=5))
-    assert run_blocking(store.release([key], "n", mode="sync", timeout_s=5))
+    lease = Lease(key, leased[0].counters)
+    assert run_blocking(store.renew([lease], mode="sync", timeout_s=5))
+    assert run_blocking(store.release([lease], "n", mode="sync", timeout_s=5))
