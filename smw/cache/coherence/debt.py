@@ -91,6 +91,10 @@ class Debt:
             return True
         return any(scope in self._counters or scope in self._keys for scope in scopes)
 
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return all counters and all keys that are owed."""
+        return tuple(self._counters), tuple(self._keys)
+
     def batch(self) -> Owed:
         """Return some of what is owed."""
         with self._lock:

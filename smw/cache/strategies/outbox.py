@@ -1,8 +1,10 @@
-"""Keeps drops that wait for a commit on disk until the servers have heard of them; knows no transaction.
+"""Keeps drops on disk that wait for a commit, or for a server that is away; knows no transaction.
 
-A drop is noted before the function runs that makes something old. Whatever happens to the process from then on, either
-the drop is made here, or nobody can make it any more (the change was rolled back), or the next process of the folder
-makes it. A drop too many costs a load, one too few an old value.
+A drop that waits for a commit is noted before the function runs that makes something old. Whatever happens to the
+process from then on, either the drop is made here, or nobody can make it any more (the change was rolled back), or the
+next process of the folder makes it. A drop too many costs a load, one too few an old value.
+
+What servers owe for longer than a moment is written down as a whole, as it stands, and goes when they have answered.
 """
 
 from __future__ import annotations
@@ -38,15 +40,13 @@ class Noted:
 
     Args:
         seq: Its number there.
-        scopes: What is dropped.
         outbox: Where it came from.
     """
 
-    __slots__ = ("_outbox", "_scopes", "_seq", "_waits")
+    __slots__ = ("_outbox", "_seq", "_waits")
 
-    def __init__(self, seq: int, scopes: Scopes, outbox: Outbox) -> None:
+    def __init__(self, seq: int, outbox: Outbox) -> None:
         self._seq = seq
-        self._scopes = scopes
         self._outbox = outbox
         self._waits = True
 
@@ -57,7 +57,7 @@ class Noted:
     def made(self) -> None:
         """Say that the drop was made, and servers were told or owe an answer."""
         self._waits = False
-        self._outbox.made.append((self._seq, self._scopes))
+        self._outbox.over.append(self._seq)
 
     def __del__(self) -> None:
         """Take it as rolled back when nobody can make it any more; may run anywhere, and so locks nothing."""
@@ -73,8 +73,7 @@ class Outbox:
         open_journal: Returns the journal, if it is on disk.
 
     Attributes:
-        made: Drops that were made, by their numbers; struck once no server owes an answer.
-        over: Numbers of drops to be struck.
+        over: Numbers of drops to be struck, for they were made or will never be.
     """
 
     def __init__(self, engine: Engine, open_journal: Callable[[], Journal | None]) -> None:
@@ -85,8 +84,8 @@ class Outbox:
 
     def forget(self) -> None:
         """Leave everything to the parent of this process."""
-        self.made: deque[tuple[int, Scopes]] = deque()
         self.over: deque[int] = deque()
+        self._debts: tuple[int, Scopes] | None = None  # as they stand on disk
 
     async def note(self, scopes: Scopes, mode: Mode) -> Noted | None:
         """Return a drop that survives this process, or None where there is no disk for it, or nobody who could miss it.
@@ -105,11 +104,11 @@ class Outbox:
             return None
 
     async def _noted(self, journal: Journal, scopes: Scopes, mode: Mode) -> Noted:
-        future = journal.submit(partial(_add, journal.token, json.dumps([scopes.tags, scopes.keys])))
+        future = journal.submit(partial(_add, journal.token, _told(scopes)))
         if mode == "sync" or not on_asyncio():
-            return Noted(future.result(), scopes, self)
+            return Noted(future.result(), self)
         try:
-            return Noted(await asyncio.wrap_future(future), scopes, self)
+            return Noted(await asyncio.wrap_future(future), self)
         except asyncio.CancelledError:
             future.add_done_callback(self._unwanted)
             raise
@@ -119,24 +118,40 @@ class Outbox:
             self.over.append(future.result())
 
     def settle(self, journal: Journal) -> None:
-        """Strike the drops that are over, and those that the servers have heard of."""
-        for seq, scopes in [self.made.popleft() for _ in range(len(self.made))]:
-            is_owed = self._engine.remote.owes((*scopes.tags, *scopes.keys))
-            self.made.append((seq, scopes)) if is_owed else self.over.append(seq)
+        """Strike the drops that are over, once what servers owe of them is written down."""
         over = [self.over.popleft() for _ in range(len(self.over))]
+        owed = self._owed() if journal.is_durable else Scopes()
+        if owed != (self._debts[1] if self._debts else Scopes()):
+            over += [self._debts[0]] if self._debts else []
+            noted = journal.submit(partial(_add, journal.token, _told(owed))).result() if any(owed) else 0
+            self._debts = (noted, owed) if noted else None
         if over:
             journal.submit(partial(_strike, journal.token, over)).result()
+
+    def _owed(self) -> Scopes:
+        """Return what any server has not acknowledged."""
+        counters: set[str] = set()
+        keys: set[str] = set()
+        for server in self._engine.remote.servers:
+            if server.debt:
+                more, others = server.debt.names()
+                counters.update(more)
+                keys.update(others)
+        return Scopes(tuple(sorted(counters)), tuple(sorted(keys)))
 
     def inherit(self, journal: Journal, owner: str) -> None:
         """Make the drops that a dead process has left."""
         rows = journal.submit(partial(_adopt, journal.token, owner)).result()
         for seq, told in rows:
-            scopes = Scopes(*map(tuple, json.loads(told)))
-            drop_soon(self._engine, scopes)
-            self.made.append((seq, scopes))
+            drop_soon(self._engine, Scopes(*map(tuple, json.loads(told))))
+            self.over.append(seq)
         if rows:
-            what = "%d drops that waited for a commit in a process that ended are made: it may have committed"
+            what = "drops are made that waited in a process that ended, for a commit or a server: %d"
             _log.warning(what, len(rows))
+
+
+def _told(scopes: Scopes) -> str:
+    return json.dumps([scopes.tags, scopes.keys])
 
 
 def _add(owner: str, told: str, connection: sqlite3.Connection) -> int:
