@@ -324,6 +324,9 @@ def frozen(thing: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of th
         return thing
     if isinstance(thing, _NAMED):
         return type(thing).__name__, getattr(thing, "name", ""), getattr(getattr(thing, "store", thing), "part", "")
+    if isinstance(thing, Entry):  # without the table that has it
+        shown = thing.value, thing.deadline, thing.expires, thing.ticket, thing.asked, thing.alive, thing.basis
+        return "Entry", *map(frozen, shown)
     if isinstance(thing, list | tuple):
         return type(thing).__name__, *map(frozen, thing)
     if isinstance(thing, dict):

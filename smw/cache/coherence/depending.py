@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.chain import Proceed
     from smw.cache.levels.engine import Engine, Place
+    from smw.cache.levels.level import Level
     from smw.cache.options import Options
     from smw.cache.ports import Versions
 
@@ -57,7 +58,7 @@ class Basis:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._found: dict[str, tuple[int, list[tuple[str, int]]]] = {}
-        self._numbers: dict[tuple[int, str], int] = {}
+        self._numbers: dict[tuple[Level | None, str], int] = {}
         self._ended = False
         self.scopes: dict[str, None] = {}
         self.asked = float("inf")
@@ -169,7 +170,7 @@ class Basis:
     def _note(self, told: Dependency) -> None:
         """Note the counters of one result; one counter that has shown two numbers has been dropped meanwhile."""
         self.hold((told.key, *[tag for tag, _ in told.tags]))
-        server = id(self._engine.remote.tiers[0].of(told.key)) if self._engine.remote.tiers else 0
+        server = self._engine.remote.tiers[0].of(told.key) if self._engine.remote.tiers else None
         counters = ((fence_of(told.key), told.fence), *told.tags)
         if any(self._numbers.get((server, name), number) != number for name, number in counters):
             self.lacks = self.lacks or "unknown-dependency"
