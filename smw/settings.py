@@ -184,7 +184,7 @@ class CacheSettings(PartSettings):
         1.0, "CACHE_WARM_TIMEOUT_S", "longest that a start waits for them, seconds", gt=0, le=60
     )
     state_dir: Path | None = _setting(
-        None, "CACHE_STATE_DIR", "folder in which acknowledged writes survive the process; unset: kept in memory"
+        None, "CACHE_STATE_DIR", "folder in which acknowledged writes and owed drops survive the process; unset: memory"
     )
     drain_s: float = _setting(5.0, "CACHE_DRAIN_S", "longest wait for acknowledged writes when closing", ge=0, le=3600)
     allow_pickle: bool = _setting(
