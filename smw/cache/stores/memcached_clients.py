@@ -198,6 +198,7 @@ class _Client:
         self._pool: Any = self._client._pool  # noqa: SLF001 - what takes a connection and asks is one in aiomcache
         self._idle: deque[Any] = deque()  # which aiomcache takes for used, so that none of its queue is gone through
         self._waiting = 0
+        self._is_closed = False
         self._turn = asyncio.Lock()
         self._deadlines = Deadlines(lambda connection: connection.writer.transport)
 
@@ -233,10 +234,7 @@ class _Client:
             deadlines.answered += 1
             return answer
         finally:
-            if self._waiting or connection.reader.exception() is not None:
-                self._pool.release(connection)
-            else:
-                self._idle.append(connection)
+            self._give_back(connection)
 
     def _at_hand(self) -> Any:
         """Return a connection that stands and that nobody uses, or None where it has to be waited for or made."""
@@ -248,6 +246,15 @@ class _Client:
             self._pool.release(connection)  # which closes it
         return None
 
+    def _give_back(self, connection: Any) -> None:
+        if self._waiting:  # one that was cut is replaced by whoever takes it; aiomcache would close it, and wake nobody
+            self._pool._in_use.remove(connection)  # noqa: SLF001
+            self._pool._pool.put_nowait(connection)  # noqa: SLF001
+        elif connection.reader.exception() is None:
+            self._idle.append(connection)
+        else:
+            self._pool.release(connection)
+
     async def _given(self) -> Any:
         """Return a connection from the pool of aiomcache, which makes them, and hands on what is given back.
 
@@ -256,9 +263,15 @@ class _Client:
         self._waiting += 1
         try:
             async with self._turn:
-                return await self._pool.acquire()
+                connection = None if self._is_closed else await self._pool.acquire()
         finally:
             self._waiting -= 1
+        if not self._is_closed:
+            return connection
+        if connection is not None:
+            _cut(connection)
+            self._pool.release(connection)
+        raise ConnectionAbortedError("closed")
 
     async def _gets_many(self, connection: Any, keys: Sequence[str]) -> Many:
         """Return values and tokens with one request."""
@@ -288,6 +301,7 @@ class _Client:
 
     async def aclose(self) -> None:
         """Close every connection; operations in flight fail."""
+        self._is_closed = True
         free: Any = self._pool._pool  # noqa: SLF001
         connections = [*self._pool._in_use, *vars(free)["_queue"]]  # noqa: SLF001
         for connection in connections:

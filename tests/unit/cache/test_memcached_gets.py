@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socketserver
 import threading
 import time
@@ -70,16 +71,17 @@ async def served():
     """Return a function that starts a server which says the given parts as each reply, and returns a store on it."""
     stores, servers, opened = [], [], []
 
-    def serve(parts):
+    def serve(parts, answers=None):
         class Say(socketserver.StreamRequestHandler):
             disable_nagle_algorithm = True
 
             def handle(self):
                 opened.append(self)
-                while self.rfile.readline():
-                    for part in parts:
-                        self.wfile.write(part)
-                        time.sleep(0.001)
+                with contextlib.suppress(ConnectionError):  # who is cancelled hangs up
+                    while self.rfile.readline() and (answers is None or answers.wait(LONG_S)):
+                        for part in parts:
+                            self.wfile.write(part)
+                            time.sleep(0.001)
 
         server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Say)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
@@ -151,3 +153,46 @@ async def test_more_callers_than_connections(served):
     assert client._waiting == 0
     assert client._idle
     assert len(served.opened) == 4
+
+
+@pytest.mark.parametrize("gone", [slice(0, 12), slice(0, 4), slice(4, 12), slice(4, 5)])
+async def test_callers_that_leave_take_no_connection_along(served, gone):
+    """Whoever is cancelled, while it asks or while it waits for a connection: others, and later ones, are answered."""
+    parts, answers = [], threading.Event()
+    store = served(parts, answers)
+    read = {"mode": "async", "timeout_s": LONG_S}
+    calls = [asyncio.ensure_future(store.read("a", (), **read)) for _ in range(12)]
+    client = store._awaiting._clients.get()
+    for _ in range(5000):
+        if len(client._pool._in_use) == 4:
+            break
+        await asyncio.sleep(0.001)
+    for call in calls[gone]:
+        call.cancel()
+    await asyncio.sleep(0)
+    parts[:] = [REPLY]
+    answers.set()
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(left, asyncio.CancelledError) for left in told[gone])
+    assert [found.blob for found in told if isinstance(found, Found)] == [TRICKY] * (12 - len(told[gone]))
+    founds = await asyncio.gather(*[store.read("a", (), **read) for _ in range(12)])
+    assert [found.blob for found in founds] == [TRICKY] * 12
+    assert client._waiting == 0
+    assert client._pool.size() == 4
+
+
+async def test_closing_leaves_no_connection(served):
+    """Callers under way fail at once, those who waited for a connection too, and none of them leaves one open."""
+    answers = threading.Event()
+    store = served([REPLY], answers)
+    calls = [asyncio.ensure_future(store.read("a", (), mode="async", timeout_s=LONG_S)) for _ in range(8)]
+    client = store._awaiting._clients.get()
+    for _ in range(5000):
+        if len(client._pool._in_use) == 4:
+            break
+        await asyncio.sleep(0.001)
+    await store.aclose()
+    answers.set()
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    assert [each.kind for each in told] == ["connection"] * 8
+    assert all(line.writer.transport.is_closing() for line in [*client._pool._in_use, *client._idle])
