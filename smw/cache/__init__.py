@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         why_sync,
     )
     from smw.cache.coherence.bookmark import Token
+    from smw.cache.functions.refreshing import refresh, refresh_sync
     from smw.cache.functions.together import get_many, get_many_sync
     from smw.cache.options import Auto
     from smw.cache.part import Cache
@@ -55,6 +56,8 @@ __all__ = [
     "peek",
     "peek_sync",
     "reading_after",
+    "refresh",
+    "refresh_sync",
     "warm",
     "warm_fleet",
     "warm_fleet_sync",
@@ -90,6 +93,8 @@ if not TYPE_CHECKING:
         "key_for": "api",
         "on_commit": "api",
         "reading_after": "api",
+        "refresh": "functions.refreshing",
+        "refresh_sync": "functions.refreshing",
         "peek": "asking",
         "peek_sync": "asking",
         "warm": "warming.explicit",

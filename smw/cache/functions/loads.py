@@ -103,7 +103,7 @@ class Loads(ABC):
             return False
         return loaded.is_whole and not seen.is_whole
 
-    def _collecting(self, call: Call, place: Place, proceed: Proceed) -> tuple[Place, Proceed]:
+    def collected(self, call: Call, place: Place, proceed: Proceed) -> tuple[Place, Proceed]:
         """Have collected what a result is dropped by besides its arguments' tags."""
         place, proceed = collecting(self.options, self._engine, place, proceed)
         tags = self._result_tags
@@ -121,7 +121,7 @@ class Loads(ABC):
         seen: list[Sight],
     ) -> Finding:
         engine, policy, epoch = self._engine, self.policy, self._engine.fence.epoch
-        place, proceed = self._collecting(call, place, proceed)
+        place, proceed = self.collected(call, place, proceed)
         if landed != self._landed:
             look = None  # a load has ended since, perhaps of this very key
         if look is None and self.is_shared(place) and engine.fresh(place) is None:
@@ -171,11 +171,15 @@ class Loads(ABC):
         """Drop an older result of `place`, if it could stand in although a newer answer is known that is not kept."""
         if self.policy.stale_s <= 0 or not (place.key in place.home or (sight is not None and sight.stale)):
             return False
+        await self.drop(place, mode)
+        return True
+
+    async def drop(self, place: Place, mode: Mode) -> None:
+        """Drop the result of `place`, in all processes that may have it."""
         if self.is_shared(place):
             await self._engine.drop((), place.scopes[:1], mode)
         else:
             self._engine.drop_here(place.scopes[:1])
-        return True
 
     def _is_due(self, entry: Entry) -> bool:
         """Tell whether the caller of this moment is to have a value loaded anew that still stands."""
@@ -203,7 +207,7 @@ class Loads(ABC):
     async def _renew(self, flight: Hashable, call: Call, place: Place, proceed: Proceed, entry: Entry) -> Finding:
         """Load a value anew that still stands; where that fails, it stands on."""
         engine, epoch, ends = self._engine, self._engine.fence.epoch, entry.expires
-        place, proceed = self._collecting(call, place, proceed)
+        place, proceed = self.collected(call, place, proceed)
         sights = partial(self._sights.__setitem__, flight)
         try:
             ends = entry.ahead.ends if entry.ahead is not None else ends

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
+from smw.cache.coherence.depending import lasting
 
 from smw.cache.levels.swapping import can_swap, swap
 from smw.cache.values.envelope import Letter
@@ -29,22 +30,24 @@ class Before(NamedTuple):
 
     Attributes:
         stamp: The newest epoch of what the value can be dropped by.
+        epoch: The fence's epoch.
         sight: What the servers showed; None where none keep it.
     """
 
     stamp: int
+    epoch: int
     sight: Sight | None
 
 
 async def look_before(engine: Engine, place: Place, policy: Policy, mode: Mode) -> Before:
     """Note what stands; to be called before the source is written."""
-    stamp = engine.fence.stamp(place.scopes)
+    stamp, epoch = engine.fence.stamp(place.scopes), engine.fence.epoch
     if place.text is None or not engine.remote.tiers:
-        return Before(stamp, None)
+        return Before(stamp, None, epoch)
     budget = engine.budget()
     sight = await engine.remote.look(place.text, place.tags, policy.names, budget=budget, mode=mode, blind=True)
     await engine.remote.prepare(sight, place.text, place.tags, policy.ttl_s + policy.stale_s, budget=budget, mode=mode)
-    return Before(stamp, sight)
+    return Before(stamp, sight, epoch)
 
 
 async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, before: Before, mode: Mode) -> bool:
@@ -61,14 +64,16 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
     Returns:
         Whether it is kept.
     """
-    own = place.scopes[:1]
+    own, basis = place.scopes[:1], place.basis
     owed = engine.remote.owe((), own) if before.sight is not None else []
     try:
         with engine.memory.lock:
+            if basis is not None:
+                alone = alone and basis.is_kept and engine.fence.stands(basis.scopes, before.epoch)
             alone = engine.fence.stands(place.scopes, before.stamp)
             engine.drop_here(own)
             epoch = engine.fence.epoch
-        ttl_s = policy.lasts(place.key, value)
+        ttl_s = lasting(place, policy.lasts(place.key, value), engine.host.clock.now())
         forms = forms_of(value, policy, for_servers=before.sight is not None)
         if not alone or ttl_s <= 0:
             await engine.remote.drop(owed, budget=engine.budget(), mode=mode)
@@ -76,6 +81,8 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
         sight = before.sight
         if sight is not None:
             letter = _letter(engine, policy, forms, sight, ttl_s=ttl_s)
+            if letter is not None and basis is not None:
+                letter = None if basis.lacks else letter._replace(depends=basis.depends)
             budget = engine.budget()
             if letter is None or not can_swap(engine.remote, own[0], policy.names):
                 await engine.remote.drop(owed, budget=budget, mode=mode)

@@ -1,0 +1,108 @@
+"""Loads a result anew although it may still stand, and puts it in the place of that; readers keep it until then."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from functools import partial
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.bridge import in_thread, on_asyncio
+from smw._kernel.chain import stack_of
+from smw._kernel.drive import fuse, runner_of
+from smw.cache.coherence.collecting import tell
+from smw.cache.functions.readers import cached_in
+from smw.cache.strategies.replacing import look_before, replace
+from smw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smw._kernel.call import Call
+    from smw._kernel.chain import Proceed
+    from smw.cache.functions.function import CachedFunction
+
+__all__ = ["refresh", "refresh_sync"]
+
+
+async def refresh(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a cached function although a level has its result, and put the new one in the place of that.
+
+    Until then readers get the present result. From then on all processes have the new one, as after a drop; a load that
+    began before is not stored. All decorators of the function apply. A blocking function runs in a thread.
+
+    Args:
+        fn: A function decorated with `cached`, or a method of an object or class.
+        args: The call's positional arguments.
+        kwargs: The call's keyword arguments.
+
+    Returns:
+        The new result.
+
+    Raises:
+        ConfigError: `fn` is not cached.
+        Exception: What the function raises; the present result stays, unless `cache_exceptions` tells of it.
+    """
+    if not inspect.iscoroutinefunction(fn):
+        return await in_thread(partial(refresh_sync, fn, *args, **kwargs))
+    return await _called(fn, args, kwargs)
+
+
+def refresh_sync(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Refresh as `refresh` does, from blocking code; an async function runs in an event loop of its own.
+
+    Raises:
+        ConfigError: `fn` is not cached, or is async where an event loop runs in this thread.
+        Exception: What the function raises.
+    """
+    if inspect.iscoroutinefunction(fn):
+        if on_asyncio():
+            what = "refresh_sync would block a running event loop"
+            raise ConfigError("SMW-C178", what, fix="await cache.refresh(...)")
+        return asyncio.run(refresh(fn, *args, **kwargs))
+    return _called(fn, args, kwargs)
+
+
+def _called(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what a call brings in which `cached` loads whatever stands."""
+    found, stack = cached_in(fn), stack_of(fn)
+    if found is None or stack is None:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
+    advice, target = found
+    bound = stack.bound
+    while bound is None:
+        stack.bind()
+        bound = stack.bound
+    at, steps = stack.advices.index(advice), [None if step is None else step.around for step in bound]
+    if steps[at] is not None:
+        steps[at] = partial(_refreshed, advice.function(target))
+    owner = (fn.__self__,) if type(fn) is MethodType else ()
+    chain = fuse(tuple(step for step in steps if step is not None), target.kind)
+    return runner_of(chain, target)((*owner, *args), kwargs)
+
+
+async def _refreshed(function: CachedFunction, call: Call, proceed: Proceed) -> Any:
+    """Load, and have all processes take the new value for the present one."""
+    if function.many is not None:
+        proceed = function.many.loading(call)
+    place = function.placed(call)
+    if place is None:
+        return await proceed()
+    engine, policy = function.engine, function.policy
+    before = await look_before(engine, place, policy, call.mode)
+    place, load = function.collected(call, place, function.loader(call, place, proceed))
+    try:
+        value = await load()
+    except function.options.cache_exceptions:  # an answer, which the present result contradicts
+        await function.drop(place, call.mode)
+        raise
+    except Exception:
+        function.stats.refreshes["failed"] += 1
+        raise
+    if await replace(engine, place, policy, value, before=before, mode=call.mode):
+        function.adopt(call, place)
+    function.stats.refreshes["ok"] += 1
+    tell(engine, place, None)
+    return value
