@@ -68,9 +68,9 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
     owed = engine.remote.owe((), own) if before.sight is not None else []
     try:
         with engine.memory.lock:
+            alone = engine.fence.stands(place.scopes, before.stamp)
             if basis is not None:
                 alone = alone and basis.is_kept and engine.fence.stands(basis.scopes, before.epoch)
-            alone = engine.fence.stands(place.scopes, before.stamp)
             engine.drop_here(own)
             epoch = engine.fence.epoch
         ttl_s = lasting(place, policy.lasts(place.key, value), engine.host.clock.now())
@@ -81,9 +81,9 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
         sight = before.sight
         if sight is not None:
             letter = _letter(engine, policy, forms, sight, ttl_s=ttl_s)
+            budget = engine.budget()
             if letter is not None and basis is not None:
                 letter = None if basis.lacks else letter._replace(depends=basis.depends)
-            budget = engine.budget()
             if letter is None or not can_swap(engine.remote, own[0], policy.names):
                 await engine.remote.drop(owed, budget=budget, mode=mode)
                 return False
