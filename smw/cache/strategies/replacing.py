@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
-from smw.cache.coherence.depending import lasting
 
+from smw.cache.coherence.depending import lasting
 from smw.cache.levels.swapping import can_swap, swap
 from smw.cache.values.envelope import Letter
 from smw.cache.values.forms import forms_of
@@ -30,13 +30,13 @@ class Before(NamedTuple):
 
     Attributes:
         stamp: The newest epoch of what the value can be dropped by.
-        epoch: The fence's epoch.
         sight: What the servers showed; None where none keep it.
+        epoch: The fence's epoch.
     """
 
     stamp: int
-    epoch: int
     sight: Sight | None
+    epoch: int
 
 
 async def look_before(engine: Engine, place: Place, policy: Policy, mode: Mode) -> Before:
