@@ -4,9 +4,9 @@
 callers each, released together. Runs of the function, and callers that got no value.
 
 *Price of the fleet lock*: 50 callers none of whom shares a flight with another (50 caches of ours; peers' callers meet
-at the server's lock), a function of 500 ms. Requests that clients send (`MONITOR`, without what scripts call, and
-without the heartbeats that 50 processes send when nobody waits); commands, with heartbeats and what scripts call (`INFO
-commandstats`); and the time until the last caller has its value. Of several rounds the quickest.
+at the server's lock), a function of 500 ms. Requests that clients send (`MONITOR`), without the heartbeats that 50
+processes send when nobody waits; commands, which are requests and what their scripts call; and the time until the last
+caller has its value. Of several rounds the quickest.
 """
 
 from __future__ import annotations
@@ -152,14 +152,15 @@ def _in_processes() -> list[Row]:
 
 
 class _Tap:
-    """Notes the requests of a server's clients, without what scripts call, from when it is made until `ended`."""
+    """Notes what a server does for its clients from when it is made until `ended`: what they ask, what scripts call."""
 
     def __init__(self, place: Place) -> None:
         import redis
 
         self._client = redis.Redis(host=place.host, port=place.port)
         self._mark = uuid.uuid4().hex
-        self._seen: list[str] = []
+        self._asked: list[str] = []
+        self._called: list[str] = []
         self._over = threading.Event()
         self._monitor = self._client.monitor()
         self._monitor.__enter__()
@@ -169,25 +170,19 @@ class _Tap:
         for command in self._monitor.listen():
             if self._mark in command["command"]:
                 break
-            if command["client_type"] != "lua":
-                self._seen.append(" ".join(command["command"].split(" ", 2)[:2]))
+            if command["client_type"] == "lua":  # after the request that runs the script, and before the next one
+                self._called.append(self._asked[-1] if self._asked else "")
+            else:
+                self._asked.append(" ".join(command["command"].split(" ", 2)[:2]))
         self._over.set()
 
-    def ended(self) -> list[str]:
-        """Return the first two words of each."""
+    def ended(self) -> tuple[list[str], list[str]]:
+        """Return the first two words of each request, and those of the request that each command of a script is of."""
         self._client.echo(self._mark)
         self._over.wait(LAST_S)
         self._monitor.connection.disconnect()
         self._client.close()
-        return self._seen
-
-
-def _commands(place: Place) -> int:
-    import redis
-
-    with redis.Redis(host=place.host, port=place.port) as client:
-        stats = client.info("commandstats")
-    return sum(each["calls"] for name, each in stats.items() if name not in ("cmdstat_info", "cmdstat_monitor"))
+        return self._asked, self._called
 
 
 def _cost(system: str, place: Place) -> dict[str, float]:
@@ -196,17 +191,16 @@ def _cost(system: str, place: Place) -> dict[str, float]:
         time.sleep(1.5)  # what follows a start is over
         idle = _Tap(place)
         time.sleep(SLOW_MS / 1000)
-        heartbeats = set(idle.ended())
-        before, tap = _commands(place), _Tap(place)
+        heartbeats, tap = set(idle.ended()[0]), _Tap(place)
         told: dict[str, float] = release()[0]
-        requests = [each for each in tap.ended() if each not in heartbeats]
-        return told | {"requests": len(requests), "commands": _commands(place) - before}
+        asked, called = ([each for each in some if each not in heartbeats] for some in tap.ended())
+        return told | {"requests": len(asked), "commands": len(asked) + len(called)}
 
 
 def _price(rounds: int) -> list[Row]:
     """Return the cost of the quietest round in which the function ran once."""
     rows: list[Row] = []
-    units = {"requests": "<= 150 requests", "commands": None, "ms": "<= 520 ms"}
+    units = {"requests": None, "commands": "<= 150 commands", "ms": "<= 520 ms"}
     for system, module in FLEET.items():
         if module is None:
             rows.append(absent(PRICE, system))

@@ -41,26 +41,40 @@ local function tell(key, life, channel, words)
 end
 """
 )
+# A write sees to it that counters outlive what carries them; here they need to outlive the load.
 _OPENED = (
     _STAMP
     + """
 local function opened(first, last)
   local out = {}
-  for i = first, last do
-    local now = number(KEYS[i])
-    if not now then
-      now = stamp(0)
-      redis.call('SET', KEYS[i], now, 'PX', ARGV[1])
-    elseif redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then
-      redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  for from = first, last, 1000 do
+    for _, raw in ipairs(redis.call('MGET', unpack(KEYS, from, math.min(from + 999, last)))) do
+      local key = KEYS[first + #out]
+      local now = counts(raw) and raw or number(key)
+      if not now then
+        now = stamp(0)
+        redis.call('SET', key, now, 'PX', ARGV[1])
+      end
+      out[#out + 1] = now
     end
-    out[#out + 1] = now
   end
   return out
 end
+local function renewed(first, last)
+  for i = first, last do
+    if redis.call('PTTL', KEYS[i]) * 2 < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+  end
+end
 """
 )
-OPEN = _OPENED + "return opened(1, #KEYS)"
+OPEN = (
+    _OPENED
+    + """
+local out = opened(1, #KEYS)
+renewed(1, #KEYS)
+return out
+"""
+)
 # KEYS: for each key its lease, its value, its counters. ARGV: life of counters, who asks, life of a lease, then for
 # each key how many counters it has, whether no value was there, whether its holder is waited for, and what the asker
 # loads meanwhile. A lease whose counters show something else belongs to a load that began before a drop: nobody waits
@@ -72,18 +86,19 @@ local out, me, at = {}, ARGV[2], 1
 for each = 4, #ARGV, 4 do
   local lease, last = KEYS[at], at + 1 + tonumber(ARGV[each])
   local shown, left = opened(at + 2, last), 0
-  local held, now = redis.pcall('HMGET', lease, 'by', 'at'), table.concat(shown, ' ')
+  local held, now = redis.pcall('HMGET', lease, 'by', 'at', 'w' .. me), table.concat(shown, ' ')
   if held.err then redis.call('DEL', lease) end
   if ARGV[each + 1] == '1' and redis.call('TYPE', KEYS[at + 1]).ok == 'string' then
     left = -1
   elseif held[1] and held[1] ~= me and held[2] == now then
     if ARGV[each + 2] == '1' then
-      local loads = redis.call('HGET', lease, 'w' .. me) or ''
+      local loads = held[3] or ''
       if not string.find(loads, ARGV[each + 3], 1, true) then loads = loads .. ' ' .. ARGV[each + 3] end
       redis.call('HSET', lease, 'w' .. me, loads)
     end
     left = math.max(1, redis.call('PTTL', lease))
   else
+    renewed(at + 2, last)
     redis.call('HSET', lease, 'by', me, 'at', now)
     redis.call('PEXPIRE', lease, ARGV[3])
   end

@@ -96,6 +96,6 @@ async def test_redis_is_asked_once(steady, redis_server, shape):
         await two.ask(shape, range(101))
         client.ping()
         after = client.info("commandstats")["cmdstat_mget"]["calls"]
-    assert after - before == 2
+    assert after - before == 2 + 1  # and the counters of the one that was loaded, which a script reads
     assert two.asked == [[100]]
     await one.cache.aclose(), await two.cache.aclose()
