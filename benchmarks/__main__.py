@@ -1,7 +1,8 @@
 """Runs the benchmarks, prints one table, and keeps the rows as JSON and, where matplotlib is installed, a chart.
 
 ``python -m benchmarks [--quick] [--only NAME]``. Exit code 1 when a target is missed or a benchmark failed, else 0;
-what could not be measured because a package or server is missing is listed, never counted as met.
+what could not be measured because a package or server is missing is listed, never counted as met. The chart shows the
+last run of every benchmark.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks._chart import draw
 from benchmarks._table import Row, meets, render
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
@@ -77,6 +79,17 @@ def save(name: str, rows: list[Row], *, quick: bool) -> None:
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def kept(names: Iterable[str]) -> list[Row]:
+    """Return the rows of each benchmark's last run, so that a run of one leaves the others in the chart."""
+    rows: list[Row] = []
+    for name in names:
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            table = json.loads(path.read_text(encoding="utf-8"))["rows"]
+            rows += [Row(**{key: value for key, value in row.items() if key != "ok"}) for row in table]
+    return rows
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks that were asked for and return the exit code."""
     modules = found()
@@ -103,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"\ntargets: {sum(meets(row) is True for row in rows)} met, {len(missed)} missed; rows in benchmarks/results/"
     )
-    print(draw(rows, RESULTS / "figures.png"))
+    print(draw(kept(modules), RESULTS / "figures.png"))
     # Figures of a quick run are too rough to judge by.
     return int((bool(missed) and not options.quick) or any(text.startswith("failed") for text in troubles.values()))
 

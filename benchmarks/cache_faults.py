@@ -45,10 +45,13 @@ SYSTEMS = {
     "redis-py": "redis", "smw, async": "smw", "smw, sync": "smw",
 }  # fmt: skip
 BLOCKING = ("dogpile.cache", "Flask-Caching", "smw, sync")
-PROXIED = {"slow500": "slow", "reset": "reset", "garbage": "garbage", "truncate": "truncate", "cancel": "late"}
+PROXIED = {
+    "slow500": "slow", "reset": "reset", "garbage": "garbage", "truncate": "truncate", "blackhole": "blackhole",
+    "drip": "drip", "cancel": "late",
+}  # fmt: skip
 SCENARIOS = (
-    "none", "downstart", "sigkill", "sigstop", "slow500", "reset", "garbage", "truncate", "readonly", "oom", "auth",
-    "poison", "cancel",
+    "none", "downstart", "sigkill", "sigstop", "slow500", "reset", "garbage", "truncate", "blackhole", "drip",
+    "readonly", "oom", "auth", "poison", "cancel",
 )  # fmt: skip
 QUICK = ("none", "sigkill", "cancel")
 WORST = ("over 100 ms", "over 250 ms", "in flight")
@@ -57,7 +60,7 @@ TARGETS = {
     "errors": "<= 0 calls", "over 100 ms": "<= 10 calls", "over 250 ms": "<= 0 calls", "hung": "<= 0 calls",
     "stale": "<= 0 calls", "wrong": "<= 0 calls", "in flight": "<= 15 calls",
 }  # fmt: skip
-FULL_S, QUICK_S = (1.5, 4.0, 2.0, 6.0), (0.5, 2.0, 1.0, 2.0)
+FULL_S, QUICK_S = (3.0, 5.0, 7.0, 75.0), (0.5, 2.0, 1.0, 2.0)
 
 
 def _admin(server: Server, *commands: tuple[Any, ...], password: str | None = None) -> None:
