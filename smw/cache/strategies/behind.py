@@ -155,7 +155,7 @@ class WriteBehind:
             sqlite3.Error: It could not be made durable.
         """
         name = writer.target.name
-        if self._most and not self._is_closed and not self.open().is_durable and name not in self._said:
+        if not self._is_closed and not self.open().is_durable and self._most and name not in self._said:
             self._said.add(name)
             _log.warning(_BUFFERED, name)
         row = {
