@@ -147,7 +147,7 @@ class Runtime:
             cache.prepare()
 
     async def aprepare(self) -> None:
-        """Prepare as `prepare` does, without blocking the event loop while servers are asked; idempotent."""
+        """Prepare as `prepare` does, and connect to the servers, without blocking the event loop; idempotent."""
         from smw._kernel.bridge import on_asyncio
 
         cache = self._cache_to_prepare()

@@ -76,7 +76,7 @@ def _weakly(method: Callable[[], Iterable[Any]]) -> Callable[[], Iterable[Any]]:
 class Cache(Tools):
     """Memory, Redis and memcached as one cache.
 
-    Opens no connection until the first call that needs one.
+    Opens no connection until the first call that needs one, or `aprepare`.
 
     Args:
         settings: Settings, as a model or a mapping.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from smw.cache.levels.engine import Place
@@ -94,17 +95,30 @@ class Tools:
         return run_blocking(self._warmth.warm("sync", once=False))  # type: ignore[no-any-return]
 
     async def aprepare(self) -> None:
-        """Have ready what the first call would wait for: each function starts warm that is to; once a process.
+        """Have ready what the first call would wait for: connections, and each function that is to start warm.
 
         With `state_dir` the writes that processes of that folder have left are taken over from now on.
         """
         self._take_up()
+        await self._knock()
         await self._warmth.warm("async", once=True)
 
     def prepare(self) -> None:
-        """Have ready what `aprepare` does, from blocking code."""
+        """Have ready what `aprepare` does, from blocking code, where each thread connects with its first call."""
         self._take_up()
         run_blocking(self._warmth.warm("sync", once=True))
+
+    async def _knock(self) -> None:
+        """Ask each server something, so that it is connected to, or known to be down, before the first call.
+
+        Never fails.
+        """
+        engine, name = self._engine, self._names.everything
+        levels = [level for tier in engine.remote.tiers for level in tier.servers] if self.settings.enabled else []
+        if levels:
+            engine.backplane.want(engine.host.clock.now())
+        asked = [level.ask(level.store.read, name, (name,), budget=engine.budget(), mode="async") for level in levels]
+        await asyncio.gather(*asked)
 
     def _take_up(self) -> None:
         if self.settings.state_dir is not None:

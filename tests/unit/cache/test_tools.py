@@ -14,6 +14,7 @@ from smw import cache
 from smw.cache import Story
 from smw.cache.naming.key import Key
 from smw.cache.naming.names import fence_of
+from smw.cache.ports import StoreFailedError
 from smw.cache.sight import story as story_module
 from smw.errors import ConfigError
 from smw.testing import FakeClock, faults, isolated
@@ -451,3 +452,15 @@ def test_warming_goes_on_where_no_thread_can_be_had(monkeypatch, runtime):
 
     monkeypatch.setattr("threading.Thread.start", refused)
     assert cache.warm_sync(price, ["x", "y", "x"], concurrency=3) == cache.Warmed(2, 1, 0)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_starting_asks_each_server_something(bench, answers):
+    """An application that starts is connected before its first call, and starts where no server answers as well."""
+    shop = bench.cache("l2", "l3")
+    for store in bench.stores.values():
+        store.failing = None if answers else StoreFailedError("refused")
+    await shop.aprepare()
+    assert [store.asked for store in bench.stores.values()] == [["read"], ["read"]]
+    shop.prepare()
+    assert [store.asked for store in bench.stores.values()] == [["read"], ["read"]]
