@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from smw.cache.coherence.depending import Basis
     from smw.cache.loading.refresh import Ahead
 
-__all__ = ["ENTRY_BYTES", "Entry", "Memory"]
+__all__ = ["ENTRY_BYTES", "SCOPE_BYTES", "Entry", "Memory"]
 
-ENTRY_BYTES = 400
-"""What an entry costs beside its value: the object, its place in a table, a queue and the indexes."""
+ENTRY_BYTES, SCOPE_BYTES = 540, 360
+"""What an entry costs beside its value (the object, its key, its place in a table and a queue), and each scope that it
+alone stands under (text, place in the index, and set), its own key being one of them."""
 _NEWCOMERS_SHARE = 10
 _BATCH_SHARE = 64
 _GHOSTS_SHARE = 3 / 4
@@ -176,8 +177,7 @@ class Memory:
         Returns:
             Whether it was stored.
         """
-        size = entry.bytes
-        if size > self.largest:
+        if entry.bytes > self.largest:
             return False
         lock = self.lock
         lock.acquire()  # half the price of `with`
@@ -202,7 +202,7 @@ class Memory:
             if entry.scopes:
                 self._index(entry)
             self.entries = entries = self.entries + 1
-            self.bytes = held = self.bytes + size
+            self.bytes = held = self.bytes + entry.bytes
             if entries > self.most_entries or held > self.most_bytes:
                 self._make_room()
             elif self._is_evicting:
@@ -259,6 +259,7 @@ class Memory:
             members = scopes.get(scope)
             if members is None:
                 scopes[scope] = {entry}
+                entry.bytes += SCOPE_BYTES  # counted until this entry goes, whoever joins it meanwhile
             else:
                 members.add(entry)
 

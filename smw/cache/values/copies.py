@@ -21,13 +21,13 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["COPIES", "FLAT_COPIES", "Held", "Survey", "UncopyableError", "hold", "survey"]
+__all__ = ["COPIES", "FLAT_COPIES", "PLAIN", "Held", "Survey", "UncopyableError", "hold", "survey"]
 
 COPIES = ("auto", "share", "deep", "decode")
 MOST_NODES = 500_000
 _DEEPEST = 200
-_PLAIN = frozenset({int, str, bytes, float, bool, type(None), complex})
-_IMMUTABLE = _PLAIN | {
+PLAIN = frozenset({int, str, bytes, float, bool, type(None), complex})
+_IMMUTABLE = PLAIN | {
     Decimal, Fraction, UUID, dt.date, dt.datetime, dt.time, dt.timedelta, dt.timezone, range, type(Ellipsis), type,
     types.FunctionType, types.BuiltinFunctionType,
 }  # fmt: skip
@@ -90,7 +90,7 @@ class Survey:
         """Take note of `value` and of what it contains."""
         kind = type(value)  # what an object says of its class may be another's: a mock's, a proxy's
         self.nodes += 1
-        if kind in _PLAIN:
+        if kind in PLAIN:
             self.size += sys.getsizeof(value)
             return
         if depth > _DEEPEST or self.nodes > MOST_NODES:
@@ -148,7 +148,9 @@ def _parts(value: Any) -> Iterator[Any]:
     kind: Any = type(value)
     if kind.__sizeof__ not in _SIZES_OF_ITSELF or issubclass(kind, types.ModuleType):
         return
-    yield object.__getstate__(value)  # its attributes, those in slots too
+    state: Any = object.__getstate__(value)
+    own, slots = state if type(state) is tuple else (state, None)
+    yield from (*(own or {}).values(), *(slots or {}).values())  # the names of attributes are their class's
     if isinstance(value, BaseException):
         yield value.args
     elif isinstance(value, dict):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.values.codec import UnstorableError
-from smw.cache.values.copies import FLAT_COPIES, Held, Survey, UncopyableError, hold, survey
+from smw.cache.values.copies import FLAT_COPIES, PLAIN, Held, Survey, UncopyableError, hold, survey
 from smw.cache.values.envelope import FLAT, MOST_BYTES, NESTED, SHARED, Letter
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Forms", "Policy", "forms_of", "held_of"]
 
 Packed = tuple[int, bytes]
+_COLLECTIONS = frozenset({dict, list, set, tuple, frozenset})
+_OBJECT_BYTES = 36
+"""What an object takes beyond its form as bytes, most of those that are small and many."""
+_PACKED_BYTES = sys.getsizeof(b"") + sys.getsizeof((0, b""))
 
 
 class Policy(NamedTuple):
@@ -165,8 +170,18 @@ def held_of(value: Any, letter: Letter, policy: Policy) -> Held:
     """Return the form for memory of a value that came as bytes."""
     size = len(letter.payload)
     if policy.copy == "share" or (policy.copy == "auto" and letter.shape == SHARED):
-        return Held(value, None, size)
+        return Held(value, None, _unpacked_bytes(value, size))
     if policy.copy == "auto" and letter.shape == FLAT and value.__class__ in FLAT_COPIES:
         copy = FLAT_COPIES[value.__class__]
-        return Held(copy(value), copy, size)
-    return Held((letter.encoding, letter.payload), _unpacker(policy.codec), size)
+        return Held(copy(value), copy, _unpacked_bytes(value, size))
+    return Held((letter.encoding, letter.payload), _unpacker(policy.codec), size + _PACKED_BYTES)
+
+
+def _unpacked_bytes(value: Any, payload_bytes: int) -> int:
+    """Return about what a value takes that came as so many bytes, without looking at what is in it."""
+    kind: Any = value.__class__
+    if kind in PLAIN:
+        return sys.getsizeof(value)
+    if kind in _COLLECTIONS:
+        return sys.getsizeof(value) + payload_bytes + _OBJECT_BYTES * len(value)
+    return payload_bytes + _OBJECT_BYTES

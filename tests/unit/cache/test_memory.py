@@ -12,7 +12,7 @@ import types
 import pydantic
 import pytest
 
-from smw.cache.levels.memory import ENTRY_BYTES, Entry, Memory
+from smw.cache.levels.memory import ENTRY_BYTES, SCOPE_BYTES, Entry, Memory
 from smw.cache.values.copies import survey
 
 
@@ -102,7 +102,7 @@ def test_replacing_counts_once():
     memory, table = Memory(10, 10**6), {}
     for _ in range(500):
         put(memory, table, "k", scopes=("t",))
-    assert (memory.entries, memory.bytes) == (1, ENTRY_BYTES + 100)
+    assert (memory.entries, memory.bytes) == (1, ENTRY_BYTES + SCOPE_BYTES + 100)
     assert len(memory._newcomers) + len(memory._main) < 100
 
 
