@@ -11,6 +11,7 @@ from smw._kernel.chain import advise
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw._kernel.told import plainly
+from smw.cache.coherence.alone import warn_if_alone
 from smw.cache.coherence.bookmark import Token, reading
 from smw.cache.coherence.commit import EVERYWHERE, Commits
 from smw.cache.coherence.dropping import checked_texts, drop, drop_soon, warn_of_fields
@@ -351,8 +352,9 @@ class Cache(Tools):
         self._warned = self._warned or warn_of_fields(texts)
         checked = [self._names.checked(key) for key in given]
         named = [self._names.tag(tag) for tag in texts]
+        warn_if_alone(self._engine)
         await self._engine.drop(named, checked, mode)
-        return Token.of((*named, *checked), self.host.clock.wall())
+        return Token.of((*named, *checked), self._engine.remote.time.now())
 
     def reading_after(self, token: str | None) -> AbstractContextManager[None]:
         """Have what is read in the block be no older than a drop; as `smw.cache.reading_after`."""

@@ -81,6 +81,8 @@ def _configured(settings: Settings, environ: Mapping[str, str], clock: Clock) ->
     yield from _monitoring(settings)
     folder = settings.monitor.workers_dir
     yield Probe("process.workers", partial(process.sharing, workers, folder))
+    if workers > 1 and settings.cache.enabled and not (settings.cache.l2_host or settings.cache.l3_servers):
+        yield Probe("process.drops", partial(process.dropping, workers))
     yield from _folders(settings, clock)
 
 

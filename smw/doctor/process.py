@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from smw._kernel.workers import workers_of
 from smw.doctor.report import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-__all__ = ["descriptors", "sharing", "workers_of"]
+__all__ = ["descriptors", "dropping", "sharing", "workers_of"]
 
 _ENOUGH = 1024
-_WORKERS = re.compile(r"(?:^|\s)(?:-w|--workers)[\s=]*(\d+)")
 
 
 async def descriptors() -> AsyncIterator[Finding]:
@@ -36,15 +35,6 @@ async def descriptors() -> AsyncIterator[Finding]:
     yield Finding(name, "warn", seen, fix or "raise the hard limit of this user")
 
 
-def workers_of(environ: Mapping[str, str]) -> int:
-    """Return how many workers the environment asks gunicorn or uvicorn for, 1 where it says nothing."""
-    count = environ.get("WEB_CONCURRENCY", "")
-    found = _WORKERS.search(environ.get("GUNICORN_CMD_ARGS", ""))
-    if found:
-        count = found[1]
-    return max(1, int(count)) if count.isdecimal() else 1
-
-
 async def sharing(workers: int, folder: Path | None) -> AsyncIterator[Finding]:
     """Check that the figures of several workers come together.
 
@@ -59,3 +49,9 @@ async def sharing(workers: int, folder: Path | None) -> AsyncIterator[Finding]:
         return
     shared = f", figures shared in {folder}" if folder else ""
     yield Finding(name, "ok", f"{workers} worker{'s' * (workers > 1)}{shared}")
+
+
+async def dropping(workers: int) -> AsyncIterator[Finding]:
+    """Tell that several workers have a cache without a server, so that none hears what another drops."""
+    seen = f"{workers} workers, and no server of the cache: what one drops the others keep until its time to live ends"
+    yield Finding("process.drops", "warn", seen, "set CACHE_L2_URL to a Redis, where anything is ever dropped")

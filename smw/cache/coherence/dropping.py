@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from smw._kernel.bridge import on_asyncio
+from smw.cache.coherence.alone import warn_if_alone
 from smw.cache.levels.level import run_blocking
 from smw.errors import ConfigError
 
@@ -72,6 +73,7 @@ async def drop(engine: Engine, scopes: Scopes, mode: Mode) -> None:
     if scopes.here:
         engine.drop_here(scopes.here)
     if scopes.tags or scopes.keys:
+        warn_if_alone(engine)
         await engine.drop(scopes.tags, scopes.keys, mode)
 
 
@@ -111,6 +113,7 @@ def drop_from_anywhere(engine: Engine, scopes: Scopes, told: Callable[[], None])
 
 def _begun(engine: Engine, scopes: Scopes) -> Any:
     """Owe the servers what is to be dropped, then drop it here, so that no reader takes it back in between."""
+    warn_if_alone(engine)
     owed = engine.remote.owe(scopes.tags, scopes.keys)
     engine.drop_here((*scopes.tags, *scopes.keys, *scopes.here))
     return owed

@@ -478,3 +478,12 @@ def test_strict_makes_a_warning_a_problem():
     assert "warn: no folder for the audit log" in result.stdout
     assert "settings are valid" not in result.stdout
     assert json.loads(CliRunner().invoke(app, [*strict, "--json"], env=PRODUCTION).stdout)["exit"] == 1
+
+
+def test_workers_whose_cache_has_no_server_are_told():
+    """Several workers without a server of the cache are a finding, and with one they are none."""
+    told = [
+        {each.name for each in examine_environment("testing", environ).findings if each.name == "process.drops"}
+        for environ in ({"WEB_CONCURRENCY": "4"}, {"WEB_CONCURRENCY": "4", "CACHE_L2_URL": "memory://workers"})
+    ]
+    assert told == [{"process.drops"}, set()]
