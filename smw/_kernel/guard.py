@@ -51,8 +51,9 @@ class Budget:
         left_s = self._deadline - (self._clock.now() if now is None else now)
         return max(0.0, left_s)
 
-    def begin(self, now: float) -> None:
-        """Say that a backend is asked: all time counts, so nothing changes."""
+    def begin(self, now: float) -> float:
+        """Say that a backend is asked, and return the seconds that are left; all time counts, so nothing changes."""
+        return self.left_s(now)
 
     def end(self, now: float) -> None:
         """Say that it has answered, or has failed."""
@@ -80,11 +81,12 @@ class Allowance(Budget):
             return max(0.0, self._left_s)
         return max(0.0, self._left_s - (self._clock.now() if now is None else now) + self._since)
 
-    def begin(self, now: float) -> None:
-        """Say that a backend is asked; several may be at once."""
+    def begin(self, now: float) -> float:
+        """Say that a backend is asked, and return the seconds that are left; several may be asked at once."""
         if not self._asked:
             self._since = now
         self._asked += 1
+        return self._left_s - now + self._since
 
     def end(self, now: float) -> None:
         """Say that one has answered, or has failed."""
@@ -100,6 +102,9 @@ class Breaker:
     permanent failure (wrong password, not the right server). Each half second that a failure has taken counts as one
     more, or a lonely caller who is kept for seconds would never see five of them. While it is open a daemon thread
     probes every 0.1 to 0.5 s, so that no caller ever pays for finding out that the server is still gone.
+
+    Attributes:
+        is_open: Whether callers are kept away.
 
     Args:
         name: The backend in signals and logs, such as ``redis``; no credentials.
@@ -124,21 +129,16 @@ class Breaker:
         self._outcomes: deque[tuple[float, bool]] = deque(maxlen=50)
         self._lock = ForkLock()
         self._stop = threading.Event()
-        self._is_open = False
+        self.is_open = False
         self._prober_pid = 0
         after_fork(self._forked)
 
     def _forked(self) -> None:
         self._stop = threading.Event()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether callers are kept away."""
-        return self._is_open
-
     def allows(self) -> bool:
         """Tell whether to ask the backend now; starts the probing where it goes on in the parent alone, or nowhere."""
-        if not self._is_open:
+        if not self.is_open:
             return True
         if self._prober_pid != os.getpid():
             self._start_probing()
@@ -163,9 +163,9 @@ class Breaker:
             recent = [good for at, good in list(self._outcomes) if now - at <= WINDOW_S]  # `ok` adds without the lock
             failures = recent.count(False)
             opens = permanent or (failures >= FAILURES and failures * 2 >= len(recent))
-            if not opens or self._is_open or self._stop.is_set():
+            if not opens or self.is_open or self._stop.is_set():
                 return
-            self._is_open = True
+            self.is_open = True
         log = _log.error if permanent else _log.warning
         where = f"{self.name} at {self.place}" if self.place else self.name
         log("%s is down (%s): answering without it and probing in the background", where, reason)
@@ -199,7 +199,7 @@ class Breaker:
             _log.debug("%s is still down: %s", self.name, type(error).__name__)
             return False
         with self._lock:
-            was_open, self._is_open = self._is_open, False
+            was_open, self.is_open = self.is_open, False
             self._outcomes.clear()
         if was_open:
             _log.warning("%s is back", self.name)

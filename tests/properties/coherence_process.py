@@ -92,10 +92,10 @@ class SteppedLevel(Level):
 class Naive(Remote):
     """Takes whatever a server has, and stores whatever was loaded."""
 
-    def _judged(self, level, key, blob, now, scopes, *, is_fenced):
+    def judged(self, level, key, blob, now, scopes, *, is_fenced):
         letter = None if blob is None else self._envelope.open(blob, key.encode())
         now = letter and Versions(letter.fence, letter.generations)
-        return super()._judged(level, key, blob, now, scopes, is_fenced=False)
+        return super().judged(level, key, blob, now, scopes, is_fenced=False)
 
 
 class Setup(NamedTuple):

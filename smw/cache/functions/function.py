@@ -16,6 +16,7 @@ from smw.cache.coherence.depending import joinable
 from smw.cache.coherence.resulting import ResultTags
 from smw.cache.functions.loads import Loads
 from smw.cache.functions.placing import Placing, blamed
+from smw.cache.levels.glance import glance
 from smw.cache.loading.calling import Loading, passed
 from smw.cache.loading.many import Many
 from smw.cache.naming.arguments import UnkeyableError
@@ -106,17 +107,20 @@ class CachedFunction(Loads):
             self.stats.hits += 1
             tell(self._engine, place, entry)
             return entry.copy()
-        if call.mode == "async" and not on_asyncio():
+        mode = call.mode
+        if mode == "async" and not on_asyncio():
             raise _foreign_loop(self.target.name)
-        with self._expected(call, place):
+        with _NOBODY if self.many is None else self._expected(call, place, self.many):
             flight, look, landed = self.flight_of(place), None, self._landed
             if self.is_shared(place) and (READING.get() or flight in self._sights or flight not in self._looking):
                 self._looking.add(flight)  # a look without a flight, which would cost more than the look itself
                 try:
-                    look = await self._engine.look(place, self.policy, call.mode)
+                    found, ahead = await glance(self._engine, place, self.policy, mode)
+                    if found is None:
+                        look = await self._engine.look(place, self.policy, mode, ahead=ahead)
+                        found = look.found
                 finally:
                     self._looking.discard(flight)
-                found = look.found
                 if found is not None and found.level != "l1":
                     self._count(found, call, place)
                     tell(self._engine, place, found.origin)
@@ -126,10 +130,9 @@ class CachedFunction(Loads):
             taken, value = finding.take()
             return value if taken else await proceed()
 
-    def _expected(self, call: Call, place: Place) -> AbstractContextManager[None]:
+    def _expected(self, call: Call, place: Place, many: Many) -> AbstractContextManager[None]:
         """Have the load of a call, if it comes to one, gathered with those that begin now."""
-        is_gathered = self.many is not None and call.mode == "async" and self.is_shared(place)
-        return self.many.expecting(call) if is_gathered and self.many is not None else _NOBODY
+        return many.expecting(call) if call.mode == "async" and self.is_shared(place) else _NOBODY
 
     async def _past(self, call: Call, proceed: Proceed) -> Any:
         """Answer from `many=` where nothing is ever kept."""
@@ -143,7 +146,7 @@ class CachedFunction(Loads):
         if self.options.condition is not None and not self._is_wanted(self.options.condition, call):
             return None
         try:
-            return self.place(call)
+            return self._placing.of(call)
         except UnkeyableError as error:
             known = self._remarks.knows(error.reason)
             self._remarks.uncached(error.reason, error.what if known else blamed(call, error))

@@ -104,16 +104,15 @@ class Level:
 
     async def ask(self, ask: Callable[..., Awaitable[Any]], *args: Any, budget: Budget, mode: Mode, **more: Any) -> Any:
         """Return what the store answers, or None when it is down, fails, or there is no time left to ask it."""
-        if not self.breaker.allows():
+        if self.breaker.is_open and not self.breaker.allows():
             return None
         began, most_s = self._now(), self._timeout_s
-        left_s = min(budget.left_s(began), most_s)
+        left_s = min(budget.begin(began), most_s)
         if left_s < _LEAST_S:
+            budget.end(began)
             self.errors["budget"] += 1
             return None
-        budget.begin(began)
-        op = ask.__name__
-        op = op[1:] if op[0] == "_" else op
+        op = ask.__name__.lstrip("_")
         try:
             if self._spans.wanted:
                 answer = await self._spanned(op, ask, *args, mode=mode, timeout_s=left_s, **more)

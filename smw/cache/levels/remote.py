@@ -53,6 +53,7 @@ class Ahead(NamedTuple):
         epoch: The fence's epoch before.
         budget: What may still be spent.
         is_sent: Another process has sent the value, perhaps before the counters were shown.
+        judged: What `Remote.judged` has said of the answer; None where it was not asked.
     """
 
     found: Found | None
@@ -60,6 +61,7 @@ class Ahead(NamedTuple):
     epoch: int
     budget: Budget
     is_sent: bool = False
+    judged: tuple[Letter | None, float] | None = None
 
 
 class Sight:
@@ -167,7 +169,10 @@ class Remote:
                 blob = None if blind else found.blob
                 is_sent = ahead is not None and ahead.is_sent
                 is_fenced = is_authority and level.store.is_atomic and not is_sent  # what was dropped there is gone
-                letter, left_s = self._judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
+                judged = ahead.judged if is_authority and ahead is not None else None
+                if judged is None:
+                    judged = self.judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
+                letter, left_s = judged
                 if letter is not None and letter.depends:
                     made_s, is_orphan = letter.created_ms / 1000, sight.versions is None
                     stand = await self.stand(letter.depends, made_s, is_orphan=is_orphan, budget=budget, mode=mode)
@@ -181,7 +186,7 @@ class Remote:
                 sight.missed.append(level.name)
         return sight
 
-    def _judged(
+    def judged(
         self,
         level: str,
         key: str,
@@ -191,7 +196,16 @@ class Remote:
         *,
         is_fenced: bool,
     ) -> tuple[Letter | None, float]:
-        """Return a stored value, unless something speaks against it, and the seconds that it still has to live."""
+        """Return a stored value, unless something speaks against it, and the seconds that it still has to live.
+
+        Args:
+            level: Where it is stored.
+            key: Its full key.
+            blob: Its bytes; None where there are none.
+            now: What the counters show; None where the server that keeps them did not answer.
+            scopes: All under which it can be dropped.
+            is_fenced: Dropping the key removes it there, so that its own counter need not be compared.
+        """
         if blob is None:
             return None, 0.0
         try:

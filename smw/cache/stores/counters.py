@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from smw.cache.values.envelope import MAGIC
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from smw.cache.ports import Counters
-
-__all__ = ["counters_of", "number_of"]
+__all__ = ["number_of"]
 
 _REMEMBERED = 1024
 _MOST_DIGITS = 16
 _MOST = 2**53
 """What Lua, which counts in doubles, can add one to."""
-
-
-def counters_of(raws: Sequence[Any]) -> Counters:
-    """Return the counters of a reply.
-
-    Raises:
-        TypeError, ValueError: It is the reply to another question.
-    """
-    return tuple(map(number_of, raws))
 
 
 @lru_cache(maxsize=_REMEMBERED)  # with each hit comes the same number of its tags

@@ -13,7 +13,7 @@ from smw.cache.coherence.wire import LEASE_END
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.names import is_fence
 from smw.cache.ports import Found, Lease, Leased, Pulse, StoreFailedError
-from smw.cache.stores.counters import counters_of, number_of
+from smw.cache.stores.counters import number_of
 from smw.cache.stores.redis_ear import RedisEar
 from smw.cache.stores.redis_hot import RedisHot
 from smw.cache.stores.redis_lines import AwaitingLines, BlockingLines
@@ -110,7 +110,7 @@ class RedisStore(RedisHot):
         """Return the reply, and the connections over which it came."""
         try:
             if mode == "sync":
-                return self._client().run("MGET", *keys), None
+                return (self._blocking or self._client()).run("MGET", *keys), None
             lines = self._awaiting.get()
             return await lines.reads.read(timeout_s, keys), lines
         except Exception as error:
@@ -150,7 +150,7 @@ class RedisStore(RedisHot):
         try:
             blob, *numbers = reply
             if len(numbers) == len(counters) and (blob is None or blob.__class__ is bytes):
-                return Found(blob, counters_of(numbers))
+                return Found(blob, tuple(map(number_of, numbers)))
         except (TypeError, ValueError) as error:
             _log.debug("an answer of another shape: %s", error)
         # Not the answer to this question: whatever else is on its way there cannot be trusted either.
