@@ -54,6 +54,7 @@ def cached(
     copy: str = "auto",
     flight: Literal["process", "fleet", "off"] = "fleet",
     warm: Literal["fleet", "off"] | None = None,
+    codec: Literal["auto", "json"] = "auto",
 ) -> Callable[[F], F]:
     """Keep the results of a function, sync or async, in memory and on the configured servers.
 
@@ -90,6 +91,8 @@ def cached(
             process waits for another.
         warm: ``fleet`` has a process that starts fill its memory from L2 with the results that others ask for most,
             before it takes a request; ``off`` does not. None: as the setting `warm` says.
+        codec: ``json`` has servers keep results as JSON, for readers in other languages; a result of which JSON makes
+            no equal one stays in memory. ``auto``: as msgpack, which keeps types.
 
     Raises:
         DecorationError: An argument is of the wrong kind, or the function has no result to keep.
@@ -115,6 +118,7 @@ def cached(
         copy=copy,
         flight=flight,
         warm=warm,
+        codec=codec,
     )
     return advise(Cached(options, owner=None))
 

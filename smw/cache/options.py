@@ -24,6 +24,7 @@ LEVELS = ("l1", "l2", "l3")
 FLIGHTS = ("process", "fleet", "off")
 WARMS = ("fleet", "off")
 COPIES = ("auto", "share", "deep", "decode")
+CODECS = ("auto", "json")
 MOST_TTL_S = 10 * 365 * 86_400.0
 _DAY_S = 86_400.0
 _MOST_TAGS = 100
@@ -85,6 +86,7 @@ class Options:
         many: Loads several results at once, or None.
         depends: ``auto``: a result is dropped with every cached result that it was made from; None: it is not.
         warm: ``fleet``: a process starts with what others ask for most; ``off``: not; None: as the cache is set.
+        codec: The form that servers keep results in: the one that suits each, or ``json``.
     """
 
     ttl_s: float | None
@@ -109,6 +111,7 @@ class Options:
     many: Callable[..., object] | None
     depends: str | None
     warm: str | None
+    codec: str
 
     @property
     def longest_s(self) -> float:
@@ -145,6 +148,7 @@ def checked(ttl: object, **told: Any) -> Options:
         many=_checked_loader(told["many"]),
         depends=_checked_depends(told["depends"], told["many"]),
         warm=_checked_warm(told["warm"], told["levels"]),
+        codec=_checked_codec(told["codec"]),
         **_checked_lives(ttl, told),
     )
 
@@ -288,6 +292,13 @@ def _checked_warm(given: object, levels: object) -> str | None:
     if given == "fleet" and missing:
         what = 'warm="fleet" fills memory from Redis, and one of the two may not keep results'
         raise DecorationError("SMW-C174", what, seen=f"levels={levels}", fix='levels=("l1", "l2", "l3")')
+    return given
+
+
+def _checked_codec(given: object) -> str:
+    if not isinstance(given, str) or given not in CODECS:
+        what = f'codec= is "auto" or "json".{nearest(str(given), CODECS)}'
+        raise DecorationError("SMW-C181", what, seen=repr(given), fix='codec="json"; codecs of types are plug-ins')
     return given
 
 

@@ -187,6 +187,7 @@ class Cache(Tools):
         copy: str = "auto",
         flight: Literal["process", "fleet", "off"] = "fleet",
         warm: Literal["fleet", "off"] | None = None,
+        codec: Literal["auto", "json"] = "auto",
     ) -> Callable[[F], F]:
         """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
         options = checked(
@@ -209,6 +210,7 @@ class Cache(Tools):
             copy=copy,
             flight=flight,
             warm=warm,
+            codec=codec,
         )
         return advise(Cached(options, owner=self))
 
@@ -272,7 +274,7 @@ class Cache(Tools):
             told = advice.options
             names = tuple(level for level in told.levels if level in self._levels)
             classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
-            codec = Codec(classes, allow_pickle=self.settings.allow_pickle)
+            codec = Codec(classes, allow_pickle=self.settings.allow_pickle, as_json=told.codec == "json")
             in_memory = "l1" in told.levels and self._in_memory
             l1_ttl_s = told.l1_ttl_s or float("inf")
             ttl_s, stale_s, ahead = told.longest_s, told.stale_s, self._ahead(told, target)

@@ -18,7 +18,7 @@ from smw._kernel.host import Host
 from smw.cache import Cache, key_for
 from smw.cache.naming.names import Names, fence_of
 from smw.cache.values import envelope
-from smw.cache.values.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError
+from smw.cache.values.codec import JSON, MSGPACK, PICKLE, RAW, Codec, CorruptError
 from smw.cache.values.envelope import FLAT, NESTED, SHARED, Dependency, Envelope, Letter
 from smw.cache.values.seal import Seal
 from smw.cache.values.typed import Classes, declared_classes
@@ -56,7 +56,8 @@ class Form:
 
     @property
     def codec(self) -> Codec:
-        return Codec(Classes(declared_classes(shapes.playlists)), allow_pickle=self.encoding == PICKLE)
+        classes = Classes(declared_classes(shapes.playlists))
+        return Codec(classes, allow_pickle=self.encoding == PICKLE, as_json=self.encoding == JSON)
 
     def letter(self, version: int) -> Letter:
         """Return what was written, as far as that version could."""
@@ -79,6 +80,7 @@ FORMS = {
     "nested": Form([[1], [2]], fields={"shape": NESTED}),
     "longest-times": Form(fields={"stale_ms": 2**63, "load_ms": 2**32 - 1}),
     "raw": Form(b"\0bytes\xff", RAW),
+    "json": Form({"name": "Zoë", "plays": [1, 2.5, True, None]}, JSON, fields={"shape": NESTED}),
     "extensions": Form(shapes.EXTENDED, fields={"shape": NESTED}),
     "classes": Form(shapes.TYPED, fields={"shape": NESTED}),
     "compressed": Form({"a": "b" * 2000}, compress_from=1024, is_repeatable=False),

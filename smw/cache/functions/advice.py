@@ -27,7 +27,7 @@ DECORATED: WeakSet[Cached] = WeakSet()
 _QUIET: dict[str, object] = {
     "key": None, "version": "1", "l1_ttl_s": None, "negative_ttl_s": None, "cache_exceptions": (), "condition": None,
     "unless": None, "stale_s": 0, "refresh_ahead": None, "soft_timeout_s": None, "hard_timeout_s": None, "many": None,
-    "depends": None, "flight": "fleet", "warm": None,
+    "depends": None, "flight": "fleet", "warm": None, "codec": "auto",
 }  # fmt: skip
 _NAMES = {"stale_s": "stale_if_error"}
 

@@ -25,6 +25,8 @@ _REMEDIES = {
     "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
     "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
     "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
+    "no-json-result": "JSON makes no equal value of it, so it stays in memory; return dictionaries with keys of text, "
+    'lists, texts, numbers, bools and None, or leave out codec="json"',
     "unpicklable-result": "results of this type stay in memory; return what pickle takes, or plain values",
     "huge-result": "results of this size stay in memory; return less, or in parts",
     "large-result": "memory keeps no result of more than half of l1_bytes (CACHE_L1_BYTES); raise it, or return less",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import zoneinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,10 @@ from smw.cache.values.typed import Classes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MSGPACK", "PICKLE", "RAW", "Codec", "CorruptError", "UnstorableError"]
+__all__ = ["JSON", "MSGPACK", "PICKLE", "RAW", "Codec", "CorruptError", "UnstorableError"]
 
-RAW, MSGPACK, PICKLE = 0, 1, 2
-"""How a payload is encoded: bytes as they are, msgpack with the extensions below, or a (sealed) pickle."""
+RAW, MSGPACK, PICKLE, JSON = 0, 1, 2, 3
+"""How a payload is encoded: bytes as they are, msgpack with the extensions below, a (sealed) pickle, or JSON."""
 
 # These pass msgpack as something else than what they are, so they must not reach it.
 _TREACHEROUS = frozenset({bytearray, memoryview, msgpack.Timestamp, msgpack.ExtType})
@@ -90,17 +91,34 @@ _EXTENSIONS: dict[type, _Pair] = {
 _BACK = {code: make for code, _, make in _EXTENSIONS.values()}
 
 
+def _json(value: Any, found: Survey) -> bytes:
+    """Return the JSON of a value, if that makes an equal one."""
+    if found.cut:
+        raise UnstorableError("huge-result", type(value).__name__)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        payload, is_equal = text.encode(), not found.types and json.loads(text) == value
+    except Exception as error:
+        # A type that JSON does not have, what is no number, half a surrogate, a cycle, too deep a nesting.
+        raise UnstorableError("no-json-result", type(value).__name__) from error
+    if not is_equal:  # a tuple came back as a list, a number that was a key as a text, a subclass as its base
+        raise UnstorableError("no-json-result", type(value).__name__)
+    return payload
+
+
 class Codec:
     """Encodes the results of one function.
 
     Args:
         classes: Enums, dataclasses and models that may occur in them.
         allow_pickle: Pickle what nothing else takes. Whoever sets it must seal what is stored.
+        as_json: Write JSON and nothing else, for readers in other languages. What others wrote is read all the same.
     """
 
-    def __init__(self, classes: Classes | None = None, *, allow_pickle: bool = False) -> None:
+    def __init__(self, classes: Classes | None = None, *, allow_pickle: bool = False, as_json: bool = False) -> None:
         self._classes = classes or Classes()
         self._allow_pickle = allow_pickle
+        self._as_json = as_json
 
     def pack(self, value: Any, found: Survey | None = None) -> tuple[int, bytes]:
         """Return (encoding, payload) of `value`.
@@ -112,6 +130,8 @@ class Codec:
         Raises:
             UnstorableError: It would not come back equal and of the same type.
         """
+        if self._as_json:
+            return JSON, _json(value, found or survey(value))
         if type(value) is bytes:
             return RAW, value
         try:
@@ -163,6 +183,8 @@ class Codec:
         try:
             if encoding == MSGPACK:
                 return self._unpack(payload)
+            if encoding == JSON:
+                return json.loads(payload)
             if encoding == PICKLE and self._allow_pickle:
                 import pickle
 
