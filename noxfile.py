@@ -28,7 +28,7 @@ RESULTS = ROOT / ".nox" / "results"
 CONSTRAINTS = ROOT / "constraints.txt"
 MATRIX = ["3.11", "3.12", "3.13"]
 OLDEST = (3, 11)
-CHAOS = ["tests/properties/test_cache_coherence.py"]
+CHAOS = ["tests/properties/test_cache_coherence.py", "tests/properties/test_cache_coherence_fleet.py"]
 CHAOS += ["tests/faults/test_cache_chaos.py", "tests/faults/test_cache_chaos_topologies.py"]
 
 # Names and versions only: where packages come from is what this machine is configured for.

@@ -7,6 +7,7 @@ is computed by the real code once and looked up ever after.
 
 from __future__ import annotations
 
+import concurrent.futures
 import types
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,8 @@ from smw.cache.levels.engine import Engine, Place
 from smw.cache.levels.level import Level
 from smw.cache.levels.memory import Entry, Memory
 from smw.cache.levels.remote import Remote, Tier
+from smw.cache.loading.leasing import Leasing
+from smw.cache.loading.stepping import WAIT
 from smw.cache.naming.names import fence_of
 from smw.cache.ports import Pulse, StoreFailedError, Versions
 from smw.cache.strategies.replacing import look_before, replace
@@ -31,6 +34,7 @@ from smw.cache.values.codec import Codec
 from smw.cache.values.envelope import Envelope, Letter
 from smw.cache.values.forms import Policy
 from smw.testing import FakeClock
+from tests.properties.coherence_fleet import FleetEngine, SteppedFleet, SteppedListener, answered, fleet_of
 from tests.properties.coherence_servers import BEGAN, GUARD, NUMBER, Request, SteppedMemcached, SteppedRedis
 
 TRUST_S = 1.0
@@ -51,6 +55,11 @@ class Numbers:
     def token_bytes(self, count: int) -> bytes:
         self.drawn += 1
         return ((self.process + 1) * 1000 + self.drawn).to_bytes(count, "big")
+
+
+def process_of(name: str) -> int:
+    """Return the number of the process that calls itself so in messages."""
+    return int(name, 16) // 1000 - 1
 
 
 class Closed:
@@ -120,6 +129,12 @@ class Setup(NamedTuple):
         astray: Judge memory by what the other shard tells: what the search must catch.
         starts: The first reader of each process comes as it starts, and fills memory from L2, which has a value.
         lax: Keep what a start has read whatever was dropped meanwhile: what the search must catch.
+        leases: One process loads for all of them.
+        enclosed: Send the value along with the news that it is there.
+        late: Readers of each process that begin when an invalidation has returned.
+        awaited: Have writers begin while somebody waits for another process, and late readers when those before them
+            have ended or wait, which leaves out most schedules.
+        flaw: Something that is wrong with a fleet: what the search must catch.
     """
 
     levels: tuple[str, ...] = ("l2",)
@@ -140,6 +155,15 @@ class Setup(NamedTuple):
     astray: bool = False
     starts: bool = False
     lax: bool = False
+    leases: bool = False
+    enclosed: bool = True
+    late: tuple[int, ...] = (0, 0, 0)
+    awaited: bool = False
+    flaw: str = ""
+
+
+class LoadFailedError(Exception):
+    """The user's function has failed."""
 
 
 def stored_first() -> bytes:
@@ -164,7 +188,7 @@ class Process:
         self.clock = FakeClock(wall=0.0, now=0.0)
         self.host = Host("m", "testing", self.clock, Numbers(number))
         self.fence = Fence(self.clock)
-        self.wire = Wire(EVERYTHING, self.host.entropy) if setup.hears else None
+        self.wire = Wire(EVERYTHING, self.host.entropy) if setup.hears or setup.leases else None
         shards = [(shard, shard if len(setup.shards) > 1 else "") for shard in setup.shards]
         stores = [("l2", SteppedRedis(self.wire, *shard)) for shard in shards if "l2" in setup.levels]
         stores += [("l3", SteppedMemcached(self.clock, self.host.entropy)) for name in setup.levels if name == "l3"]
@@ -181,7 +205,7 @@ class Process:
             tiers, envelope=Envelope(compress_from=None, seal=None), fence=self.fence, clock=self.clock, caps_s={}
         )
         self.memory = Memory(100, 2**20)
-        self.engine = Engine(
+        self.engine = (FleetEngine if setup.leases else Engine)(
             self.host,
             memory=self.memory,
             remote=self.remote,
@@ -209,39 +233,72 @@ class Process:
         names = setup.levels if setup.names is None else setup.names
         self.policy = Policy(TTL_S, "share", True, names, Codec())
         self.running: dict[str, Any] = {}
+        self.waits: dict[str, concurrent.futures.Future[Any]] = {}
+        if setup.leases:
+            self._lease()
         if setup.filled:
             ticket = Versions(1, (2, 3))
             entry = Entry(1, None, expires=TTL_S, deadline=TRUST_S, size=1, scopes=self.place.scopes, ticket=ticket)
             entry.asked = 0.0
             self.memory.put(entry, self.table, "k", lambda: True)
 
+    def _lease(self) -> None:
+        """Have one process load for all."""
+        self.engine.fleet = fleet_of(self.engine, self.wire, trust_s=self.setup.trust_s, flaw=self.setup.flaw)
+        self.place = self.place._replace(is_stepped=True)
+        self.policy = self.policy._replace(is_of_fleet=True)
+        for level in self.levels:
+            level.store.most_enclosed = level.store.most_enclosed if self.setup.enclosed else 0
+
+    def _hear(self, message: Any, now: float) -> None:
+        fleet = self.engine.fleet
+        if message == "cut":
+            fleet._listener.reconnect()
+        elif isinstance(message[-1], bytes):
+            fleet._listener.take(message[-1])
+        else:
+            told = self.wire.read(" ".join(map(str, message)).encode())
+            self.planes[told.part][1].heard(told.number, told.scopes, now=now)
+
     def feed(self, actor: str, reply: Any, now: float) -> tuple[str, Any]:
         """Advance one coroutine; returns ``("asks", request)`` or ``("ends", result)``."""
         self.clock._now = self.clock._wall = now
         if actor == "ear":
-            told = self.wire.read(" ".join(map(str, reply)).encode())
-            self.planes[told.part][1].heard(told.number, told.scopes, now=now)
+            self._hear(reply, now)
             return "ends", None
         coroutine = self.running.get(actor)
         if coroutine is None:
             coroutine = self.running[actor] = getattr(self, f"_{actor.rstrip('0123456789')}")(reply)
             reply = None
+        self.waits.pop(actor, None)
         try:
-            return "asks", coroutine.send(reply)
+            what, *about = coroutine.send(reply)
         except StopIteration as stop:
             del self.running[actor]
             return "ends", stop.value
+        if what == WAIT:
+            self.waits[actor], *about = about[0]
+        return "asks", (what, *about)
 
-    async def _reader(self, _start: Any) -> tuple[str, int]:
-        async def load() -> Any:
-            version = await Request("load")
+    async def _reader(self, _start: Any) -> tuple[str, int | None]:
+        async def load(*under: Any) -> Any:
+            version = await Request("load", *under)
+            if version is None:
+                raise LoadFailedError
             return version if self.setup.storable else Unstorable(version)
 
         if not self.started:
             self.started = True
             await self._start_warm()
         self.placing._adopt(self.place)
-        finding = await self.engine.obtain(self.place, self.policy, load, "async")
+        try:
+            if self.setup.leases:
+                obtained = self.engine.obtain(self.place, self.policy, load, "sync")
+                finding = await answered(self.engine, self.policy, obtained)
+            else:
+                finding = await self.engine.obtain(self.place, self.policy, load, "async")
+        except LoadFailedError:
+            return "error", None
         value = finding.take()[1]
         return finding.level, value if self.setup.storable else value.version
 
@@ -289,10 +346,24 @@ class Process:
             except StoreFailedError:
                 continue
             plane.pulsed(pulse, asked=asked, told=self.clock.now())
+        if self.engine.fleet is not None:
+            await self.engine.fleet.leasing.renew(mode="sync", budget=self.engine.budget())
 
     @property
     def owes(self) -> bool:
         return any(level.debt for level in self.levels)
+
+    @property
+    def woken(self) -> frozenset[str]:
+        """The coroutines that wait for others and have been told something."""
+        return frozenset(actor for actor, future in self.waits.items() if future.done())
+
+    def _leased(self) -> Any:
+        fleet = self.engine.fleet
+        if fleet is None:
+            return ()
+        held = tuple(frozenset(level.store._leases) for level in self.levels if level.name == "l2")
+        return held, frozen(fleet._vain), frozen(fleet.leasing._since), fleet._listener.is_connected
 
     def state(self) -> Any:
         """Return everything that decides what it does next, as one value."""
@@ -309,6 +380,7 @@ class Process:
             tuple(sorted(self.fence._raised.items())),
             tuple((frozen(x.debt._counters), frozen(x.debt._keys), x.debt._sequence) for x in self.levels),
             self.host.entropy.drawn,
+            self._leased(),
         )
 
 
@@ -316,6 +388,7 @@ _PLAIN = (int, float, str, bytes, bool, type(None))
 _STATELESS = (Policy, Envelope, Codec, Place, FakeClock, SteppedRedis, SteppedMemcached, type, Allowance)
 """The last is that of 1e9 seconds, which is never spent."""
 _NAMED = (Process, Engine, Backplane, Backplanes, Wire, Remote, Level, Host, Memory, Fence, *_STATELESS)
+_NAMED = (*_NAMED, FleetEngine, SteppedFleet, SteppedListener, Leasing)
 
 
 def frozen(thing: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of thing
@@ -331,6 +404,8 @@ def frozen(thing: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of th
         return type(thing).__name__, *map(frozen, thing)
     if isinstance(thing, dict):
         return tuple(sorted((repr(frozen(key)), frozen(value)) for key, value in thing.items()))
+    if isinstance(thing, concurrent.futures.Future):
+        return "Future", thing.done() and thing.result()
     if isinstance(thing, types.CoroutineType):
         frame = thing.cr_frame
         return thing.cr_code.co_qualname, frame.f_lasti, frozen(frame.f_locals), frozen(thing.cr_await)
@@ -359,6 +434,7 @@ class Steps:
         self._histories: list[tuple[Any, ...]] = [()]
         self._steps: dict[tuple[int, Any], tuple[int, tuple[str, Any], bool]] = {}
         self.owing: dict[int, bool] = {}
+        self.woken: dict[int, frozenset[str]] = {}
 
     def __len__(self) -> int:
         return len(self._histories)
@@ -379,6 +455,7 @@ class Steps:
                 self._histories.append(history)
             known = self._steps[state, fed] = number, outcome, process.owes
             self.owing[number] = process.owes
+            self.woken[number] = process.woken
             for coroutine in process.running.values():
                 coroutine.close()
         return known

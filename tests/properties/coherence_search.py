@@ -4,6 +4,9 @@ A request is three steps: it is made, the server carries it out, the reply arriv
 A reader has two obligations, noted when it begins: it returns nothing older than what its own process had invalidated
 by then, whatever failed; and nothing older than what any process had invalidated, with no debt left, more than the
 trust before. The second is put off by each question to the authority that this process got no answer to.
+
+Where one process loads for all, two of them never load under the same counters at once, and nobody waits for ever, as
+long as nothing goes wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +14,18 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from tests.properties.coherence_process import COUNTERS, KEY, TRUST_S, TTL_S, Process, Setup, Steps, stored_first
+from tests.properties.coherence_fleet import flawed
+from tests.properties.coherence_process import (
+    COUNTERS,
+    KEY,
+    TRUST_S,
+    TTL_S,
+    Process,
+    Setup,
+    Steps,
+    process_of,
+    stored_first,
+)
 from tests.properties.coherence_servers import BEGAN, FAILED, Server, memcached_does, redis_does
 
 IDLE, ASKED, ANSWERED, DONE = range(4)
@@ -71,9 +85,9 @@ class Search:
     Args:
         setup: What the processes do.
         events: What may happen once each: ``("tick", seconds)``, ``("lose" | "fail" | "restart" | "down" | "gone",
-            level)``, ``("evict", (level, key))``, ``("pulse", process)``, ``("twice" | "cut" | "miss", process)`` of a
-            message, ``("failover", "l2")`` to a replica that misses everything since the beginning, or since ``("lag",
-            "l2")``.
+            level)``, ``("evict", (level, key))``, ``("pulse" | "raise", process)``, ``("twice" | "cut" | "miss",
+            process)`` of a message, ``("failover", "l2")`` to a replica that misses everything since the beginning, or
+            since ``("lag", "l2")``.
     """
 
     def __init__(self, setup: Setup, events: tuple[tuple[str, Any], ...] = ()) -> None:
@@ -99,7 +113,7 @@ class Search:
         count = len(self.setup.readers)
         first = "l2" if self.authority == "l2" else "l3"
         counters = {name: (b"%016x" % n if first == "l3" else b"%d" % n, n, 1e9) for n, name in enumerate(COUNTERS, 1)}
-        if self.setup.hears:
+        if self.setup.hears or self.setup.leases:
             counters |= {name: (value, None, 1e9) for name, value in BEGAN.items()}
         if self.setup.starts:
             counters |= {KEY: (stored_first(), None, TTL_S)}
@@ -139,6 +153,8 @@ class Search:
                     following[after] = following.get(after, 0) + ways
                     if traced:
                         parents.setdefault(after, (world, label))
+                if ended and world.left == self.events and self._waits(world):
+                    broken.append(("together: somebody waits for ever", _path(parents, world)))
                 schedules += ways if ended else 0
             layer = following
         return outcome._replace(
@@ -151,7 +167,7 @@ class Search:
 
     def after(self, world: World):
         """Yield (what happens, the world after it, the promise it breaks)."""
-        if all(world.actors[index].phase == DONE for index in self.readers):
+        if self._is_over(world):
             return  # nobody is left to see anything
         for index, (process, name) in enumerate(self.kinds):
             actor = world.actors[index]
@@ -170,6 +186,9 @@ class Search:
         yield from self._hearing(world)
         yield from self._events(world)
 
+    def _is_over(self, world: World) -> bool:
+        return all(world.actors[index].phase == DONE for index in self.readers)
+
     def _at_once(self, label: str, world: World, complaint: str, index: int) -> tuple[str, World, str]:
         """Have the other shard drop once it is asked, where nothing can go wrong: it might as well be asked later."""
         what = world.actors[index].what
@@ -184,9 +203,21 @@ class Search:
             return ("pulse", process) in world.left
         if name == "payer":
             return self._owes(world, process) and not world.down  # trying in vain changes nothing, for ever
+        if name.startswith("writer") and self.setup.awaited and not self._waits(world):
+            return False
+        if name.startswith("reader") and not self._may_read(world, index, process):
+            return False
         same = self.kinds[index - 1] if index else None
         twin = same is not None and same[0] == process and same[1][:6] == name[:6]
         return not twin or world.actors[index - 1].phase != IDLE
+
+    def _may_read(self, world: World, index: int, process: int) -> bool:
+        first = self.kinds.index((process, "reader0"))
+        if index - first < self.setup.readers[process] - self.setup.late[process]:
+            return True
+        before = world.actors[first:index]
+        are_calm = all(actor.phase == DONE or (actor.phase == ASKED and actor.what[0] == "wait") for actor in before)
+        return bool(world.returned) and (are_calm or not self.setup.awaited)
 
     def _owes(self, world: World, process: int) -> bool:
         return self.steps[process].owing.get(world.processes[process], False)
@@ -203,6 +234,8 @@ class Search:
         returned = world.returned
         if verb == "asks":
             actor = Actor(ANSWERED, None, began) if what == ("pause",) else Actor(ASKED, what, began)
+            if what[0] == "load" and what[1:] and world.left == self.events and self._loads(world, process, what):
+                complaint = "together: two processes load under the same counters"
         else:
             actor = Actor() if name in ("payer", "pulser") else Actor(DONE)
             if name.startswith("reader"):
@@ -221,8 +254,19 @@ class Search:
         after = world._replace(processes=processes, actors=actors, returned=returned, settled=settled, undone=undone)
         return label, after, complaint
 
+    @staticmethod
+    def _waits(world: World) -> bool:
+        return any(actor.phase == ASKED and actor.what[0] == "wait" for actor in world.actors)
+
+    def _loads(self, world: World, process: int, what: tuple[Any, ...]) -> bool:
+        """Tell whether another process loads under the same counters."""
+        others = zip(self.kinds, world.actors, strict=True)
+        return any(actor.phase == ASKED and actor.what == what for (other, _), actor in others if other != process)
+
     def _complaint(self, world: World, process: int, began: Any, level: str, version: int) -> str:
         at, floor, settled = began[:3]
+        if level == "error":
+            return ""
         if version < floor:
             return f"here: version {version} from {level or 'the loader'} after {floor} was invalidated"
         known = dict(world.settled)
@@ -242,6 +286,13 @@ class Search:
         label = f"{world.now:g}s p{process}.{name} {actor.what!r}"
         if where == "load":
             yield label, self._told(world, index, world.source), ""
+            if ("raise", process) in world.left:
+                spent = _spent(world, world.left.index(("raise", process)))
+                yield label + " RAISES", self._told(spent, index, None), ""
+        elif where == "wait":
+            woken = name in self.steps[process].woken.get(world.processes[process], ())
+            if woken or world.now >= what[0]:
+                yield self._fed(world, index, None, actor.began)
         elif where == "source":
             version = world.source + 1
             reply = version if self.setup.by == "put" else None
@@ -251,7 +302,8 @@ class Search:
             yield label + " DOWN", self._unanswered(world, index, process, where), ""
         else:
             server: Server = getattr(world, where)
-            done, reply = (memcached_does if where == "l3" else redis_does)(server, world.now, tuple(what))
+            before, what = flawed(server, tuple(what), self.setup.flaw) if self.setup.flaw else (server, what)
+            done, reply = (memcached_does if where == "l3" else redis_does)(before, world.now, tuple(what))
             if self.setup.naive and what[0] == "write":
                 done, reply = redis_does(server, world.now, (what[0], what[1][:1], *what[2:5]))
             carried = world._replace(**{where: done})
@@ -268,6 +320,7 @@ class Search:
         if what[0] == "pulse" and where == "l2" and world.undone is not None:  # the fail-over has been noticed
             settled = tuple(sorted((*world.settled, *((version, world.now) for version in world.undone))))
             world = world._replace(settled=settled, undone=None)
+        world = self._posted(world, where)
         number = getattr(world, where).told(before) if self.setup.hears else None
         if number is None:
             return world
@@ -275,6 +328,18 @@ class Search:
         message = (number, *text.split(" "))
         hears = self.setup.hears
         return world._replace(inbox=tuple((*m, message) if p in hears else m for p, m in enumerate(world.inbox)))
+
+    def _posted(self, world: World, where: str) -> World:
+        """Put what Redis has sent to single processes into their inboxes."""
+        server: Server = getattr(world, where)
+        if not server.mail:
+            return world
+        part = where if len(self.setup.shards) > 1 else ""
+        inbox = world.inbox
+        for name, message in server.mail:
+            process = process_of(name)
+            inbox = _put(inbox, process, (*inbox[process], ("mail", f"@{part}", message)))
+        return world._replace(inbox=inbox, **{where: server._replace(mail=())})
 
     def _hearing(self, world: World):
         """Yield the first message of each inbox heard, and those that a lost connection takes along."""
@@ -296,9 +361,16 @@ class Search:
             if event == ("twice", process):
                 yield label + " TWICE", _spent(world, spent)._replace(processes=processes), ""
             elif event == ("cut", process):
-                yield label + " NOT", _spent(world, spent)._replace(inbox=_put(world.inbox, process, ())), ""
+                yield label + " NOT", self._cut(_spent(world, spent), process), ""
             elif event == ("miss", process):
                 yield label + " MISSED", _spent(world, spent)._replace(inbox=rest), ""
+
+    def _cut(self, world: World, process: int) -> World:
+        world = world._replace(inbox=_put(world.inbox, process, ()))
+        if not self.setup.leases:
+            return world
+        number, *_ = self.steps[process].take(world.processes[process], "ear", "cut", world.now)
+        return world._replace(processes=_put(world.processes, process, number))
 
     def _unanswered(self, world: World, index: int, process: int, where: str) -> World:
         if where == self.authority and world.actors[index].what[1] in ("MGET", "gets_many"):

@@ -54,6 +54,9 @@ class SteppedRedis(RedisStore):
             redis_scripts.DROP: "drop",
             redis_scripts.REPLACE: "replace",
             redis_scripts.PULSE: "pulse",
+            redis_scripts.LEASE: "lease",
+            redis_scripts.RELEASE: "release",
+            redis_scripts.RENEW: "renew",
         }
         return await Request(self.where, scripts[source], tuple(keys), *args)
 
@@ -78,11 +81,15 @@ class SteppedMemcached(MemcachedStore):
 
 
 class Server(NamedTuple):
-    """One server: what it keeps as sorted (key, (value, token or None, when it ends)), the next number, its reign."""
+    """One server: what it keeps as sorted (key, (value, token or None, when it ends)), the next number, its reign.
+
+    And what its last command has sent to single processes: (name of the process, message).
+    """
 
     data: tuple[tuple[str, tuple[Any, Any, float]], ...] = ()
     number: int = 1000
     reign: int = 1
+    mail: tuple[tuple[str, bytes], ...] = ()
 
     def live(self, now: float) -> dict[str, tuple[Any, Any, float]]:
         return {key: entry for key, entry in self.data if entry[2] > now}
@@ -119,30 +126,87 @@ def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Serve
         return server, tuple(data[key][0] if key in data else None for key in args)
     keys, *args = args
     scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace, "pulse": _pulse}
+    scripts |= {"lease": _lease, "release": _release, "renew": _renew}
     return scripts[command](server, data, now, keys, args)
 
 
 def _open(server, data, now, keys, args):
-    number = server.number
+    number, shown = _opened(data, server.number, now, keys, args[0])
+    return server.kept(data, number), shown
+
+
+def _opened(data, number, now, keys, life):
     for key in keys:
         if key not in data:
             number += 1
-            data[key] = b"%d" % number, None, now + args[0] / 1000
-        elif data[key][2] - now < args[0] / 1000:
-            data[key] = data[key][0], None, now + args[0] / 1000
-    return server.kept(data, number), tuple(data[key][0] for key in keys)
+            data[key] = b"%d" % number, None, now + life / 1000
+        elif data[key][2] - now < life / 1000:
+            data[key] = data[key][0], None, now + life / 1000
+    return number, tuple(data[key][0] for key in keys)
+
+
+def _lease(server, data, now, keys, args):
+    life, me, lease_life, *asks = args
+    number, at, out = server.number, 0, []
+    for each in range(0, len(asks), 4):
+        count, is_absent, waits, loads = asks[each : each + 4]
+        lease, key, *counters = keys[at : at + 2 + count]
+        number, shown = _opened(data, number, now, counters, life)
+        held, ends = dict(data[lease][0]) if lease in data else {}, data.get(lease, (None, None, now))[2]
+        stands, left = b" ".join(shown), 0
+        if is_absent and key in data:
+            left = -1
+        elif held and held["by"] != me and held["at"] == stands:
+            held |= {f"w{me}": loads} if waits else {}
+            left = max(1, round((ends - now) * 1000))
+        else:
+            held, ends = held | {"by": me, "at": stands}, now + lease_life / 1000
+        if held:
+            data[lease] = tuple(sorted(held.items())), None, ends
+        out += [*shown, left]
+        at += 2 + count
+    return server.kept(data, number), tuple(out)
+
+
+def _land(data, lease, holder, how, more=b""):
+    held = dict(data[lease][0]) if lease in data else {}
+    if (held.get("by"), held.get("at")) != holder:
+        return ()
+    del data[lease]
+    return tuple((field[1:], f"{how} {lease}".encode() + more) for field in sorted(held) if field.startswith("w"))
+
+
+def _release(server, data, now, keys, args):
+    me, _where, how, *shown = args
+    holders = [(lease, (me, at.encode())) for lease, at in zip(keys, shown, strict=True)]
+    mail = tuple(each for lease, holder in holders for each in _land(data, lease, holder, how))
+    return server.kept(data)._replace(mail=mail), 1
+
+
+def _renew(server, data, now, keys, args):
+    me, life = args
+    for lease in keys:
+        if lease in data and dict(data[lease][0])["by"] == me:
+            data[lease] = data[lease][0], None, now + life / 1000
+    return server.kept(data), 1
 
 
 def _write(server, data, now, keys, args):
+    lease = me = most = None
+    if len(args) - len(keys) > 2:
+        (*keys, lease), (*args, me, _where, most) = keys, args
     key, *counters = keys
     blob, life, counter_life, *expected = args
+    holder = me, b" ".join(b"%d" % number for number in expected)
     for counter, number in zip(counters, expected, strict=True):
         if counter not in data or data[counter][0] != b"%d" % number:
-            return server, 0
+            mail = _land(data, lease, holder, "f") if lease else ()
+            return server.kept(data)._replace(mail=mail), 0
     for counter in counters:
         data[counter] = data[counter][0], None, max(data[counter][2], now + counter_life / 1000)
     data[key] = blob, None, now + life / 1000
-    return server.kept(data), 1
+    mail = _land(data, lease, holder, "f", b"\n" + blob if len(blob) <= most else b"") if lease else ()
+    return server.kept(data)._replace(mail=mail), 1
 
 
 def _drop(server, data, now, keys, args):
