@@ -19,9 +19,11 @@ LIFE_S = 7 * 86_400
 
 # KEYS: the set. ARGV: half-life, most members, life of the set, then how often, and a member, by turns. A score is the
 # logarithm of a sum in which each count has doubled once a half-life until now: so nothing ever has to be halved.
+# What somebody else has put in the place of the set gives way to it.
 _TELL = """
 local t, two = redis.call('TIME'), math.log(2)
-local now = t[1] / ARGV[1]
+local now, known = t[1] / ARGV[1], redis.pcall('ZSCORE', KEYS[1], ARGV[5])
+if type(known) == 'table' and string.find(known.err, 'WRONGTYPE') then redis.call('DEL', KEYS[1]) end
 for i = 4, #ARGV, 2 do
   local score = now + math.log(ARGV[i]) / two
   local old = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[i + 1]) or '')

@@ -86,6 +86,16 @@ async def test_many_processes_are_added_up_and_what_is_old_fades(redis_server):
     await store.aclose()
 
 
+async def test_what_somebody_else_put_in_its_place_gives_way(redis_server):
+    """A list that was replaced by something of another type begins anew, so that telling does not fail for ever."""
+    store, name = RedisStore(redis_server.url, timeout_s=2.0), f"t{uuid.uuid4().hex}"
+    how = {"mode": "async", "timeout_s": 2.0}
+    await store._run("async", 2.0, "SET", name, "foreign")
+    await store.tell_hot(name, [("member", 1.0)], 10, **how)
+    assert [member for member, _ in await store.hottest(name, 2, 10, **how)] == ["member"]
+    await store.aclose()
+
+
 def test_over_a_cluster_each_part_has_its_share(redis_cluster):
     """Every shard keeps a list of its own keys, and a process that starts reads them all."""
     settings = {"l2_url": redis_cluster.url, "namespace": f"t{uuid.uuid4().hex}", "budget_ms": 5000}
