@@ -26,6 +26,7 @@ __all__ = [
     "Speaker",
     "Store",
     "StoreFailedError",
+    "Timekeeper",
     "Versions",
 ]
 
@@ -160,8 +161,17 @@ class Replacer(Protocol):
         """Change the first of `counters`; store `blob` if all of them still showed what `found` saw, else remove it.
 
         Returns:
-            What the first counter shows now, or 0 where nothing is stored.
+            What the first counter shows now; where nothing is stored the same below zero, or 0.
         """
+        ...
+
+
+@runtime_checkable
+class Timekeeper(Protocol):
+    """What a server offers beside `Store` when it tells the time, by which all who use it judge how old a value is."""
+
+    async def time(self, *, mode: Mode, timeout_s: float) -> float:
+        """Return seconds since the epoch, as the server's clock has them."""
         ...
 
 
@@ -332,7 +342,9 @@ class Store(Protocol):
         """Store `blob` if everything that `found` saw still stands; returns whether it was stored."""
         ...
 
-    async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+    async def drop(
+        self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float
+    ) -> Sequence[int] | None:
         """Change the counters that exist and remove the keys; on return the server has acknowledged all of it.
 
         Args:
@@ -340,6 +352,11 @@ class Store(Protocol):
             keys: Full keys.
             mode: The caller's mode.
             timeout_s: How long this may take.
+
+        Returns:
+            What each counter shows now, or would show if it were opened now: larger than whatever it has shown before.
+            A server that may be set back to an older state, drops included, is seen through by them. None where
+            numbers do not grow, as on a server that can only lose everything.
         """
         ...
 

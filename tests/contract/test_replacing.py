@@ -95,7 +95,7 @@ def test_what_changed_in_between_leaves_nothing(key, counter):
     key.drop(key.counters[counter])
     assert key.write(b"other", key.read())
     between = key.read()
-    assert key.replace(b"new", before) == 0
+    assert key.replace(b"new", before) <= 0
     after = key.read()
     assert after.blob is None
     assert after.counters[0] != between.counters[0]
@@ -105,7 +105,7 @@ def test_of_two_writers_the_second_drops(key):
     """Both saw the same; the first to end stores, the second finds out and leaves nothing."""
     before = key.read()
     assert key.replace(b"one", before)
-    assert key.replace(b"two", before) == 0
+    assert key.replace(b"two", before) <= 0
     assert key.read().blob is None
 
 
@@ -114,5 +114,5 @@ def test_counters_that_are_forgotten_store_nothing(store):
     key = Key(store)
     before = key.read()
     key.counters = (f"{key.name}:g", key.counters[1])
-    assert key.replace(b"new", before) == 0
+    assert key.replace(b"new", before) <= 0
     assert key.read().blob is None

@@ -35,7 +35,7 @@ from smw.cache.values.envelope import Envelope, Letter
 from smw.cache.values.forms import Policy
 from smw.testing import FakeClock
 from tests.properties.coherence_fleet import FleetEngine, SteppedFleet, SteppedListener, answered, fleet_of
-from tests.properties.coherence_servers import BEGAN, GUARD, NUMBER, Request, SteppedMemcached, SteppedRedis
+from tests.properties.coherence_servers import BEGAN, EPOCH, GUARD, NUMBER, Request, SteppedMemcached, SteppedRedis
 
 TRUST_S = 1.0
 TTL_S = 20_000.0
@@ -129,6 +129,9 @@ class Setup(NamedTuple):
         astray: Judge memory by what the other shard tells: what the search must catch.
         starts: The first reader of each process comes as it starts, and fills memory from L2, which has a value.
         lax: Keep what a start has read whatever was dropped meanwhile: what the search must catch.
+        stocked: Begin with a value on every server.
+        skews: How far the wall clock of each process is ahead, in seconds.
+        vain: Take the wall clock of a process for the server's: what the search must catch.
         leases: One process loads for all of them.
         enclosed: Send the value along with the news that it is there.
         late: Readers of each process that begin when an invalidation has returned.
@@ -155,6 +158,9 @@ class Setup(NamedTuple):
     astray: bool = False
     starts: bool = False
     lax: bool = False
+    stocked: bool = False
+    skews: tuple[float, ...] = (0.0, 0.0)
+    vain: bool = False
     leases: bool = False
     enclosed: bool = True
     late: tuple[int, ...] = (0, 0, 0)
@@ -169,7 +175,7 @@ class LoadFailedError(Exception):
 def stored_first() -> bytes:
     """Return what a server has that was asked for before."""
     encoding, payload = Codec().pack(1)
-    letter = Letter(encoding, payload, 0, int(TTL_S * 1000), 1, (2, 3))
+    letter = Letter(encoding, payload, int(EPOCH * 1000), int(TTL_S * 1000), 1, (2, 3))
     return Envelope(compress_from=None, seal=None).close(letter, KEY.encode())
 
 
@@ -184,8 +190,8 @@ class Process:
     """One process: the real engine, and the coroutines that use it."""
 
     def __init__(self, number: int, setup: Setup) -> None:
-        self.setup = setup
-        self.clock = FakeClock(wall=0.0, now=0.0)
+        self.setup, self.skew, self.reads = setup, setup.skews[number], setup.readers[number] > 0
+        self.clock = FakeClock(wall=EPOCH + self.skew, now=0.0)
         self.host = Host("m", "testing", self.clock, Numbers(number))
         self.fence = Fence(self.clock)
         self.wire = Wire(EVERYTHING, self.host.entropy) if setup.hears or setup.leases else None
@@ -196,6 +202,11 @@ class Process:
             SteppedLevel(name, store, self.host, threads=setup.threads, timeout_s=1e9, everything=EVERYTHING)
             for name, store in stores
         ]
+        for level in self.levels:
+            if level.time.is_told:
+                level.time.learned(EPOCH + (self.skew if setup.vain else 0.0), asked=0.0, told=0.0)
+            if setup.naive or setup.lax:
+                level.receipts.note = lambda *_what: None
         tiers = []
         for name in setup.levels:
             servers = tuple(level for level in self.levels if level.name == name)
@@ -262,7 +273,7 @@ class Process:
 
     def feed(self, actor: str, reply: Any, now: float) -> tuple[str, Any]:
         """Advance one coroutine; returns ``("asks", request)`` or ``("ends", result)``."""
-        self.clock._now = self.clock._wall = now
+        self.clock._now, self.clock._wall = now, EPOCH + now + self.skew
         if actor == "ear":
             self._hear(reply, now)
             return "ends", None
@@ -379,6 +390,7 @@ class Process:
             self.fence.epoch,
             tuple(sorted(self.fence._raised.items())),
             tuple((frozen(x.debt._counters), frozen(x.debt._keys), x.debt._sequence) for x in self.levels),
+            tuple((frozen(x.receipts._of) if self.reads else (), x.time._ahead, x.time.due) for x in self.levels),
             self.host.entropy.drawn,
             self._leased(),
         )

@@ -115,9 +115,11 @@ class Search:
         counters = {name: (b"%016x" % n if first == "l3" else b"%d" % n, n, 1e9) for n, name in enumerate(COUNTERS, 1)}
         if self.setup.hears or self.setup.leases:
             counters |= {name: (value, None, 1e9) for name, value in BEGAN.items()}
-        if self.setup.starts:
+        if self.setup.starts or self.setup.stocked:
             counters |= {KEY: (stored_first(), None, TTL_S)}
         servers = {first: Server().kept(counters if self.setup.warm else {})}
+        if self.setup.stocked:
+            servers["l3"] = Server().kept({KEY: (stored_first(), 1, TTL_S)})
         start = World(
             (0,) * count,
             (Actor(),) * len(self.kinds),

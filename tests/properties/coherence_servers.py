@@ -16,6 +16,8 @@ GUARD = "smw:m:b:g"
 """Key under which the reign of the server is kept."""
 BEGAN = {NUMBER: b"100", GUARD: b"1"}
 """What both are when a search begins."""
+EPOCH = 10_000.0
+"""What the clock of Redis shows when a search begins."""
 FAILED = "failed"
 """The reply to a request that was not answered, whether or not the server has done what it was asked."""
 
@@ -54,6 +56,7 @@ class SteppedRedis(RedisStore):
             redis_scripts.DROP: "drop",
             redis_scripts.REPLACE: "replace",
             redis_scripts.PULSE: "pulse",
+            redis_scripts.TIME: "time",
             redis_scripts.LEASE: "lease",
             redis_scripts.RELEASE: "release",
             redis_scripts.RENEW: "renew",
@@ -125,7 +128,7 @@ def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Serve
     if command == "MGET":
         return server, tuple(data[key][0] if key in data else None for key in args)
     keys, *args = args
-    scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace, "pulse": _pulse}
+    scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace, "pulse": _pulse, "time": _time}
     scripts |= {"lease": _lease, "release": _release, "renew": _renew}
     return scripts[command](server, data, now, keys, args)
 
@@ -211,16 +214,17 @@ def _write(server, data, now, keys, args):
 
 def _drop(server, data, now, keys, args):
     count, counter_life, *told = args
-    number = server.number
+    number, shown = server.number, []
     for counter in keys[:count]:
         if counter in data:
             number += 1
             data[counter] = b"%d" % number, None, max(data[counter][2], now + counter_life / 1000)
+        shown.append(number + (counter not in data))
     for key in keys[count : len(keys) - bool(told)]:
         data.pop(key, None)
     if told:
         number = _tell(data, keys[-1], number, now)
-    return server.kept(data, number), 1
+    return server.kept(data, number), tuple(shown)
 
 
 def _replace(server, data, now, keys, args):
@@ -231,14 +235,18 @@ def _replace(server, data, now, keys, args):
     if counters[0] in data:
         number += 1
         data[counters[0]] = b"%d" % number, None, max(data[counters[0]][2], now + counter_life / 1000)
-    reply = int(data[counters[0]][0]) if stands else 0
+    reply = int(data[counters[0]][0]) if counters[0] in data else 0
     if stands:
         data[keys[0]] = blob, None, now + life / 1000
     else:
         data.pop(keys[0], None)
     if channel:
         number = _tell(data, keys[-1], number, now)
-    return server.kept(data, number), reply
+    return server.kept(data, number), reply if stands else -reply
+
+
+def _time(server, data, now, keys, args):
+    return server, divmod(int((EPOCH + now) * 1e6), 10**6)
 
 
 def _tell(data, key, number, now):

@@ -21,6 +21,7 @@ PULSE = ("pulse", 1)
 OF_TWO = HEARD._replace(shards=("other", "l2"))
 ITS_OWN = OF_TWO._replace(pulsed=("l2",))
 OF_TWO_TURNED = HEARD._replace(shards=("l2", "other"))
+BEHIND = Setup(levels=BOTH, readers=(1,), writers=(1,), stocked=True, skews=(-33.0,))
 QUICK = {
     "tag": (Setup(),),
     "tag, cold": (Setup(warm=False),),
@@ -35,6 +36,7 @@ QUICK = {
     "a drop told, or lost on its way": (HEARD, PULSE, ("tick", 1.2), ("cut", 1)),
     "a drop told during a load": (Setup(readers=(0, 1), hears=(1,), storable=False), ("tick", 1.2), ("cut", 1)),
     "a drop told by two shards": (OF_TWO, ("tick", 1.2)),
+    "a clock behind, Redis gone": (BEHIND, ("gone", "l2"), ("tick", 61.0)),
     "a start, and a drop here": (Setup(readers=(2,), writers=(1,), starts=True),),
 }
 FULL = {
@@ -63,6 +65,9 @@ FULL = {
     "halves of the trust": (Setup(readers=(0, 2)), ("tick", 0.6), ("tick", 0.6)),
     "halves of the trust, no bytes": (Setup(readers=(0, 2), storable=False), ("tick", 0.6), ("tick", 0.6)),
     "halves of the trust, memory alone": (Setup(readers=(0, 2), names=()), ("tick", 0.6), ("tick", 0.6)),
+    "clocks apart, Redis gone": (Setup(levels=BOTH, skews=(0.0, 33.0)), ("gone", "l2"), ("tick", 61.0)),
+    "a clock ahead, Redis gone": (BEHIND._replace(skews=(3600.0,)), ("gone", "l2"), ("tick", 61.0)),
+    "a drop by key, a clock behind": (BEHIND._replace(by="key"), ("gone", "l2"), ("tick", 61.0), ("lose", "l2")),
     "put, cold": (Setup(by="put", warm=False),),
     "put, memcached alone": (Setup(by="put", levels=("l3",)),),
     "put, both, Redis away": (Setup(by="put", levels=BOTH, readers=(1, 0)), ("down", "l2")),
@@ -139,6 +144,13 @@ def test_the_search_finds_a_trust_that_messages_prolong_blindly():
     outcome = Search(HEARD._replace(deaf=True), (PULSE, ("tick", 1.2), ("cut", 1))).run()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("elsewhere")
+
+
+def test_the_search_finds_values_that_are_dated_by_the_clock_of_a_process():
+    """A process whose clock is behind, and that judges by it, takes what it has dropped for young."""
+    outcome = Search(BEHIND._replace(vain=True), (("gone", "l2"), ("tick", 61.0))).run()
+    assert outcome.broken
+    assert outcome.broken[0][0].startswith("here")
 
 
 def test_the_search_finds_a_start_that_keeps_what_was_dropped_meanwhile():

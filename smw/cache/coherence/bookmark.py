@@ -39,16 +39,16 @@ class Token(str):
     __slots__ = ()
 
     @classmethod
-    def of(cls, scopes: Iterable[str], wall_s: float) -> Token:
+    def of(cls, scopes: Iterable[str], at: float) -> Token:
         """Return the token of a drop.
 
         Args:
             scopes: What was dropped.
-            wall_s: When.
+            at: When, by the clock of the first server.
         """
         marks = sorted({_mark(scope) for scope in scopes})
         told = b"".join(marks) if len(marks) <= _MOST_MARKS else b""
-        raw = _MOMENT.pack(max(0, int(wall_s * 1000))) + told
+        raw = _MOMENT.pack(max(0, int(at * 1000))) + told
         return cls(_FORM + base64.urlsafe_b64encode(raw).decode().rstrip("="))
 
 
@@ -78,8 +78,8 @@ def _mark(scope: str) -> bytes:
     return hashlib.blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=_MARK_BYTES).digest()
 
 
-def _parsed(token: object, wall_s: float) -> tuple[frozenset[bytes] | None] | None:
-    """Return the marks of a token, in a tuple; None for what is no token, or one that matters no more."""
+def _parsed(token: object, at: float | None) -> tuple[frozenset[bytes] | None] | None:
+    """Return the marks of a token, in a tuple; None for what is no token, or one that matters no more at that time."""
     if not isinstance(token, str) or len(token) > _MOST_TEXT or not token.startswith(_FORM):
         return None
     text = token[len(_FORM) :]
@@ -89,7 +89,7 @@ def _parsed(token: object, wall_s: float) -> tuple[frozenset[bytes] | None] | No
     except (binascii.Error, struct.error, UnicodeError, ValueError):
         return None
     told = raw[_MOMENT.size :]
-    if len(told) % _MARK_BYTES or abs(wall_s - moment_ms / 1000) > MATTERS_S:
+    if len(told) % _MARK_BYTES or (at is not None and abs(at - moment_ms / 1000) > MATTERS_S):
         return None
     marks = frozenset(told[at : at + _MARK_BYTES] for at in range(0, len(told), _MARK_BYTES))
     return (marks or None,)
@@ -103,7 +103,9 @@ def reading(engine: Engine, token: object) -> Iterator[None]:
         engine: The levels.
         token: What `drop` has returned, here or in another process; anything else is without effect.
     """
-    found = _parsed(token, engine.host.clock.wall())
+    time = engine.remote.time
+    at = time.now()
+    found = _parsed(token, at if time.is_known else None)  # where nobody knows, it may be one of now
     if found is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Remembers what this process or another has invalidated, so that nothing older is handed out after; no I/O."""
+"""Remembers what this process or another has invalidated, so that no load that began before is kept; no I/O."""
 
 from __future__ import annotations
 
@@ -27,25 +27,17 @@ class Fence:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.epoch = 0
-        self._raised: dict[str, tuple[int, float, float]] = {}
+        self._raised: dict[str, tuple[int, float]] = {}
         self._floor = 0
-        self._floor_at = self._floor_wall = NEVER
+        self._floor_at = NEVER
 
-    def lift(self, scopes: Iterable[str], *, heard: bool = False) -> None:
-        """Begin a new epoch of `scopes`.
-
-        Args:
-            scopes: Tags and keys.
-            heard: Another process has dropped them. Its clock may differ from this one's, so that nothing is judged
-                by the time at which it was made: the server knows of the drop.
-        """
+    def lift(self, scopes: Iterable[str]) -> None:
+        """Begin a new epoch of `scopes`, which are tags and keys."""
         self.epoch += 1
-        now, wall, raised = self._clock.now(), self._clock.wall(), self._raised
+        now, raised = self._clock.now(), self._raised
         for scope in scopes:
-            made = (raised[scope][2] if scope in raised else NEVER) if heard else wall
-            raised[scope] = self.epoch, now, made
+            raised[scope] = self.epoch, now
         if len(raised) > MOST_SCOPES:
-            self._floor_wall = max(self._floor_wall, *[made for _, _, made in raised.values()])
             self._raised = {}
             self.lift_all()
 
@@ -76,13 +68,3 @@ class Fence:
         raised = self._raised
         last = max(self._floor_at, *[raised[scope][1] for scope in scopes if scope in raised], NEVER)
         return None if last == NEVER else last
-
-    def outdates(self, scopes: Iterable[str], wall_s: float) -> bool:
-        """Tell whether what was made at `wall_s` is older than an invalidation of any of `scopes` here.
-
-        It says so even when a server has forgotten the invalidation, having been restarted from an older snapshot.
-        """
-        raised = self._raised
-        if not raised:
-            return self._floor_wall > wall_s
-        return self._floor_wall > wall_s or any(raised[scope][2] > wall_s for scope in scopes if scope in raised)

@@ -36,6 +36,7 @@ _log = logging.getLogger("smw.cache")
 HEARTBEAT_S = 0.25
 """How often the server is asked whether everything has been heard, while memory is in use."""
 _LINGER_S = 5.0
+_TIME_EVERY_S = 10.0
 _AGAIN_S = 0.1
 _REFUSED_AGAIN_S = 10.0
 _END_S = 0.5
@@ -169,6 +170,8 @@ class Listener:
             pulse = run_blocking(station.ask(budget=budget, mode="sync"))
             if pulse is not None:  # else its breaker looks after it
                 brings = station.backplane.pulsed(pulse, asked=asked, told=self.now()) and brings
+                if station.level.time.is_told and asked - station.level.time.learned_at > _TIME_EVERY_S:
+                    run_blocking(station.level.learn_time(budget=budget, mode="sync"))
         return brings
 
     def carry(self, news: News, renew: Callable[..., Coroutine[Any, Any, None]]) -> None:

@@ -73,7 +73,6 @@ class Engine:
         self.watch = Watch()
         self.behind: WriteBehind | None = None
         self._now = host.clock.now
-        self._wall = host.clock.wall
         self._budget_s = budget_s
         self.trust_s = trust_s
         self._l1_ttl_s = l1_ttl_s
@@ -119,7 +118,10 @@ class Engine:
             mode: The caller's mode.
             ahead: What the first server was just asked of it together with others; None asks.
         """
-        epoch, budget = (self.fence.epoch, self.budget()) if ahead is None else (ahead.epoch, ahead.budget)
+        if ahead is None:
+            epoch, budget = self.fence.epoch, self.budget()
+        else:
+            epoch, budget = ahead.epoch, ahead.budget
         self.backplane.want(self._now())
         text = place.text or ""
         sight = await self.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, ahead=ahead)
@@ -231,7 +233,7 @@ class Engine:
         if letter.depends:
             basis = Basis.of_letter(self, letter.depends, sight.asked)
             place = Place(place.home, place.key, place.text, place.tags, place.scopes, basis)
-        age_s = self._wall() - letter.created_ms / 1000
+        age_s = self.remote.time_of(place.text or "").now() - letter.created_ms / 1000
         self.watch.ages.add(sight.level, max(0.0, age_s))
         if sight.missed:
             await self.remote.fill_up(sight, place.text or "", place.tags, budget=budget, mode=mode)
@@ -243,8 +245,9 @@ class Engine:
     def remember(self, place: Place, policy: Policy, value: Any, sight: Sight, *, epoch: int) -> None:
         """Keep in memory what a server had, for the time that it still has."""
         if policy.in_memory and sight.letter is not None:
-            letter = sight.letter
-            held, left_s = held_of(value, letter, policy), letter.remaining_s(self._wall())
+            letter, time = sight.letter, self.remote.time_of(place.text or "")
+            held, left_s = held_of(value, letter, policy), letter.remaining_s(time.now())
+            left_s = left_s if time.is_known else 0.0  # nobody can tell how old it is
             spans = {"life_s": letter.ttl_ms / 1000, "took_s": letter.load_ms / 1000}
             self.put(place, policy, held, ttl_s=left_s, epoch=epoch, sight=sight, **spans)
 
@@ -279,7 +282,7 @@ class Engine:
             forms = forms._replace(packed=None, refused=forms.refused or (basis.lacks, f"{len(basis.scopes)} scopes"))
         if forms.packed is not None and place.text is not None and self.fence.stands(scopes_of(place), epoch):
             fence, generations = sight.versions or Versions(0, ())
-            now_ms, ttl_ms = int(self._wall() * 1000), max(1, int(ttl_s * 1000))
+            now_ms, ttl_ms = int(self.remote.time_of(place.text).now() * 1000), max(1, int(ttl_s * 1000))
             opened = tuple([number or 0 for number in generations])
             spans_ms = int(policy.stale_s * 1000), int(took_s * 1000)
             depends = () if basis is None else basis.depends
@@ -375,7 +378,7 @@ class Engine:
     def heard(self, scopes: Sequence[str]) -> None:
         """Invalidate here what another process has invalidated; cannot fail."""
         with self.memory.lock:
-            self.fence.lift(scopes, heard=True)
+            self.fence.lift(scopes)
             self.memory.drop(scopes)
 
     def missed(self) -> None:

@@ -40,7 +40,8 @@ async def glance(engine: Engine, place: Place, policy: Policy, mode: Mode) -> tu
     epoch, budget, asked = engine.fence.epoch, engine.budget(), engine.host.clock.now()
     engine.backplane.want(asked)
     found = await level.ask(level.store.read, text, (fence_of(text), *place.tags), budget=budget, mode=mode)
-    if found is None or found.blob is None or place.key in place.home or level.debt.covers(scopes):
+    is_dated = not level.time.is_due(asked)
+    if found is None or found.blob is None or not is_dated or place.key in place.home or level.debt.covers(scopes):
         return None, Ahead(found, asked, epoch, budget)
     versions = Versions(found.counters[0], found.counters[1:])
     judged = remote.judged(level.name, text, found.blob, versions, scopes, is_fenced=level.store.is_atomic)

@@ -12,7 +12,9 @@ from smw._kernel.guard import Breaker, Budget
 from smw._kernel.process import ForkLock, after_fork
 from smw._kernel.threads import in_background
 from smw.cache.coherence.debt import Debt, Owed
-from smw.cache.ports import Store, StoreFailedError
+from smw.cache.coherence.receipts import Receipts
+from smw.cache.coherence.servertime import ServerTime
+from smw.cache.ports import Store, StoreFailedError, Timekeeper
 from smw.cache.sight.spread import timings
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Level:
     Attributes:
         together: Returns the levels that fail with this one, itself included.
         first: Called once in a thread of its own when the server has answered for the first time.
+        receipts: What it has acknowledged to drop.
+        time: What its clock shows.
     """
 
     def __init__(self, name: str, store: Store, host: Host, *, timeout_s: float, everything: str) -> None:
@@ -68,6 +72,8 @@ class Level:
         self.errors: Counter[str] = Counter()
         self.timings = timings()
         self.debt = Debt(everything)
+        self.receipts = Receipts(host.clock)
+        self.time = ServerTime(host.clock, is_told=isinstance(store, Timekeeper))
         self._everything = everything
         self.breaker = Breaker(store.name, host, self._probe_in_time, on_up=self._back)
         self.breaker.place = getattr(store, "shown_at", "")
@@ -216,8 +222,22 @@ class Level:
                 self.wake()
 
     async def _drop(self, owed: Owed, *, mode: Mode, timeout_s: float) -> bool:
-        await self.store.drop(owed.counters, owed.keys, mode=mode, timeout_s=timeout_s)
+        self.receipts.note(owed, await self.store.drop(owed.counters, owed.keys, mode=mode, timeout_s=timeout_s))
         return True
+
+    async def know_time(self, now: float, *, budget: Budget, mode: Mode) -> None:
+        """Ask the server what time it is, where that is not known at the moment `now`."""
+        if self.time.is_due(now):
+            await self.learn_time(budget=budget, mode=mode)
+
+    async def learn_time(self, *, budget: Budget, mode: Mode) -> None:
+        """Ask the server what time it is, if it tells."""
+        store: Any = self.store
+        asked = self._now()
+        self.time.asked(asked)
+        time_s = await self.ask(store.time, budget=budget, mode=mode)
+        if time_s is not None:
+            self.time.learned(time_s, asked=asked, told=self._now())
 
     def pay(self) -> None:
         """Drop everything that is owed; blocks.
@@ -232,6 +252,7 @@ class Level:
 
     def _back(self) -> None:
         """Pay before callers are let through; a server that only refuses to write is let back for reading."""
+        self.time.doubt()
         try:
             if self.greet is not None:
                 self.greet()
@@ -244,6 +265,7 @@ class Level:
     def distrust(self) -> None:
         """Take nothing from the server until it has dropped everything: what it had acknowledged may be lost."""
         self.debt.add([self._everything], [])
+        self.time.doubt()
         self.wake()
 
     def wake(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from smw.cache.coherence.servertime import ServerTime
+from smw.cache.levels.sight import Ahead, Sight, Tier
 from smw.cache.naming.names import fence_of
-from smw.cache.ports import Found, Versions
+from smw.cache.ports import Versions
 from smw.cache.values.codec import CorruptError
 
 if TYPE_CHECKING:
@@ -24,70 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Ahead", "Remote", "Sight", "Tier"]
 
+NEVER = float("-inf")
 ORPHAN_S = 30.0
 """How old a value of L3 may be while L2, which knows what was invalidated, does not answer."""
-
-
-class Tier(NamedTuple):
-    """Servers that share keys between them.
-
-    Each server judges its own keys: dropping a tag is told to all of them.
-
-    Attributes:
-        name: ``l2`` or ``l3``.
-        servers: All of them.
-        of: Returns the one that holds a key.
-    """
-
-    name: str
-    servers: tuple[Level, ...]
-    of: Callable[[str], Level]
-
-
-class Ahead(NamedTuple):
-    """What the server that keeps the counters has shown of one key among many.
-
-    Attributes:
-        found: Its answer; None where it did not answer.
-        asked: When it was asked.
-        epoch: The fence's epoch before.
-        budget: What may still be spent.
-        is_sent: Another process has sent the value, perhaps before the counters were shown.
-        judged: What `Remote.judged` has said of the answer; None where it was not asked.
-    """
-
-    found: Found | None
-    asked: float
-    epoch: int
-    budget: Budget
-    is_sent: bool = False
-    judged: tuple[Letter | None, float] | None = None
-
-
-class Sight:
-    """What the remote levels showed of one key.
-
-    Attributes:
-        letter: A value that stands, or None.
-        level: Where it was found.
-        stale: (level, value): one that stands but has expired, which may stand in for a load that fails; or None.
-        versions: What stood when looking, None where the level that keeps the counters did not answer.
-        began: When looking began.
-        asked: When the question was asked to which `versions` is the newest answer.
-        seen: What each level returned, for writing to it.
-        missed: Levels that answered and had no valid value.
-    """
-
-    __slots__ = ("asked", "began", "letter", "level", "missed", "seen", "stale", "versions")
-
-    def __init__(self, now: float) -> None:
-        self.began = self.asked = now
-        self.letter: Letter | None = None
-        self.level = ""
-        self.stale: tuple[str, Letter] | None = None
-        self.versions: Versions | None = None
-        self.seen: dict[str, Found] = {}
-        self.missed: list[str] = []
+EARLY_S = 5.0
+"""What seems to have been stored later than in so many seconds from now was stamped by another clock than ours."""
 
 
 class Remote:
@@ -164,6 +107,7 @@ class Remote:
                 continue
             if is_authority:
                 sight.versions = Versions(found.counters[0], found.counters[1:])
+                await level.know_time(sight.asked, budget=budget, mode=mode)
             if level.name in names:
                 sight.seen[level.name] = found
                 blob = None if blind else found.blob
@@ -174,9 +118,9 @@ class Remote:
                     judged = self.judged(level.name, key, blob, sight.versions, scopes, is_fenced=is_fenced)
                 letter, left_s = judged
                 if letter is not None and letter.depends:
-                    made_s, is_orphan = letter.created_ms / 1000, sight.versions is None
-                    stand = await self.stand(letter.depends, made_s, is_orphan=is_orphan, budget=budget, mode=mode)
-                    left_s = letter.remaining_s(self._clock.wall())
+                    made, is_orphan = self.made(key, letter), sight.versions is None
+                    stand = await self.stand(letter.depends, made, is_orphan=is_orphan, budget=budget, mode=mode)
+                    left_s = letter.remaining_s(self.time_of(key).now())
                     letter = letter if stand else None
                 if letter is not None and left_s > 0:
                     sight.letter, sight.level = letter, level.name
@@ -214,20 +158,54 @@ class Remote:
             self.corrupt[level] += 1
             self.on_unreadable(level, str(error))
             return None, 0.0
-        wall = self._clock.wall()
-        created_s, left_s = letter.created_ms / 1000, letter.remaining_s(wall)
-        if left_s + letter.stale_ms / 1000 <= 0 or self._fence.outdates(scopes, created_s):
+        authority = self.tiers[0].of(key)
+        at, receipts = authority.time.now(), authority.receipts
+        left_s = letter.remaining_s(at)
+        if left_s + letter.stale_ms / 1000 <= 0:
+            return None, left_s
+        is_early = letter.created_ms / 1000 - at > EARLY_S and self.is_early(key, letter)
+        carried = letter.fence, *letter.generations
+        if is_early or (receipts and receipts.outdates(scopes, carried, self.made(key, letter))):
+            authority.errors["early"] += is_early
             return None, left_s
         if now is not None:
             stands = letter.generations == now.generations and (is_fenced or letter.fence == now.fence)
             return letter if stands else None, left_s
-        young = wall - created_s < ORPHAN_S
-        return letter if young and not self.suspects(scopes, key) else None, left_s
+        return letter if self.is_young(key, letter) and not self.suspects(scopes, key) else None, left_s
+
+    @property
+    def time(self) -> ServerTime:
+        """The time of the first server; this process's where there is none."""
+        return self.servers[0].time if self.servers else ServerTime(self._clock, is_told=False)
+
+    def time_of(self, key: str) -> ServerTime:
+        """Return the time by which values of `key` are stamped."""
+        return self.tiers[0].of(key).time
+
+    def is_early(self, key: str, letter: Letter) -> bool:
+        """Tell whether a value was stamped by another clock than the server's: it is from the future."""
+        time = self.time_of(key)
+        return letter.created_ms / 1000 - time.now() > EARLY_S and time.is_told and time.is_known
+
+    def is_young(self, key: str, letter: Letter) -> bool:
+        """Tell whether a value may be taken at its word while nobody knows what was dropped of it.
+
+        What carries no generations was stored for so short a time, and the server that has it ends it.
+        """
+        time = self.time_of(key)
+        age_s = time.now() - letter.created_ms / 1000
+        return age_s < ORPHAN_S if time.is_known else not letter.generations
+
+    def made(self, key: str, letter: Letter) -> float:
+        """Return when a value of `key` was stored, on the monotonic clock; long ago where nobody knows."""
+        time = self.time_of(key)
+        at = time.now()
+        return self._clock.now() + letter.created_ms / 1000 - at if time.is_known else NEVER
 
     async def stand(
         self,
         depends: Sequence[Dependency],
-        made_s: float | None,
+        made: float | None,
         *,
         is_orphan: bool = False,
         budget: Budget,
@@ -237,7 +215,7 @@ class Remote:
 
         Args:
             depends: What it was made from.
-            made_s: When a server got it, on the wall clock; None for one of memory, which needs no answer.
+            made: When a server got it, on the monotonic clock; None for one of memory, which needs no answer.
             is_orphan: The server that knows what was dropped did not answer for the value itself.
             budget: What may be spent.
             mode: The caller's mode.
@@ -245,7 +223,7 @@ class Remote:
         scopes = {each.key: (each.key, *[tag for tag, _ in each.tags]) for each in depends}
         if any(self.owes(some, key) for key, some in scopes.items()):
             return False
-        if made_s is not None and any(self._fence.outdates(some, made_s) for some in scopes.values()):
+        if made is not None and any(self._outdated(each, made) for each in depends):
             return False
         by_server: dict[Level, dict[str, int]] = {}
         for each in depends:
@@ -257,11 +235,16 @@ class Remote:
             found = await level.ask(level.store.read, nothing, names, budget=budget, mode=mode)
             if found is not None and found.counters != tuple(counters.values()):
                 return False
-            if found is None and made_s is not None:
-                young = is_orphan and self._clock.wall() - made_s < ORPHAN_S
+            if found is None and made is not None:
+                young = is_orphan and self._clock.now() - made < ORPHAN_S
                 if not young or any(self.suspects(some, key) for key, some in scopes.items()):
                     return False
         return True
+
+    def _outdated(self, each: Dependency, made: float) -> bool:
+        receipts = self.tiers[0].of(each.key).receipts
+        scopes, carried = (each.key, *[tag for tag, _ in each.tags]), (each.fence, *[number for _, number in each.tags])
+        return bool(receipts) and receipts.outdates(scopes, carried, made)
 
     async def prepare(
         self, sight: Sight, key: str, tags: Sequence[str], ttl_s: float, *, budget: Budget, mode: Mode
@@ -341,7 +324,12 @@ class Remote:
         budget: Budget,
         mode: Mode,
     ) -> bool:
-        usable_s = letter.usable_s(self._clock.wall())
+        time = self.time_of(key)
+        usable_s = letter.usable_s(time.now())
+        if sight.versions is None:
+            usable_s = min(usable_s, ORPHAN_S)
+        elif not time.is_known:
+            return True  # nobody could tell later how old it is
         for tier in self.tiers:
             level, is_authority, asked = tier.of(key), tier is self.tiers[0], self._clock.now()
             if tier.name not in names or level.debt.covers((key, *tags)):

@@ -57,7 +57,9 @@ async def swap(
         False where something has changed, or the server did not answer, so that nothing must be kept here either.
     """
     authority, number = remote.tiers[0].of(key), None
-    ttl_s, asked = letter.usable_s(clock.wall()), clock.now()
+    time = remote.time_of(key)
+    ttl_s, asked = letter.usable_s(time.now()), clock.now()
+    made = remote.made(key, letter)
     found = Found(None, (letter.fence, *letter.generations))
     more: dict[str, Any] = {"counters": (fence_of(key), *tags), "found": found}
     life_s, blob = min(ttl_s, remote.caps_s.get(authority.name, ttl_s)), remote.envelope.close(letter, key.encode())
@@ -67,11 +69,12 @@ async def swap(
     finally:
         for level, what in owed:
             if level is authority and number is not None:
+                level.receipts.note(what, (abs(number),), until=made if number > 0 else None)
                 level.debt.settle(what)
             elif level is authority:
                 level.wake()
     await remote.drop([(level, what) for level, what in owed if level is not authority], budget=budget, mode=mode)
-    if not number:
+    if number is None or number <= 0:
         return False
     sight.versions, sight.asked = Versions(number, letter.generations), asked
     letter = letter._replace(fence=number)

@@ -95,7 +95,7 @@ async def renewed(
     epoch, budget, ask = engine.fence.epoch, engine.budget(), engine.remote.look
     sight = await ask(place.text, place.tags, policy.names, budget=budget, mode=mode)
     if sight.letter is not None:
-        left_s = sight.letter.remaining_s(engine.host.clock.wall())
+        left_s = sight.letter.remaining_s(engine.remote.time_of(place.text).now())
         if engine.host.clock.now() + left_s > ends + _ROUNDING_S:  # another process was faster
             found = await engine.unpacked(place, policy, sight, epoch=epoch, budget=budget, mode=mode)
             if found is not None:

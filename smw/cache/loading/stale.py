@@ -43,7 +43,8 @@ def stale_of(engine: Engine, place: Place, policy: Policy, look: Look | None) ->
     except CorruptError:
         engine.remote.corrupt[level] += 1
         return None
-    engine.watch.ages.add(level, max(0.0, engine.host.clock.wall() - letter.created_ms / 1000))
+    age_s = engine.remote.time_of(place.text or "").now() - letter.created_ms / 1000
+    engine.watch.ages.add(level, max(0.0, age_s))
     missed = tuple(name for name in look.sight.missed if name != level)
     return Finding(level, copy=lambda: codec.unpack(*packed), first=(value,), missed=missed, is_stale=True)
 

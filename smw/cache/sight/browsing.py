@@ -199,7 +199,7 @@ def _seen(cache: Cache, level: Level, key: str) -> tuple[Stored, Letter | None] 
         letter = cache.engine.remote.envelope.open(found.blob, key.encode())
     except (CorruptError, TypeError):
         return row, None
-    wall = cache.host.clock.wall()
-    age_s, left_s = max(0.0, wall - letter.created_ms / 1000), letter.remaining_s(wall)
+    at = cache.engine.remote.time_of(key).now()
+    age_s, left_s = max(0.0, at - letter.created_ms / 1000), letter.remaining_s(at)
     encoding = _ENCODINGS.get(letter.encoding, str(letter.encoding))
     return Stored(key, row.level, row.server, row.size_bytes, age_s, left_s, encoding), letter

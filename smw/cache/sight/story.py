@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from smw.cache.levels.remote import ORPHAN_S
 from smw.cache.naming.names import fence_of
 from smw.cache.ports import Versions
 from smw.cache.values.codec import CorruptError
@@ -142,7 +141,6 @@ class _Looking:
         self._engine = engine
         self._names = names
         self._now = engine.host.clock.now()
-        self._wall = engine.host.clock.wall()
         self._versions: Versions | None = None
         self._answered = False
         self._undone: dict[str, str] = {}
@@ -158,6 +156,7 @@ class _Looking:
                 found = await level.ask(level.store.read, str(self._key), counters, budget=budget, mode=mode)
             if is_authority and found is not None:
                 self._versions = Versions(found.counters[0], found.counters[1:])
+                await level.know_time(self._now, budget=budget, mode=mode)
             if found is not None:
                 await self._judge(level.name, found, budget, mode)
             rows.append(self._server(level, found, is_fenced=is_authority and level.store.is_atomic))
@@ -174,9 +173,9 @@ class _Looking:
             letter = remote.envelope.open(found.blob or b"", self._key.encode())
         except (CorruptError, TypeError):
             return
-        made_s, is_orphan = letter.created_ms / 1000, self._versions is None
+        made, is_orphan = remote.made(self._key, letter), self._versions is None
         more: dict[str, Any] = {"is_orphan": is_orphan, "budget": budget, "mode": mode}
-        if letter.depends and not await remote.stand(letter.depends, made_s, **more):
+        if letter.depends and not await remote.stand(letter.depends, made, **more):
             self._undone[level] = await self._culprit(letter.depends, budget, mode)
 
     async def _culprit(self, depends: Sequence[Dependency], budget: Budget, mode: Mode) -> str:
@@ -226,30 +225,34 @@ class _Looking:
             letter = self._engine.remote.envelope.open(found.blob, self._key.encode())
         except (CorruptError, TypeError) as error:
             return row(f"holds bytes that do not open ({error})", held=True, size_bytes=size_bytes)
-        age_s, left_s = max(0.0, self._wall - letter.created_ms / 1000), letter.remaining_s(self._wall)
-        against = next(self._objections(letter, age_s, is_fenced=is_fenced), None)
+        at = self._engine.remote.time_of(self._key).now()
+        age_s, left_s = at - letter.created_ms / 1000, letter.remaining_s(at)
+        against = next(self._objections(letter, at, is_fenced=is_fenced), None)
         against = against or self._undone.get(level.name)
         load_s = letter.load_ms / 1000 or None
         is_told = against is not None or self._key.labels is not None or self._has_tags_of(letter)
         says = against or ("answers" if is_told else _UNKNOWN)
-        more = {"age_s": age_s, "remaining_s": left_s, "size_bytes": size_bytes, "load_s": load_s}
+        more = {"age_s": max(0.0, age_s), "remaining_s": left_s, "size_bytes": size_bytes, "load_s": load_s}
         return row(says, held=True, stands=against is None if is_told else None, **more)
 
     def _has_tags_of(self, letter: Letter) -> bool:
         """Tell whether all counters that a value was stored with were asked for."""
         return len(letter.generations) == len(self._key.tags)
 
-    def _objections(self, letter: Letter, age_s: float, *, is_fenced: bool) -> Iterator[str]:
+    def _objections(self, letter: Letter, at: float, *, is_fenced: bool) -> Iterator[str]:
         """Yield why a value is not handed out, if it is not."""
-        fence, scopes, now = self._engine.fence, self._key.scopes, self._versions
-        if letter.remaining_s(self._wall) <= 0:
-            yield _EXPIRED_BUT_KEPT if letter.usable_s(self._wall) > 0 else _EXPIRED
-        if self._engine.remote.owes(scopes, self._key):
+        remote, scopes, now = self._engine.remote, self._key.scopes, self._versions
+        if letter.remaining_s(at) <= 0:
+            yield _EXPIRED_BUT_KEPT if letter.usable_s(at) > 0 else _EXPIRED
+        if remote.owes(scopes, self._key):
             yield "is not taken at its word while a drop is owed"
-        if fence.outdates(scopes, letter.created_ms / 1000):
+        if remote.is_early(self._key, letter):
+            yield "was stored in the future, by the clock of the server that knows of drops"
+        known = (letter.fence, *letter.generations)[: len(scopes)]
+        if remote.tiers[0].of(self._key).receipts.outdates(scopes, known, remote.made(self._key, letter)):
             yield "holds what this process has dropped since"
         if now is None:
-            if age_s >= ORPHAN_S or self._engine.remote.suspects(scopes, self._key):
+            if not remote.is_young(self._key, letter) or remote.suspects(scopes, self._key):
                 yield "is not taken at its word while the server that knows of drops is away"
             return
         yield from self._changes(letter.generations, now.generations)

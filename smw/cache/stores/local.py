@@ -22,7 +22,8 @@ __all__ = ["LocalStore"]
 class _Contents:
     """What one of these servers holds: values with the moment at which they end, and counters."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.values: dict[str, tuple[bytes, float]] = {}
         self.counters: dict[str, int] = {}
         self.numbers = itertools.count(1)
@@ -44,7 +45,7 @@ class LocalStore:
     Args:
         url: ``memory://`` keeps to itself; caches with the same ``memory://name`` share what they hold, as processes
             share a server, for as long as one of them exists.
-        clock: Says when values end.
+        clock: Says when values end; the first one of those that share them also what time it is there.
     """
 
     is_atomic = True
@@ -54,7 +55,7 @@ class LocalStore:
         self.name = f"memory {label}".rstrip()
         self._clock = clock
         with _naming:
-            self._contents = (_servers.get(label) if label else None) or _Contents()
+            self._contents = (_servers.get(label) if label else None) or _Contents(clock)
             if label:
                 _servers[label] = self._contents
 
@@ -131,10 +132,11 @@ class LocalStore:
             if counters[0] in held.counters:
                 held.counters[counters[0]] = next(held.numbers)
             held.values.pop(key, None)
+            number = held.counters.get(counters[0], 0)
             if None in now or now != found.counters:
-                return 0
+                return -number
             held.values[key] = blob, self._clock.now() + ttl_s
-            return held.counters[counters[0]]
+            return number
 
     async def drop(
         self,
@@ -143,15 +145,20 @@ class LocalStore:
         *,
         mode: Mode,  # noqa: ARG002
         timeout_s: float,  # noqa: ARG002
-    ) -> None:
+    ) -> tuple[int, ...]:
         """Change the counters that exist and remove the keys."""
         held = self._contents
         with held.lock:
-            for name in counters:
-                if name in held.counters:
-                    held.counters[name] = next(held.numbers)
+            shown = tuple([next(held.numbers) for _ in counters])
+            changed = zip(counters, shown, strict=True)
+            held.counters.update([(name, number) for name, number in changed if name in held.counters])
             for key in keys:
                 held.values.pop(key, None)
+            return shown
+
+    async def time(self, *, mode: Mode, timeout_s: float) -> float:  # noqa: ARG002
+        """Return seconds since the epoch."""
+        return self._contents.clock.wall()
 
     async def tell_hot(
         self,

@@ -17,7 +17,7 @@ from smw.cache.stores.counters import number_of
 from smw.cache.stores.redis_ear import RedisEar
 from smw.cache.stores.redis_hot import RedisHot
 from smw.cache.stores.redis_lines import AwaitingLines, BlockingLines
-from smw.cache.stores.redis_scripts import DROP, LEASE, OPEN, PULSE, RELEASE, RENEW, REPLACE, WAITERS, WRITE
+from smw.cache.stores.redis_scripts import DROP, LEASE, OPEN, PULSE, RELEASE, RENEW, REPLACE, TIME, WAITERS, WRITE
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ class RedisStore(RedisHot):
         self._leases.discard(lease)
         return stored
 
-    async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+    async def drop(
+        self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float
+    ) -> tuple[int, ...]:
         """Raise counters, delete keys and tell other processes, in one script."""
         named = [*counters, *keys]
         words: list[str | int] = [len(counters), COUNTER_S * 1000]
@@ -212,7 +214,7 @@ class RedisStore(RedisHot):
             scopes = [*[name for name in counters if not is_fence(name)], *keys]
             named.append(wire.number)
             words += [self._channel, wire.text(scopes, self.part)]
-        await self._script(mode, timeout_s, DROP, named, *words)
+        return tuple(map(int, await self._script(mode, timeout_s, DROP, named, *words)))
 
     async def replace(
         self,
@@ -258,6 +260,12 @@ class RedisStore(RedisHot):
         keys = [wire.number, wire.guard, wire.everything]
         reply = await self._script(mode, timeout_s, PULSE, keys, COUNTER_S * 1000, self._channel, wire.alarm(self.part))
         return Pulse(int(reply[0]), reply[1].decode(), bool(int(reply[2])))
+
+    async def time(self, *, mode: Mode, timeout_s: float) -> float:
+        """Return what TIME says."""
+        named = [] if self._wire is None else [self._wire.number]
+        seconds, microseconds = await self._script(mode, timeout_s, TIME, named)
+        return int(seconds) + int(microseconds) / 1e6
 
     async def lease(self, asks: Sequence[LeaseAsk], ttl_s: float, *, mode: Mode, timeout_s: float) -> list[Leased]:
         """Open counters and take leases, or learn who has them, with one script."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DROP", "LEASE", "OPEN", "PULSE", "RELEASE", "RENEW", "REPLACE", "WAITERS", "WRITE"]
+__all__ = ["DROP", "LEASE", "OPEN", "PULSE", "RELEASE", "RENEW", "REPLACE", "TIME", "WAITERS", "WRITE"]
 
 # What somebody else has put where a number belongs is taken away: a list, a word, or a number to which Lua, which
 # counts in doubles, can add nothing any more. What is missing begins again with a number that no value carries.
@@ -175,26 +175,27 @@ return 1
 )
 # KEYS: counters, then dropped keys, then the number of messages where they are told. ARGV: number of counters, their
 # life, channel, text. A missing counter needs no new number: values that carry an old one equal nothing, and a value
-# loaded before would be stored only if it still showed that.
+# loaded before would be stored only if it still showed that. Returns what each counter shows, or would if it began now.
 DROP = (
     _TELL
     + """
-local counters, last = tonumber(ARGV[1]), #KEYS
+local counters, last, shown = tonumber(ARGV[1]), #KEYS, {}
 for i = 1, counters do
   local old = number(KEYS[i])
+  shown[i] = stamp(old or 0)
   if old then
-    redis.call('SET', KEYS[i], stamp(old), 'PX', math.max(redis.call('PTTL', KEYS[i]), ARGV[2]))
+    redis.call('SET', KEYS[i], shown[i], 'PX', math.max(redis.call('PTTL', KEYS[i]), ARGV[2]))
   end
 end
 if ARGV[3] then last = last - 1 end
 for i = counters + 1, last do redis.call('DEL', KEYS[i]) end
 if ARGV[3] then tell(KEYS[#KEYS], ARGV[2], ARGV[3], ARGV[4]) end
-return 1
+return shown
 """
 )
 # KEYS: value, counters, that of the key first, then the number of messages where they are told. ARGV: blob, life, life
 # of counters, number of counters, channel or nothing, text, then what each counter must show. A drop whatever happens,
-# and a write where nothing has changed before it.
+# and a write where nothing has changed before it; a number with a minus tells that there was none.
 REPLACE = (
     _TELL
     + """
@@ -216,9 +217,11 @@ else
   redis.call('DEL', KEYS[1])
 end
 if ARGV[5] ~= '' then tell(KEYS[#KEYS], ARGV[3], ARGV[5], ARGV[6]) end
-return stands and now or '0'
+return stands and now or '-' .. now
 """
 )
+# Asked as a script is, so that it comes to the server that carries the others out.
+TIME = "return redis.call('TIME')"
 # KEYS: number of messages, guard, the tag of everything. ARGV: life, channel, text. A server that was restarted, or
 # that has taken the place of another, may have lost drops that were acknowledged: whoever sees it first drops
 # everything, once for all processes. A promoted replica keeps its run_id, draws a replication id and remembers that of

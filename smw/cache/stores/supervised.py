@@ -106,9 +106,12 @@ class Supervised:
         ask = functools.partial(self.asked.write, key, blob, ttl_s, counters=counters, found=found)
         return bool(await self._in_time(ask, mode, timeout_s))
 
-    async def drop(self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float) -> None:
+    async def drop(
+        self, counters: Sequence[str], keys: Sequence[str], *, mode: Mode, timeout_s: float
+    ) -> tuple[int, ...] | None:
         """Change the counters that exist and remove the keys."""
-        await self._in_time(functools.partial(self.asked.drop, counters, keys), mode, timeout_s)
+        answer = await self._in_time(functools.partial(self.asked.drop, counters, keys), mode, timeout_s)
+        return answer if _are_counters(answer, counters, missing=False) else None
 
     def probe(self) -> None:
         """Ask whether the server answers; blocks.

@@ -8,7 +8,6 @@ can tell in which order the source took them.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.coherence.depending import lasting
@@ -80,7 +79,7 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
             return False
         sight = before.sight
         if sight is not None:
-            letter = _letter(engine, policy, forms, sight, ttl_s=ttl_s)
+            letter = _letter(engine, own[0], policy, forms, sight, ttl_s=ttl_s)
             budget = engine.budget()
             if letter is not None and basis is not None:
                 letter = None if basis.lacks else letter._replace(depends=basis.depends)
@@ -99,14 +98,13 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
     return True
 
 
-def _letter(engine: Engine, policy: Policy, forms: Forms, sight: Sight, *, ttl_s: float) -> Letter | None:
+def _letter(engine: Engine, key: str, policy: Policy, forms: Forms, sight: Sight, *, ttl_s: float) -> Letter | None:
     """Return what servers are to store, or None where they cannot."""
     if forms.packed is None or sight.versions is None:
         return None
     fence, generations = sight.versions
     if fence is None or None in generations:
         return None
-    # Rounded up: one that seems older than the drop just made would be taken for what was dropped.
-    created_ms, ttl_ms = math.ceil(engine.host.clock.wall() * 1000), max(1, int(ttl_s * 1000))
+    created_ms, ttl_ms = int(engine.remote.time_of(key).now() * 1000), max(1, int(ttl_s * 1000))
     seen = tuple([number for number in generations if number is not None])
     return Letter(*forms.packed, created_ms, ttl_ms, fence, seen, forms.shape, int(policy.stale_s * 1000))

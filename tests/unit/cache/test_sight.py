@@ -132,7 +132,8 @@ async def test_spans_stand_around_misses_and_requests_alone(runtime, spans):
         await stock("a")
     found = spans.get_finished_spans()
     assert sorted({span.name for span in found}) == [
-        "cache load", "cache open l2", "cache read l2", "cache read l3", "cache write l2", "cache write l3", "request",
+        "cache load", "cache open l2", "cache read l2", "cache read l3", "cache time l2", "cache write l2",
+        "cache write l3", "request",
     ]  # fmt: skip
     request = next(span for span in found if span.name == "request")
     assert all(span.parent.span_id == request.context.span_id for span in found if span is not request)

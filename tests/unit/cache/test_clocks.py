@@ -1,0 +1,268 @@
+"""Processes and a server whose clocks differ: what was promised of drops and of ages holds all the same."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+
+from smw._kernel.host import Host
+from smw.cache import Cache
+from smw.cache.coherence.debt import Owed
+from smw.cache.coherence.receipts import MARGIN_S, MOST, Receipts
+from smw.cache.coherence.servertime import LASTS_S, ServerTime
+from smw.cache.stores.local import LocalStore
+from smw.testing import FakeClock, SeededEntropy, faults
+
+SKEWS = (-3600.0, -90.0, 33.0, 90.0, 3600.0)
+BOTH = ("l2", "l3")
+NUMBERS = itertools.count()
+
+
+class Fleet:
+    """Processes with clocks of their own, and two servers that go by another one."""
+
+    def __init__(self, name: str) -> None:
+        self.clock = FakeClock()
+        self.clocks = [self.clock]
+        self.urls = {"l2_host": f"memory://{name}-2", "l3_servers": [f"memory://{name}-3"]}
+        self.servers = [LocalStore(url, clock=self.clock) for url in (f"memory://{name}-2", f"memory://{name}-3")]
+        self.source, self.loads = "old", 0
+        self.caches: list[Cache] = []
+
+    def process(self, skew: float):
+        """Return a process whose wall clock is ahead by so much."""
+        clock = FakeClock(wall=self.clock.wall() + skew)
+        clock.advance(self.clock.now() - clock.now())
+        clock.step_wall(self.clock.wall() + skew - clock.wall())
+        self.clocks.append(clock)
+        made = Cache({"namespace": "n", **self.urls}, host=Host("s", "testing", clock, SeededEntropy()))
+        made.clock = clock
+        self.caches.append(made)
+        return made
+
+    def advance(self, seconds: float) -> None:
+        for clock in self.clocks:
+            clock.advance(seconds)
+
+
+def cached(fleet: Fleet, cache: Cache, *, ttl: float = 3600, levels: tuple[str, ...] = BOTH):
+    """Return the cached function in one process."""
+
+    def load(x: int) -> str:
+        fleet.loads += 1
+        return fleet.source
+
+    return cache.cached(ttl, key=lambda x: x, tags=["t"], levels=levels)(load)
+
+
+@pytest.fixture
+def fleet():
+    made = Fleet(f"clocks{next(NUMBERS)}")
+    yield made
+    for each in made.caches:
+        each.close()
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+@pytest.mark.parametrize("skewed", ["writer", "dropper"])
+def test_nothing_dropped_comes_back_whatever_the_clocks_show(fleet, skew, skewed):
+    """What a process has dropped it does not take from memcached when Redis is away, by whatever clock it is dated."""
+    here, there = (fleet.process(skew if skewed == who else 0.0) for who in ("dropper", "writer"))
+    get, fill = cached(fleet, here), cached(fleet, there)
+    fill(1)
+    fleet.advance(5)
+    fleet.source = "new"
+    here.drop_sync(tags=["t"])
+    for pause in (61, 20, 20, 40):
+        fleet.advance(pause)
+        with faults.down("l2", cache=here):
+            assert get(1) == "new"
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_what_was_dropped_elsewhere_is_young_by_the_clock_of_the_server(fleet, skew):
+    """Where nobody tells of drops, a value counts for thirty seconds from when it was stored, in every process."""
+    writer, reader = fleet.process(skew), fleet.process(-skew)
+    fill, get = cached(fleet, writer), cached(fleet, reader)
+    get(2)
+    fill(1)
+    fleet.advance(29)
+    with faults.down("l2", cache=reader):
+        fleet.source = "new"
+        assert get(1) == "old"
+        fleet.advance(2)
+        assert get(1) == "new"
+
+
+@pytest.mark.parametrize("step", [-3600.0, -1.5, 3600.0])
+def test_a_clock_that_is_set_costs_no_reloads(fleet, step):
+    """After a drop, and its own clock being set, a process takes what was stored since; nothing that is older."""
+    here, there = fleet.process(0.0), fleet.process(0.0)
+    get, fill = cached(fleet, here, levels=("l2",)), cached(fleet, there, levels=("l2",))
+    get(1)
+    fleet.source = "new"
+    here.drop_sync(tags=["t"])
+    here.clock.step_wall(step)
+    loads = fleet.loads
+    fill(1)
+    assert [get(1) for _ in range(5)] == ["new"] * 5
+    assert fleet.loads == loads + 1
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_times_to_live_are_judged_by_the_clock_of_the_server(fleet, skew):
+    """A reader whose clock is wrong takes a value that lives, and keeps it no longer than it does."""
+    fill, get = (
+        cached(fleet, fleet.process(0.0), ttl=60),
+        cached(fleet, fleet.process(skew), ttl=60, levels=("l1", "l2")),
+    )
+    fill(1)
+    fleet.source = "new"
+    fleet.advance(50)
+    assert get(1) == "old"
+    fleet.advance(8)
+    assert get(1) == "old"
+    fleet.advance(3)
+    assert get(1) == "new"
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_does_not_change_times_to_live(fleet, step):
+    """The clock of the reader is set between two answers: its server is asked anew."""
+    fill, reader = cached(fleet, fleet.process(0.0), ttl=60), fleet.process(0.0)
+    get = cached(fleet, reader, ttl=60, levels=("l1", "l2"))
+    fill(1)
+    get(2)
+    fleet.source = "new"
+    fleet.advance(50)
+    reader.clock.step_wall(step)
+    assert get(1) == "old"
+    fleet.advance(11)
+    assert get(1) == "new"
+
+
+def test_a_value_from_the_future_is_not_taken(fleet):
+    """The server's clock is set back: what seems to be stored later than now is loaded anew, once, and counted."""
+    cache = fleet.process(0.0)
+    get = cached(fleet, cache, levels=("l2",))
+    get(1)
+    fleet.clock.step_wall(-60)
+    fleet.advance(LASTS_S + 1)
+    get(2)
+    fleet.clock.step_wall(-3600)
+    fleet.advance(LASTS_S + 1)
+    loads = fleet.loads
+    assert [get(2) for _ in range(3)] == ["old"] * 3
+    assert fleet.loads == loads + 1
+    assert cache.engine.remote.servers[0].errors["early"] == 1
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_processes_that_start_without_the_server_share_what_they_store_meanwhile(fleet, skew):
+    """They do not know its time: they take nothing of before, and memcached ends in thirty seconds what they store."""
+    cached(fleet, fleet.process(0.0))(1)
+    fleet.source = "new"
+    fresh = [fleet.process(each) for each in (0.0, skew)]
+    first, second = (cached(fleet, cache, ttl=100_000) for cache in fresh)
+    with faults.down("l2", cache=fresh[0]), faults.down("l2", cache=fresh[1]):
+        assert first(1) == "new"
+        fleet.source = "newest"
+        assert second(1) == "new"
+        fleet.advance(31)
+        assert second(1) == "newest"
+
+
+def test_a_server_that_forgot_a_drop_is_seen_through(fleet):
+    """Set back to an older state it hands out old values, which who dropped them does not take; newer ones count."""
+    cache = fleet.process(0.0)
+    get, held = cached(fleet, cache, levels=("l2",)), fleet.servers[0]
+    get(1)
+    values, counters = copy.copy(held.data), copy.copy(held.counters)
+    fleet.advance(60)
+    fleet.source = "new"
+    cache.drop_sync(tags=["t"])
+    held.data.update(values)
+    held.counters.update(counters)
+    assert get(1) == "new"
+    fleet.advance(MARGIN_S + 1)
+    held.data.update(values)
+    loads = fleet.loads
+    assert [get(1) for _ in range(3)] == ["new"] * 3
+    assert fleet.loads == loads + 1
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_what_was_put_in_place_is_taken(fleet, skew):
+    """A value that was written through is read back in the process that wrote it, whatever its clock shows."""
+    cache = fleet.process(skew)
+    get = cached(fleet, cache, levels=("l2",))
+    get(1)
+
+    @cache.writes(get, strategy="write_through", value=lambda result, _arguments: result)
+    def change(x: int) -> str:
+        fleet.source = "new"
+        return "new"
+
+    fleet.advance(10)
+    change(1)
+    loads = fleet.loads
+    fleet.advance(1)
+    assert [get(1) for _ in range(3)] == ["new"] * 3
+    assert fleet.loads == loads
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_a_token_matters_whatever_the_clocks_show(fleet, skew):
+    """Who reads after a drop sees nothing older in a process whose clock differs from that of the one that dropped."""
+    here, there = fleet.process(0.0), fleet.process(skew)
+    get = cached(fleet, there, levels=("l1", "l2"))
+    get(1)
+    cached(fleet, here)(2)
+    fleet.source = "new"
+    token = here.drop_sync(tags=["t"])
+    assert get(1) == "old"
+    with there.reading_after(token):
+        assert get(1) == "new"
+
+
+def test_many_drops_are_remembered_in_little_room():
+    """Of more drops than are remembered one by one, the oldest count for everything that is older than they."""
+    clock = FakeClock(now=0.0)
+    receipts = Receipts(clock)
+    receipts.note(Owed(["first"], [], 1), [7])
+    clock.advance(100)
+    for number in range(MOST):
+        receipts.note(Owed([f"t{number}"], [], number), [100 + number])
+    assert len(receipts) <= MOST
+    assert receipts.outdates(["other"], [10**9], 50.0)
+    assert not receipts.outdates(["other"], [1], 100.0 + 2 * MARGIN_S)
+    assert receipts.outdates([f"t{MOST - 1}"], [50], 100.0 + MARGIN_S / 2)
+    assert not receipts.outdates([f"t{MOST - 1}"], [10**6], 101.0 + MARGIN_S)
+
+
+def test_an_answer_that_came_late_tells_no_time():
+    """What took longer than half a second says too little of the moment in which it was given."""
+    clock = FakeClock()
+    time = ServerTime(clock, is_told=True)
+    time.learned(5_000.0, asked=clock.now() - 1, told=clock.now())
+    assert (time.now(), time.is_known) == (clock.wall(), False)
+    time.learned(5_000.0, asked=clock.now() - 0.2, told=clock.now())
+    assert (time.now(), time.is_known) == (pytest.approx(5_000.1), True)
+    clock.advance(7)
+    assert time.now() == pytest.approx(5_007.1)
+    clock.step_wall(3_600)
+    assert (time.now(), time.is_known) == (clock.wall(), False)
+
+
+def test_answers_that_agree_do_not_move_time():
+    """A moment keeps its place while the server contradicts nothing."""
+    clock = FakeClock()
+    time = ServerTime(clock, is_told=True)
+    time.learned(5_000.0, asked=clock.now() - 0.2, told=clock.now())
+    before = time.now()
+    time.learned(5_000.05, asked=clock.now() - 0.1, told=clock.now())
+    assert time.now() == before
+    time.learned(5_001.0, asked=clock.now() - 0.1, told=clock.now())
+    assert time.now() == pytest.approx(5_001.05)
