@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorded", "isolated"]
 
 S = TypeVar("S", bound=Signal)
+_FAILURES = (_signals.CacheUncached, _signals.CacheTampered, _signals.CacheWriteDead, _signals.BackendDown)
 
 
 class Recorded:
@@ -42,13 +43,33 @@ class Recorded:
 
 
 @contextmanager
-def isolated(profile: str = "testing", *, environ: Mapping[str, str] | None = None, **parts: Any) -> Iterator[Runtime]:
+def isolated(
+    profile: str = "testing", *, environ: Mapping[str, str] | None = None, strict: bool = False, **parts: Any
+) -> Iterator[Runtime]:
     """Run a block under a runtime of its own that reads no environment, then bring back the one before.
 
     Args:
         profile: Profile to use.
         environ: Environment to pretend; empty by default.
+        strict: Whether failures of the cache, which never fail a call, fail the block at its end.
         parts: As for `Runtime`: ``cache={...}``, ``clock=FakeClock()``, ...
+
+    Raises:
+        AssertionError: With `strict`, where the block raised nothing: a result was not cached as asked, an entry was
+            tampered with, a write was given up, or a server failed.
     """
     with Runtime(profile, environ=environ or {}, **parts) as runtime:
+        recorded = Recorded(runtime.host) if strict else None
         yield runtime
+        failed = [] if recorded is None else list(_failures(runtime.host))
+    if recorded is not None:  # closing may have shown some more
+        failed += [repr(signal) for signal in recorded.all if isinstance(signal, _FAILURES)]
+        if failed:
+            raise AssertionError("the cache has failed: " + "; ".join(dict.fromkeys(failed)))
+
+
+def _failures(host: Host) -> Iterator[str]:
+    """Yield what servers of the cache have failed at, from the first time on; signals tell of it from the fifth on."""
+    for fact in host.facts:
+        if fact.name == "smw_cache_errors_total" and fact.value:
+            yield f"{fact.value:g} errors of {dict(fact.labels)}"

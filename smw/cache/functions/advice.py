@@ -9,6 +9,7 @@ from smw._kernel import current
 from smw._kernel.call import Kind
 from smw._kernel.chain import Advice, Bound
 from smw.cache.coherence.collecting import begin
+from smw.cache.functions.returning import unkeepable
 from smw.cache.loading.many import check_many
 from smw.errors import DecorationError
 
@@ -68,10 +69,14 @@ class Cached(Advice):
             begin()
 
     def check(self, target: Target) -> None:
-        """Refuse what has no result to keep, and tags that name no parameter."""
+        """Refuse what has no result to keep, as far as that shows, and tags that name no parameter."""
         if target.kind in (Kind.GEN, Kind.ASYNC_GEN):
             what = f"@cached stands on {target.qualname}, whose result ({target.kind.value}) is used up by reading it"
             raise DecorationError("SMW-C109", what, fix="collect in the function and return a list")
+        wrong = unkeepable(target.fn, self.options.copy)
+        if wrong is not None:
+            what = f"@cached stands on {target.qualname}, and no result that its annotation allows can be kept: {wrong}"
+            raise DecorationError("SMW-C109", what, fix="return values, such as a list of what it yields")
         for template in self.options.tags:
             template.check(target.parameters, target.qualname)
         if self.options.many is not None:

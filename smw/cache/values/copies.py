@@ -21,7 +21,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["COPIES", "FLAT_COPIES", "PLAIN", "Held", "Survey", "UncopyableError", "hold", "survey"]
+__all__ = ["COPIES", "FLAT_COPIES", "PLAIN", "Held", "Survey", "UncopyableError", "hold", "is_binding", "survey"]
 
 COPIES = ("auto", "share", "deep", "decode")
 MOST_NODES = 500_000
@@ -125,7 +125,7 @@ class Survey:
             for name in kind.__dataclass_fields__:
                 self.walk(getattr(value, name, None), depth + 1)
             return
-        if _is_binding(kind):
+        if is_binding(kind):
             self.bound.add(kind)
         self.foreign = True
         self._weigh(value, depth)
@@ -173,7 +173,7 @@ def _is_frozen(kind: Any) -> bool:
     return members <= {*kind.__dataclass_fields__, "__weakref__"}
 
 
-def _is_binding(kind: type) -> bool:
+def is_binding(kind: type) -> bool:
     """Tell whether objects of a class bind those together that hold the same one, so that a copy binds nobody."""
     if issubclass(kind, BaseException | Enum):
         return False
@@ -201,7 +201,7 @@ def _deep(value: Any, size: int) -> Held:
     memo: dict[int, Any] = {}
     made = copy.deepcopy(value, memo)
     for part in list(memo.values()):  # all that was copied, however deep within objects
-        if _is_binding(type(part)):
+        if is_binding(type(part)):
             raise UncopyableError("uncopyable-result", type(part).__name__)
     return Held(made, copy.deepcopy, size)
 
