@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from smw.cache.ports import StoreFailedError
 from tests.unit.cache.test_levels import Source, loader
-from tests.unit.cache.test_outage import fail
+from tests.unit.cache.test_outage import fail, heal
 
 
 @pytest.mark.parametrize(("took_s", "is_kept"), [(29.0, True), (31.0, False)])
@@ -82,3 +83,125 @@ async def test_who_looked_before_the_counters_were_opened_waits_for_the_load(ben
     goes_on.set()
     assert await asyncio.gather(leader, other) == ["old", "old"]
     assert source.reads == 1
+
+
+def page_of(cache, source):
+    """Decorate a page and the part that it is made from, as every process does."""
+
+    @cache.cached(600, tags=["part"], key=lambda: 1)
+    def part() -> str:
+        return source.read()
+
+    @cache.cached(600, depends="auto", key=lambda: 2)
+    def page() -> str:
+        return part()
+
+    return page
+
+
+def unpaid(cache, number: int = 0):
+    """Return a server of a cache that is told again only by the test what it has not acknowledged."""
+    level = cache.engine.remote.servers[number]
+    level.wake = lambda: None
+    return level
+
+
+def test_an_answer_of_before_a_drop_that_was_paid_meanwhile_is_not_taken(bench):
+    """Nobody asks a server that owes: the debt may be gone by the time the answer is there, where no number tells."""
+    cache, source = bench.cache("l2"), Source()
+    load, level, store = loader(cache, source), unpaid(cache), bench.stores["l2"]
+    read, drop = store.read, store.drop
+
+    async def paid_meanwhile(*args, **how):
+        found = await read(*args, **how)
+        if level.debt:
+            level.pay()
+        return found
+
+    async def without_numbers(*args, **how):
+        await drop(*args, **how)
+
+    store.drop = without_numbers
+    load(1)
+    fail(bench)
+    source.value = "new"
+    cache.drop_sync(tags=["user"])
+    heal(bench)
+    store.read = paid_meanwhile
+    assert load(1)["value"] == "new"
+
+
+def test_an_answer_of_a_slower_level_that_comes_to_owe_meanwhile_is_not_taken(bench):
+    """Another server may have given it than the one that was told what to drop."""
+    cache, source = bench.cache("l2", "l3"), Source()
+    load, level = loader(cache, source), unpaid(cache, 1)
+    load(1)
+    source.value = "new"
+    cache.engine.memory.clear()
+    bench.stores["l2"].data.clear()
+    read = bench.stores["l3"].read
+
+    async def reading(*args, **how):
+        found = await read(*args, **how)
+        level.distrust()
+        return found
+
+    bench.stores["l3"].read = reading
+    assert load(1)["value"] == "new"
+
+
+def test_a_page_is_not_taken_while_a_server_owes_the_drop_of_a_part(bench):
+    """Its own key and tags are not dropped, and the counters of the part stand until the server is told."""
+    cache, source = bench.cache("l2"), Source()
+    page, _ = page_of(cache, source), unpaid(cache)
+    page()
+    fail(bench)
+    source.value = "new"
+    cache.drop_sync(tags=["part"])
+    heal(bench)
+    assert page() == "new"
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_a_young_page_of_l3_is_not_taken_after_a_part_was_dropped(bench, is_heard):
+    """While Redis is away only what was heard before tells that a part was dropped."""
+    source, here, there = Source(), bench.cache("l2", "l3"), bench.cache("l2", "l3")
+    page_of(there, source)()
+    loader(here, source)(1)
+    source.value = "new"
+    if is_heard:
+        here.engine.heard([here._names.tag("part")])
+    fail(bench, levels=("l2",))
+    assert page_of(here, source)() == ("new" if is_heard else "old")
+
+
+def test_a_page_whose_parts_nobody_vouches_for_is_not_taken(bench):
+    """A server that shows the page and then does not tell of its parts has not vouched for it, however young it is."""
+    source, here, there = Source(), bench.cache("l2"), bench.cache("l2")
+    page_of(there, source)()
+    source.value = "new"
+    there.drop_sync(tags=["part"])
+    store = bench.stores["l2"]
+    read = store.read
+
+    async def reading(key, *args, **how):
+        if key.endswith("~"):
+            raise StoreFailedError("timeout")
+        return await read(key, *args, **how)
+
+    store.read = reading
+    assert page_of(here, source)() == "new"
+
+
+def test_a_page_of_a_server_that_forgot_the_drop_of_a_part_is_not_taken(bench):
+    """Set back to an older state it shows counters under which the page would stand."""
+    cache, source = bench.cache("l2"), Source()
+    page, store = page_of(cache, source), bench.stores["l2"]
+    page()
+    values, counters = dict(store.data), dict(store.counters)
+    source.value = "new"
+    bench.clock.advance(1)
+    cache.drop_sync(tags=["part"])
+    store.data.update(values)
+    store.counters.update(counters)
+    assert page() == "new"
