@@ -35,6 +35,7 @@ class ServerTime:
 
     Attributes:
         is_told: As given.
+        at: What `now` has last returned, to those who have just had it looked at.
         is_known: Whether `now` has last returned what the server's clock shows, rather than this process's.
         due: From when on, on the monotonic clock, it should be asked before anything is judged.
         learned_at: When it last was.
@@ -43,6 +44,7 @@ class ServerTime:
     def __init__(self, clock: Clock, *, is_told: bool) -> None:
         self._now, self._wall = clock.now, clock.wall
         self.is_told = is_told
+        self.at = self._wall()
         self.is_known = not is_told
         self.due = NEVER if is_told else EVER
         self.learned_at = NEVER
@@ -53,9 +55,11 @@ class ServerTime:
         """Return seconds since the epoch."""
         now, wall = self._now(), self._wall()
         if abs(wall - now - self._apart) < _STEP_S:
-            return now + self._ahead
+            self.at = at = now + self._ahead
+            return at
         if self.is_told and self.is_known:
             self.is_known, self.due, self._apart = False, NEVER, _UNKNOWN
+        self.at = wall
         return wall
 
     def is_due(self, now: float) -> bool:

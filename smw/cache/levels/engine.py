@@ -233,7 +233,7 @@ class Engine:
         if letter.depends:
             basis = Basis.of_letter(self, letter.depends, sight.asked)
             place = Place(place.home, place.key, place.text, place.tags, place.scopes, basis)
-        age_s = self.remote.time_of(place.text or "").now() - letter.created_ms / 1000
+        age_s = self.remote.time_of(place.text or "").at - letter.created_ms / 1000
         self.watch.ages.add(sight.level, max(0.0, age_s))
         if sight.missed:
             await self.remote.fill_up(sight, place.text or "", place.tags, budget=budget, mode=mode)
@@ -246,7 +246,7 @@ class Engine:
         """Keep in memory what a server had, for the time that it still has."""
         if policy.in_memory and sight.letter is not None:
             letter, time = sight.letter, self.remote.time_of(place.text or "")
-            held, left_s = held_of(value, letter, policy), letter.remaining_s(time.now())
+            held, left_s = held_of(value, letter, policy), letter.remaining_s(time.at)
             left_s = left_s if time.is_known else 0.0  # nobody can tell how old it is
             spans = {"life_s": letter.ttl_ms / 1000, "took_s": letter.load_ms / 1000}
             self.put(place, policy, held, ttl_s=left_s, epoch=epoch, sight=sight, **spans)

@@ -52,7 +52,7 @@ async def glance(engine: Engine, place: Place, policy: Policy, mode: Mode) -> tu
         value = policy.codec.unpack(letter.encoding, letter.payload)
     except CorruptError:
         return None, Ahead(found, asked, epoch, budget, judged=judged)
-    engine.watch.ages.add(level.name, max(0.0, level.time.now() - letter.created_ms / 1000))
+    engine.watch.ages.add(level.name, max(0.0, level.time.at - letter.created_ms / 1000))
     if policy.in_memory:
         sight = Sight(asked)
         sight.letter, sight.level, sight.versions = letter, level.name, versions
