@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from smw import cache as cache_module
+from smw.cache.naming.names import fence_of
 from smw.cache.ports import StoreFailedError
 from tests.unit.cache.test_levels import Source, loader
 from tests.unit.cache.test_outage import fail, heal
@@ -205,3 +207,50 @@ def test_a_page_of_a_server_that_forgot_the_drop_of_a_part_is_not_taken(bench):
     store.data.update(values)
     store.counters.update(counters)
     assert page() == "new"
+
+
+def test_a_counter_that_is_missing_confirms_nothing(bench):
+    """A key whose counter was evicted can be dropped without leaving a trace in it, however often memory asks."""
+    source, here, there = Source(), bench.cache("l2"), bench.cache("l2")
+    load, filled = loader(here, source), loader(there, source)
+    filled(1)
+    key = cache_module.key_for(load, 1)
+    del bench.stores["l2"].counters[fence_of(key)]
+    assert load(1)["value"] == "old"
+    source.value = "new"
+    there.drop_sync(keys=[key])
+    bench.clock.advance(1.01)
+    assert load(1)["value"] == "new"
+
+
+def test_what_was_dropped_here_during_its_load_is_not_sent_where_no_counter_is_compared(bench):
+    """With Redis away a memcached knows no tag, and would hand the old value to other processes as a young one."""
+    cache, source = bench.cache("l2", "l3"), Source()
+    fail(bench, levels=("l2",))
+
+    @cache.cached(60, tags=["user"], key=lambda: 1)
+    def load() -> str:
+        value = source.read()
+        cache.drop_sync(tags=["user"])
+        return value
+
+    assert load() == "old"
+    assert not bench.stores["l3"].data
+
+
+async def test_a_drop_that_is_cut_off_at_one_server_is_paid_at_the_others(bench, monkeypatch):
+    """A cancelled drop has told some servers only; nobody comes back to tell the rest but who pays debts."""
+    cache = bench.cache("l2", "l3")
+    later, woken = unpaid(cache, 1), []
+    later.wake = lambda: woken.append(1)
+
+    async def cut_off(*args, **how):
+        raise asyncio.CancelledError
+
+    key = cache_module.key_for(loader(cache, Source()), 1)
+    with monkeypatch.context() as cut:
+        cut.setattr(unpaid(cache).store, "drop", cut_off)
+        with pytest.raises(asyncio.CancelledError):
+            await cache.drop(keys=[key])
+    assert later.debt
+    assert woken
