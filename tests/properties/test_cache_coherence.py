@@ -38,6 +38,8 @@ QUICK = {
     "a drop told by two shards": (OF_TWO, ("tick", 1.2)),
     "a clock behind, Redis gone": (BEHIND, ("gone", "l2"), ("tick", 61.0)),
     "a start, and a drop here": (Setup(readers=(2,), writers=(1,), starts=True),),
+    "two writers, memory filled": (Setup(levels=("l3",), readers=(1, 0), writers=(1, 1), names=(), filled=True),),
+    "fail-over, a drop here": (Setup(readers=(1,), writers=(1,), stocked=True), ("lag", "l2")),
 }
 FULL = {
     "a drop told by two shards, or not by its own": (ITS_OWN, PULSE, ("tick", 1.2), ("miss", 1)),
