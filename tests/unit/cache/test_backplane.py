@@ -7,6 +7,7 @@ import pytest
 from smw.cache.coherence.backplane import NEVER, Backplane
 from smw.cache.coherence.planes import Backplanes
 from smw.cache.coherence.wire import Told, Wire
+from smw.cache.levels.level import run_blocking
 from smw.cache.ports import Pulse
 from smw.testing import SeededEntropy
 
@@ -125,6 +126,30 @@ def test_a_replica_vouches_for_nothing(ears):
     ears.pulse(5, 1.0)
     ears.pulse(5, 2.0, is_master=False)
     assert ears.backplane.current(1.2) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("pulse", "missed", "knows"),
+    [
+        (Pulse(5, "r", is_master=True), False, True),
+        (Pulse(5, "r", is_master=False), False, False),
+        (Pulse(5, "other", is_master=True), False, False),
+        (Pulse(7, "r", is_master=True), True, False),
+        (None, False, False),
+    ],
+)
+def test_what_nobody_can_tell_since_a_moment_is_not_known(ears, pulse, missed, knows):
+    """A replica, a server that has lost something, messages that were missed and no answer: each may hide a drop."""
+
+    async def ask(**_how):
+        return pulse
+
+    ears.backplane.attended(lambda: None, ask)
+    ears.pulse(5, 1.0)
+    moment = run_blocking(ears.backplane.moment(1.2, budget=None, mode="sync"))
+    if missed:
+        ears.hear(7, at=1.5)
+    assert run_blocking(ears.backplane.knows_all_since(moment, budget=None, mode="sync")) is knows
 
 
 def test_a_drop_of_very_many_names_everything():

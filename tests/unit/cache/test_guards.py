@@ -11,6 +11,7 @@ from smw.cache.naming.names import fence_of
 from smw.cache.ports import StoreFailedError
 from tests.unit.cache.test_levels import Source, loader
 from tests.unit.cache.test_outage import fail, heal
+from tests.unit.cache.test_writes import Users
 
 
 @pytest.mark.parametrize(("took_s", "is_kept"), [(29.0, True), (31.0, False)])
@@ -254,3 +255,38 @@ async def test_a_drop_that_is_cut_off_at_one_server_is_paid_at_the_others(bench,
             await cache.drop(keys=[key])
     assert later.debt
     assert woken
+
+
+async def test_a_value_that_another_writer_has_overtaken_is_not_kept(bench):
+    """Who learns that another has written meanwhile keeps nothing, not even for as long as memory is trusted."""
+    names = {1: "Ada"}
+    one, two = (Users(bench.cache("l2", "l3"), names=names) for _ in range(2))
+    await one.read(1)
+    one.losing = lambda: (setattr(one, "losing", lambda: None), two.put(1, "Bob"))
+    assert one.put(1, "Eve") == {"name": "Eve"}
+    assert names[1] == await one.read(1) == "Bob"
+
+
+async def test_a_value_that_could_not_be_put_in_place_is_owed_as_a_drop(bench):
+    """The server has not answered: what it holds is old from now on, and it is told so as soon as it answers."""
+    users, woken = Users(bench.cache("l2")), []
+    level = unpaid(users.cache)
+    await users.read(1)
+    level.wake = lambda: woken.append(1)
+    users.losing = lambda: fail(bench)
+    assert users.put(1, "Eve") == {"name": "Eve"}
+    assert level.debt
+    assert woken
+
+
+async def test_a_server_that_forgot_what_was_put_in_place_is_not_believed(bench):
+    """Set back to an older state it shows the value that was there before."""
+    users, store = Users(bench.cache("l2")), bench.stores["l2"]
+    await users.read(1)
+    values, counters = dict(store.data), dict(store.counters)
+    bench.clock.advance(1)
+    users.put(1, "Eve")
+    users.cache.engine.memory.clear()
+    store.data.update(values)
+    store.counters.update(counters)
+    assert await users.read(1) == "Eve"
