@@ -120,7 +120,6 @@ class Remote:
                 if letter is not None and letter.depends:
                     made, is_orphan = self.made(key, letter), sight.versions is None
                     stand = await self.stand(letter.depends, made, is_orphan=is_orphan, budget=budget, mode=mode)
-                    left_s = letter.remaining_s(self.time_of(key).now())
                     letter = letter if stand else None
                 if letter is not None and left_s > 0:
                     sight.letter, sight.level = letter, level.name
