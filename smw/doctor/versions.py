@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["judge", "oldest", "tested", "versions"]
 
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*>=\s*([0-9][\w.]*)")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?:<[\w.]+,\s*)?>=\s*([0-9][\w.]*)")
 
 
 def tested() -> dict[str, str]:

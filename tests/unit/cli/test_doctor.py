@@ -218,6 +218,7 @@ def test_versions_are_judged_by_what_was_tested():
     young = versions.judge({"prometheus-client": "0.27.0"}, {}, {"prometheus-client": "0.26.0"})
     assert young[0].verdict == "warn"
     assert versions.oldest(["redis>=6; extra == 'all'", "smw[redis]; extra == 'all'"]) == {"redis": "6"}
+    assert versions.oldest(["aiomcache<0.9,>=0.8.2", "a>=1,<2"]) == {"aiomcache": "0.8.2", "a": "1"}
 
 
 def test_the_tested_versions_are_the_pinned_ones():
