@@ -205,7 +205,7 @@ class Process:
         for level in self.levels:
             if level.time.is_told:
                 level.time.learned(EPOCH + (self.skew if setup.vain else 0.0), asked=0.0, told=0.0)
-            if setup.naive or setup.lax:
+            if setup.naive or setup.lax or setup.flaw:
                 level.receipts.note = lambda *_what: None
         tiers = []
         for name in setup.levels:

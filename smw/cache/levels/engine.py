@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OF_INSTANCE", "Engine", "Look", "Place"]
 
+_UNDATED_S = 1.0
+"""How long memory keeps what a server has while the time there is not known."""
 _SCOPE_BYTES = 100
 """What it costs to find an entry by one more tag or key."""
 
@@ -247,7 +249,8 @@ class Engine:
         if policy.in_memory and sight.letter is not None:
             letter, time = sight.letter, self.remote.time_of(place.text or "")
             held, left_s = held_of(value, letter, policy), letter.remaining_s(time.at)
-            left_s = left_s if time.is_known else 0.0  # nobody can tell how old it is
+            if not time.is_known:  # nobody can tell how old it is; the server that has it would have ended it
+                left_s = min(letter.ttl_ms / 1000, _UNDATED_S)
             spans = {"life_s": letter.ttl_ms / 1000, "took_s": letter.load_ms / 1000}
             self.put(place, policy, held, ttl_s=left_s, epoch=epoch, sight=sight, **spans)
 
