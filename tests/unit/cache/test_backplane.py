@@ -152,6 +152,19 @@ def test_what_nobody_can_tell_since_a_moment_is_not_known(ears, pulse, missed, k
     assert run_blocking(ears.backplane.knows_all_since(moment, budget=None, mode="sync")) is knows
 
 
+def test_all_was_heard_once_the_message_of_the_newest_number_has_come(ears):
+    """A drop that the server has sent and that is still on its way is not heard."""
+
+    async def ask(**_how):
+        return Pulse(6, "r", is_master=True)
+
+    ears.backplane.attended(lambda: None, ask)
+    ears.pulse(5, 1.0)
+    assert not run_blocking(ears.backplane.has_heard_all(1.2, budget=None, mode="sync"))
+    ears.hear(6)
+    assert run_blocking(ears.backplane.has_heard_all(1.2, budget=None, mode="sync"))
+
+
 def test_a_drop_of_very_many_names_everything():
     """A message does not grow without end: memory elsewhere is emptied instead."""
     wire = Wire("smw:n:t:*", SeededEntropy())

@@ -7,6 +7,8 @@ import asyncio
 import pytest
 
 from smw import cache as cache_module
+from smw._kernel.guard import FAILURES
+from smw.cache.coherence.debt import Debt
 from smw.cache.naming.names import fence_of
 from smw.cache.ports import StoreFailedError
 from tests.unit.cache.test_levels import Source, loader
@@ -290,3 +292,46 @@ async def test_a_server_that_forgot_what_was_put_in_place_is_not_believed(bench)
     store.data.update(values)
     store.counters.update(counters)
     assert await users.read(1) == "Eve"
+
+
+def test_a_server_that_is_back_is_paid_before_anybody_is_let_through(bench):
+    """The probe that closes the breaker has it drop what it may have forgotten, and all that it is owed."""
+    cache, greeted = bench.cache("l2"), []
+    level, store = unpaid(cache), bench.stores["l2"]
+    level.greet = lambda: greeted.append(level.breaker.is_open)
+    fail(bench)
+    for _ in range(FAILURES):
+        level.breaker.failed("timeout")
+    cache.drop_sync(tags=["user"])
+    assert level.debt
+    heal(bench)
+    store.asked.clear()
+    level.breaker.probe_now()
+    assert store.asked == ["probe", "drop"]
+    assert greeted == [True]
+    assert not level.debt
+    assert not level.breaker.is_open
+
+
+def test_what_is_owed_again_is_owed_after_the_first_was_acknowledged():
+    """An acknowledgement is for what was owed when the server was told, and everything owed covers whatever it is."""
+    debt = Debt("everything")
+    debt.add(["tag"], ["key"])
+    told = debt.batch()
+    debt.add(["tag"], [])
+    debt.settle(told)
+    assert debt.names() == (("tag",), ())
+    assert not debt.covers(["other"])
+    debt.add(["everything"], [])
+    assert debt.covers(["other"])
+
+
+def test_what_has_expired_at_the_first_server_is_loaded_although_it_may_stand_in(bench):
+    """A value that is kept for when a load fails is none that answers a call whose load would succeed."""
+    source, here, there = Source(), bench.cache("l2"), bench.cache("l2")
+    load, fill = (loader(cache, source, ttl=10, stale_if_error=60) for cache in (here, there))
+    fill(1)
+    bench.clock.advance(11)
+    load(2)
+    source.value = "new"
+    assert load(1)["value"] == "new"
