@@ -12,7 +12,7 @@ from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw._kernel.told import plainly
 from smw.cache.coherence.alone import warn_if_alone
-from smw.cache.coherence.bookmark import Token, reading
+from smw.cache.coherence.bookmark import Token, reading, token_of
 from smw.cache.coherence.commit import EVERYWHERE, Commits
 from smw.cache.coherence.dropping import checked_texts, drop, drop_soon, warn_of_fields
 from smw.cache.coherence.fence import Fence
@@ -356,7 +356,7 @@ class Cache(Tools):
         named = [self._names.tag(tag) for tag in texts]
         warn_if_alone(self._engine)
         await self._engine.drop(named, checked, mode)
-        return Token.of((*named, *checked), self._engine.remote.time.now())
+        return await token_of(self._engine, (*named, *checked), mode)
 
     def reading_after(self, token: str | None) -> AbstractContextManager[None]:
         """Have what is read in the block be no older than a drop; as `smw.cache.reading_after`."""

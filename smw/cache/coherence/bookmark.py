@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from smw.cache.coherence.collecting import begin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from smw._kernel.call import Mode
     from smw.cache.levels.engine import Engine
     from smw.cache.levels.memory import Entry
 
-__all__ = ["READING", "Reading", "Token", "reading"]
+__all__ = ["READING", "Reading", "Token", "reading", "token_of"]
 
 READING: ContextVar[Reading | None] = ContextVar("smw_cache_reading", default=None)
 _FORM = "smw1."
@@ -44,7 +45,7 @@ class Token(str):
 
         Args:
             scopes: What was dropped.
-            at: When, by the clock of the first server.
+            at: When, by the clock of the first server; 0 where nobody knows, and then it matters at any time.
         """
         marks = sorted({_mark(scope) for scope in scopes})
         told = b"".join(marks) if len(marks) <= _MOST_MARKS else b""
@@ -89,10 +90,25 @@ def _parsed(token: object, at: float | None) -> tuple[frozenset[bytes] | None] |
     except (binascii.Error, struct.error, UnicodeError, ValueError):
         return None
     told = raw[_MOMENT.size :]
-    if len(told) % _MARK_BYTES or (at is not None and abs(at - moment_ms / 1000) > MATTERS_S):
+    if len(told) % _MARK_BYTES or (moment_ms and at is not None and abs(at - moment_ms / 1000) > MATTERS_S):
         return None
     marks = frozenset(told[at : at + _MARK_BYTES] for at in range(0, len(told), _MARK_BYTES))
     return (marks or None,)
+
+
+async def token_of(engine: Engine, scopes: Sequence[str], mode: Mode) -> Token:
+    """Return the token of what was dropped just now, dated by the first server: it is asked where it has answered.
+
+    Args:
+        engine: The levels.
+        scopes: What was dropped.
+        mode: The caller's mode.
+    """
+    if engine.remote.servers and not engine.remote.servers[0].debt:
+        await engine.remote.servers[0].know_time(engine.host.clock.now(), budget=engine.budget(), mode=mode)
+    time = engine.remote.time
+    at = time.now()
+    return Token.of(scopes, at if time.is_known else 0.0)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from smw.cache import Cache
 from smw.cache.coherence.debt import Owed
 from smw.cache.coherence.receipts import MARGIN_S, MOST, Receipts
 from smw.cache.coherence.servertime import LASTS_S, ServerTime
+from smw.cache.ports import StoreFailedError
 from smw.cache.stores.local import LocalStore
 from smw.testing import FakeClock, SeededEntropy, faults
 
@@ -55,6 +56,15 @@ def cached(fleet: Fleet, cache: Cache, *, ttl: float = 3600, levels: tuple[str, 
         return fleet.source
 
     return cache.cached(ttl, key=lambda x: x, tags=["t"], levels=levels)(load)
+
+
+def mute(cache: Cache) -> None:
+    """Have the server that keeps the counters not tell this process what time it is."""
+
+    async def time(*, mode: str, timeout_s: float) -> float:
+        raise StoreFailedError("refused", counts=False)
+
+    cache.engine.remote.servers[0].store.time = time
 
 
 @pytest.fixture
@@ -222,6 +232,37 @@ def test_a_token_matters_whatever_the_clocks_show(fleet, skew):
     cached(fleet, here)(2)
     fleet.source = "new"
     token = here.drop_sync(tags=["t"])
+    assert get(1) == "old"
+    with there.reading_after(token):
+        assert get(1) == "new"
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_token_of_a_process_that_has_only_dropped_matters(fleet, skew, tells):
+    """It has read nothing, so it asks what time it is; where that is not answered its token matters at any time."""
+    here, there = fleet.process(skew), fleet.process(0.0)
+    get = cached(fleet, there, levels=("l1", "l2"))
+    get(1)
+    if not tells:
+        mute(here)
+    fleet.source = "new"
+    token = here.drop_sync(tags=["t"])
+    assert here.engine.remote.time.is_known is tells
+    assert get(1) == "old"
+    with there.reading_after(token):
+        assert get(1) == "new"
+
+
+def test_a_drop_that_is_not_acknowledged_asks_for_no_time(fleet):
+    """The server has just failed to answer: its token is undated, and costs the caller no second wait."""
+    here, there = fleet.process(-3600.0), fleet.process(0.0)
+    get = cached(fleet, there, levels=("l1", "l2"))
+    get(1)
+    fleet.source = "new"
+    with faults.hang("l2", cache=here):
+        token = here.drop_sync(tags=["t"])
+        assert here.engine.remote.servers[0].errors == {"timeout": 1}
     assert get(1) == "old"
     with there.reading_after(token):
         assert get(1) == "new"
