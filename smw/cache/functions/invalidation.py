@@ -115,16 +115,23 @@ class Invalidate(Advice):
         result = await proceed()
         waiting = [(each.part.engine, each.scopes, note) for each, note in zip(old or (), notes, strict=True)]
         if old is None or not transaction.takes(waiting):
-            await self._drop(part, old, call, said)
-            for note in notes:
-                if note is not None:
-                    note.made()
+            try:
+                await self._drop(part, old, call, said)
+            finally:  # made, or owed
+                for note in notes:
+                    if note is not None:
+                        note.made()
         return result
 
     async def _drop(self, part: Cache, old: list[_Old] | None, call: Call, said: list[str]) -> None:
         if old is not None:
-            for each in old:
-                await each.part.drop_scopes(each.scopes, call.mode)
+            try:
+                for each in old:
+                    await each.part.drop_scopes(each.scopes, call.mode)
+            except BaseException:
+                for each in old:  # those whose turn had not come, too: something has changed
+                    each.part.drop_soon(each.scopes)
+                raise
             return
         if not said:
             said.append(call.target.name)

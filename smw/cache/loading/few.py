@@ -37,12 +37,19 @@ class Few:
             BaseException: What the first job has raised that has raised something.
         """
         if error is not None:
-            for task in self._tasks:
-                task.cancel()
+            self._cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError:
+                self._cancel()
+                raise
         if error is None and self._lost is not None:
             self._lost.result()
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     async def begin(self, job: Callable[[], Coroutine[object, object, None]]) -> None:
         """Begin a job once it is its turn."""

@@ -147,6 +147,18 @@ def _received(sock: Any, count: int) -> bytes:
     return b"".join(parts)
 
 
+async def _read(reader: Any, count: int) -> bytes:
+    """Return so many bytes at least, as `_received` does."""
+    parts = []
+    while count > 0:
+        part = await reader.read(max(_MOST_AT_ONCE, min(count, _MOST_TO_COME)))
+        if not part:
+            raise EOFError("the reply was cut off")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
 class Awaiting:
     """aiomcache for one server, one client per event loop.
 
@@ -279,7 +291,7 @@ class _Client:
         connection.writer.write(question(keys))
         reply: bytes = await reader.read(_MOST_AT_ONCE)
         while isinstance(found := answer(reply), int):
-            reply += await reader.readexactly(found - len(reply))
+            reply += await _read(reader, found - len(reply))
         return found
 
     async def _add(self, connection: Any, key: str, blob: bytes, life: int) -> bool:

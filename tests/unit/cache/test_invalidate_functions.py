@@ -357,3 +357,29 @@ def test_explain_shows_what_is_dropped(cache):
     assert "tags=['t']" in line
     assert "name_of" in line
     assert "when='commit'" in line
+
+
+@pytest.mark.parametrize("when", ["after", "commit"])
+async def test_a_writer_that_is_cancelled_while_one_cache_is_told_drops_from_the_other_too(bench, when):
+    """The function has changed something: what it makes old in a second cache is dropped as well."""
+    first, second = bench.cache("l2"), bench.cache()
+    source = Names(second, "async")
+
+    @first.invalidate(tags=["names"], fn=source.name_of, when=when)
+    async def write(user_id: int, name: str, lang: str = "en") -> None:
+        source.names[user_id] = name
+
+    assert await source.read(1) == "Ada en"
+    is_told = asyncio.Event()
+
+    async def hung(*_given, **_how):
+        is_told.set()
+        await asyncio.sleep(30)
+
+    bench.stores["l2"].drop = hung
+    task = asyncio.create_task(write(1, "Eve"))
+    await is_told.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await source.read(1) == "Eve en"

@@ -862,3 +862,28 @@ async def test_a_get_many_that_is_cancelled_while_it_begins_leaves_nothing_behin
         await task
     assert await asyncio.gather(one(1), one(2)) == [1, 2]
     assert asked == [2]
+
+
+async def test_a_get_many_that_is_cancelled_while_it_waits_cancels_what_it_has_begun(bench):
+    """Who gives up leaves no load running that nobody else waits for, as a single call that is given up."""
+    begun, ended, have_begun = [], [], asyncio.Event()
+
+    @bench.cache().cached(60)
+    async def one(number: int) -> int:
+        begun.append(number)
+        if len(begun) == 3:
+            have_begun.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(number)
+        return number
+
+    task = asyncio.create_task(cache_module.get_many(one, range(3)))
+    await have_begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert sorted(ended) == [0, 1, 2]

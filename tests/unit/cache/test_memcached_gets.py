@@ -7,11 +7,13 @@ import contextlib
 import socketserver
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from smw._kernel.clock import SystemClock, SystemEntropy
 from smw.cache.ports import Found, StoreFailedError
+from smw.cache.stores import memcached_clients
 from smw.cache.stores.memcached import MemcachedStore
 from smw.cache.stores.memcached_gets import ReplyError, answer, question
 
@@ -196,3 +198,22 @@ async def test_closing_leaves_no_connection(served):
     told = await asyncio.gather(*calls, return_exceptions=True)
     assert [each.kind for each in told] == ["connection"] * 8
     assert all(line.writer.transport.is_closing() for line in [*client._pool._in_use, *client._idle])
+
+
+async def test_counters_behind_a_large_value_are_not_waited_for_one_by_one(monkeypatch):
+    """A reply is gone through anew a few times, not for each of its lines: the event loop is not held up by a value."""
+    value = bytes(900_000)
+    counters = b"".join(b"VALUE counter%03d 0 16 1\r\n1700000000000000\r\n" % number for number in range(100))
+    reader, gone_through = asyncio.StreamReader(), []
+    reader.feed_data(b"VALUE a 0 %d 1\r\n%s\r\n%sEND\r\n" % (len(value), value, counters))
+
+    def counted(reply):
+        gone_through.append(len(reply))
+        return answer(reply)
+
+    monkeypatch.setattr(memcached_clients, "answer", counted)
+    connection = SimpleNamespace(reader=reader, writer=SimpleNamespace(write=lambda _line: None))
+    found = await memcached_clients._Client._gets_many(None, connection, ["a"])
+    assert len(found) == 101
+    assert found["a"][0] == value
+    assert len(gone_through) < 10
