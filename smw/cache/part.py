@@ -105,15 +105,15 @@ class Cache(Tools):
         self._listener: Listener | None = None
         self._behind: WriteBehind | None = None
         self._names = names_of(self.settings, self.host)
-        memory = Memory(self.settings.l1_size, self.settings.l1_bytes)
+        self._is_off = not self.settings.enabled
+        memory = Memory(0 if self._is_off else self.settings.l1_size, self.settings.l1_bytes)
         fence = Fence(self.host.clock)
         self._envelope = envelope = envelope_of(self.settings, self.host)
         remote = remote_of(self.settings, self.host, fence=fence, envelope=envelope, everything=self._names.everything)
         remote.on_unreadable = Tampering(self.host)
-        self._is_off = not self.settings.enabled
         if self._is_off:
             _log.warning(_OFF)
-        self._in_memory = self.settings.l1_size > 0 and not self._is_off
+        self._in_memory = memory.most_entries > 0
         self._levels = () if self._is_off else tuple(tier.name for tier in remote.tiers)
         self._engine = Engine(
             self.host,
@@ -326,6 +326,7 @@ class Cache(Tools):
 
     async def drop_everything(self, mode: Any) -> None:
         """Drop all that this cache's namespace holds, regions included, in the caller's mode."""
+        warn_if_alone(self._engine)
         await self._engine.drop([self._names.everything], (), mode)
 
     @plainly("drop()", 'cache.drop(tags=["user:7"])')

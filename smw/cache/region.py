@@ -6,6 +6,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from smw.cache.coherence.alone import warn_if_alone
 from smw.cache.levels.engine import Place
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.arguments import UnkeyableError, encode
@@ -225,4 +226,5 @@ class Region:
 
     async def drop_in(self, mode: Mode, *, keys: Sequence[object] = (), tags: Sequence[str] = ()) -> None:
         """Drop values as `drop` does, for code that serves both modes."""
+        warn_if_alone(self._engine)
         await self._engine.drop([self._names.tag(tag) for tag in tags], list(map(self._text, keys)), mode)

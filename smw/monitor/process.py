@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.clock import Clock
 
-__all__ = ["ProcessFacts", "Processes", "allotted_cpus", "memory_limit_bytes", "same_parent"]
+__all__ = ["ProcessFacts", "Processes", "allotted_cpus", "memory_limit_bytes"]
 
 _WINDOW_S = 1.0
 _CGROUP = Path("/sys/fs/cgroup")
@@ -44,22 +44,6 @@ def memory_limit_bytes(total: Callable[[], int], cgroup: Path = _CGROUP) -> int:
         return int((cgroup / "memory.max").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return total()
-
-
-def same_parent(*, without: str) -> int:
-    """Return how many other processes of the same program this one's parent has.
-
-    Args:
-        without: Those with this text in their command line do not count.
-    """
-    import psutil
-
-    me = psutil.Process()
-    parent = me.parent()
-    if parent is None:
-        return 0
-    children = (child for child in parent.children() if child.pid != me.pid and child.exe() == me.exe())
-    return sum(without not in " ".join(child.cmdline()) for child in children)
 
 
 class ProcessFacts:

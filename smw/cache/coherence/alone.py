@@ -19,7 +19,8 @@ _asked: WeakSet[Engine] = WeakSet()
 
 def warn_if_alone(engine: Engine) -> None:
     """Warn at the first drop of a cache in production, if there are other workers and nobody to tell them."""
-    if engine.remote.tiers or engine.host.profile != "production" or engine in _asked:
+    keeps_nothing = not engine.memory.most_entries
+    if keeps_nothing or engine.remote.tiers or engine.host.profile != "production" or engine in _asked:
         return
     _asked.add(engine)
     if is_one_of_several():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from smw.cache.coherence.alone import warn_if_alone
 from smw.cache.levels.engine import Place
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.key import Key
@@ -126,11 +127,15 @@ class Tools:
 
     async def clear(self) -> None:
         """Drop all that this cache's namespace holds, for every process; as `drop`, so one counter is raised."""
-        await self._engine.drop([self._names.everything], (), "async")
+        await self._clear("async")
 
     def clear_sync(self) -> None:
         """Clear as `clear` does, from blocking code."""
-        run_blocking(self._engine.drop([self._names.everything], (), "sync"))
+        run_blocking(self._clear("sync"))
+
+    async def _clear(self, mode: Mode) -> None:
+        warn_if_alone(self._engine)
+        await self._engine.drop([self._names.everything], (), mode)
 
     def _key(self, key: str) -> Key:
         self._names.checked(key)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from smw._kernel import workers
 from smw._kernel.workers import is_one_of_several, workers_of
 from smw.cache import Cache, invalidate
 from smw.testing import isolated
@@ -19,24 +20,37 @@ def warnings_of(caplog) -> int:
     return sum(TOLD in record.getMessage() for record in caplog.records)
 
 
-@pytest.mark.parametrize("how", ["drop", "invalidate"])
+@pytest.mark.parametrize("how", ["drop", "invalidate", "clear", "region"])
 def test_the_first_drop_of_one_worker_among_several_warns_once(monkeypatch, caplog, how):
     """In production, and where the environment asks for several workers, one warning names the remedy."""
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     with isolated("production") as runtime, caplog.at_level(logging.WARNING, "smw.cache"):
         change = invalidate(tags=["t"])(lambda: None)
         for _ in range(2):
-            change() if how == "invalidate" else runtime.cache.drop_sync(tags=["t"])
+            if how == "invalidate":
+                change()
+            elif how == "clear":
+                runtime.cache.clear_sync()
+            elif how == "region":
+                runtime.cache.region("r").drop_sync(keys=["a"])
+            else:
+                runtime.cache.drop_sync(tags=["t"])
     assert warnings_of(caplog) == 1
     assert "CACHE_L2_URL" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("profile", "count", "settings"),
-    [("development", "4", {}), ("production", "1", {}), ("production", "4", {"l2_host": "memory://alone"})],
+    [
+        ("development", "4", {}),
+        ("production", "1", {}),
+        ("production", "4", {"l2_host": "memory://alone"}),
+        ("production", "4", {"enabled": False}),
+        ("production", "4", {"l1_size": 0}),
+    ],
 )
 def test_nothing_is_said_where_nobody_is_left_out(monkeypatch, caplog, profile, count, settings):
-    """One worker, a server, or a developer's machine: no warning."""
+    """One worker, a server, no memory, or a developer's machine: no warning."""
     monkeypatch.setenv("WEB_CONCURRENCY", count)
     with isolated(profile, cache=settings) as runtime, caplog.at_level(logging.WARNING, "smw.cache"):
         runtime.cache.drop_sync(tags=["t"])
@@ -55,6 +69,18 @@ def test_nothing_is_said_where_nobody_is_left_out(monkeypatch, caplog, profile, 
 def test_a_server_s_command_line_tells_its_workers(argv, workers):
     """gunicorn and uvicorn are asked for workers by arguments too; other programs mean other things by them."""
     assert workers_of({}, argv) == workers
+
+
+def test_gunicorn_s_workers_are_counted_where_only_a_file_tells_of_them(monkeypatch):
+    """Its settings file is in no environment and on no command line: the children of its arbiter say how many."""
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/gunicorn", "app:app"])
+    monkeypatch.setitem(sys.modules, "gunicorn.arbiter", workers)
+    told = []
+    for others in (0, 2):
+        monkeypatch.setattr(workers, "_same_parent", lambda *, without, others=others: others)
+        told.append(is_one_of_several())
+    assert told == [False, True]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from smw._kernel import workers as fellowship
 from smw._kernel.clock import SystemEntropy
 from smw._kernel.facts import Fact
 from smw._kernel.host import Host
@@ -469,7 +470,7 @@ def test_workers_without_the_setting_are_noticed_once(monkeypatch, caplog):
     assert caplog.records == []
     monkeypatch.setattr(siblings, "_looked", threading.Event())
     monkeypatch.setitem(sys.modules, "gunicorn.arbiter", siblings)
-    monkeypatch.setattr(siblings, "same_parent", lambda **_: 3)
+    monkeypatch.setattr(fellowship, "_same_parent", lambda **_: 3)
     Monitor().exposition()
     Monitor().exposition()
     assert [record.getMessage() for record in caplog.records] == [
