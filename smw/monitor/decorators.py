@@ -227,7 +227,8 @@ def check(name: str, probe: Callable[[], Any], *, critical: bool = True, timeout
     """Add a health check to the current runtime.
 
     Args:
-        name: Name in the answer; a second check of the same name replaces the first.
+        name: Name in the answer; a second check of the same name replaces the first. Where smw itself tells something
+            by that name, such as ``cache.l2``, the worse of the two is shown.
         probe: Function or coroutine function; returns False or raises when the dependency is not well.
         critical: Whether the service cannot work without it; otherwise a failure is a warning.
         timeout_s: When no answer counts as failed.

@@ -22,6 +22,7 @@ __all__ = ["Health"]
 Group = Literal["all", "live", "ready"]
 _FRESH_S = 1.0
 _GROUPS = ("all", "live", "ready")
+_FROM_BEST = ("pass", "warn", "fail")
 
 
 class _Check:
@@ -147,7 +148,7 @@ class Health:
         """Add or replace a check.
 
         Args:
-            name: Name in the answer.
+            name: Name in the answer. Where a part tells how it stands by the same name, the worse of the two is shown.
             probe: Function or coroutine function. False or an exception is a failure, anything else a pass.
             critical: Whether its failure makes the service fail; otherwise it is a warning.
             timeout_s: When no answer counts as a failure.
@@ -191,14 +192,16 @@ class Health:
             found[f"backend:{backend}"] = ("warn", mask_text(reason))
         for check in list(self._checks.values()):
             bad = "fail" if check.critical else "warn"
-            found[check.name] = ("pass" if check.passed else bad, check.output)
+            told = ("pass" if check.passed else bad, check.output)
+            standing = found.get(check.name, told)  # a check by the name of a part's own hides nothing bad of it
+            found[check.name] = max(told, standing, key=lambda each: _FROM_BEST.index(each[0]))
         if self._warming > 0:
             found["cache.warm-up"] = ("fail", "memory is being filled with what the fleet asks for most")
         if self._stopping:
             found["shutdown"] = ("fail", "the service is stopping")
         statuses = {status for status, _ in found.values()}
         return {
-            "status": next((status for status in ("fail", "warn") if status in statuses), "pass"),
+            "status": max(statuses, key=_FROM_BEST.index, default="pass"),
             "checks": {
                 name: {"status": status, **({"output": output} if details and output else {})}
                 for name, (status, output) in found.items()

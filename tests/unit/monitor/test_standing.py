@@ -52,6 +52,19 @@ async def test_a_level_whose_breaker_is_open_warns_and_tells_what_it_is_owed():
         assert (answer.status, json.loads(answer.body)["status"]) == (200, "warn")
 
 
+@pytest.mark.parametrize("name", ["cache.l2", "backend:redis"])
+async def test_a_check_by_a_part_s_name_hides_nothing_of_it(name):
+    """Of a part's standing and a check of the same name the worse is shown, whichever of them that is."""
+    with isolated(cache={"l2_host": NOBODY}) as runtime:
+        for level in runtime.cache.engine.remote.servers:
+            level.breaker.failed("refused", permanent=True)
+        before = await checks(runtime)
+        runtime.monitor.check(name, lambda: True)
+        assert await checks(runtime) == before
+        runtime.monitor.check(name, lambda: False)
+        assert (await checks(runtime))[name] == {"status": "fail", "output": "answered False"}
+
+
 async def _nothing(_scope, _receive, _send):
     raise AssertionError("the application was asked")
 
