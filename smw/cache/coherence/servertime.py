@@ -68,8 +68,14 @@ class ServerTime:
         return self.due <= now
 
     def asked(self, now: float) -> None:
-        """Note that it is being asked, so that not everybody does."""
-        self.due = now + _AGAIN_S
+        """Note that it is being asked: meanwhile others go by what is known, if anything is, and else ask as well."""
+        if self.is_known:
+            self.due = now + _AGAIN_S
+
+    def untold(self, now: float) -> None:
+        """Note that it did not tell, so that not everybody waits for it while it does not."""
+        if not self.is_known:
+            self.due = now + _AGAIN_S
 
     def learned(self, time_s: float, *, asked: float, told: float) -> None:
         """Take in what the server has answered.
@@ -80,6 +86,7 @@ class ServerTime:
             told: When the answer was there.
         """
         if not 0.0 <= told - asked < _WIDEST_S:
+            self.untold(told)
             return
         low, high = time_s - told, time_s - asked
         # What does not contradict the last answer changes nothing, so that a moment keeps its place.

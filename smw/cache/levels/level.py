@@ -236,7 +236,9 @@ class Level:
         asked = self._now()
         self.time.asked(asked)
         time_s = await self.ask(store.time, budget=budget, mode=mode)
-        if time_s is not None:
+        if time_s is None:
+            self.time.untold(self._now())
+        else:
             self.time.learned(time_s, asked=asked, told=self._now())
 
     def pay(self) -> None:

@@ -33,6 +33,11 @@ EARLY_S = 5.0
 """What seems to have been stored later than in so many seconds from now was stamped by another clock than ours."""
 
 
+def _is_certain(letter: Letter) -> bool:
+    """Tell whether a value that some server still has must be alive: it ends what carries no generations so soon."""
+    return not letter.generations and letter.ttl_ms >= ORPHAN_S * 1000
+
+
 class Remote:
     """The tiers behind memory.
 
@@ -141,6 +146,8 @@ class Remote:
     ) -> tuple[Letter | None, float]:
         """Return a stored value, unless something speaks against it, and the seconds that it still has to live.
 
+        Without the server's time one that may stand in for an error counts as expired: servers keep it beyond its life.
+
         Args:
             level: Where it is stored.
             key: Its full key.
@@ -160,6 +167,8 @@ class Remote:
         authority = self.tiers[0].of(key)
         at, receipts = authority.time.now(), authority.receipts
         left_s = letter.remaining_s(at)
+        if letter.stale_ms and not authority.time.is_known and not _is_certain(letter):
+            left_s = min(left_s, 0.0)
         if left_s + letter.stale_ms / 1000 <= 0:
             return None, left_s
         is_early = letter.created_ms / 1000 - at > EARLY_S and self.is_early(key, letter)

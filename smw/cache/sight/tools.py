@@ -15,6 +15,7 @@ from smw.cache.values.codec import Codec, CorruptError
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
     from smw.cache.levels.engine import Engine
+    from smw.cache.levels.level import Level
     from smw.cache.naming.names import Names
     from smw.cache.sight.story import Story
     from smw.cache.strategies.behind import WriteBehind
@@ -112,14 +113,19 @@ class Tools:
     async def _knock(self) -> None:
         """Ask each server something, so that it is connected to, or known to be down, before the first call.
 
-        Never fails.
+        Where it tells the time it is asked that too. Never fails.
         """
         engine, name = self._engine, self._names.everything
         levels = [level for tier in engine.remote.tiers for level in tier.servers] if self.settings.enabled else []
         if levels:
             engine.backplane.want(engine.host.clock.now())
-        asked = [level.ask(level.store.read, name, (name,), budget=engine.budget(), mode="async") for level in levels]
-        await asyncio.gather(*asked)
+
+        async def ask(level: Level) -> None:
+            found = await level.ask(level.store.read, name, (name,), budget=engine.budget(), mode="async")
+            if found is not None:
+                await level.know_time(engine.host.clock.now(), budget=engine.budget(), mode="async")
+
+        await asyncio.gather(*map(ask, levels))
 
     def _take_up(self) -> None:
         if self.settings.state_dir is not None:

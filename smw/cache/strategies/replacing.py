@@ -105,6 +105,9 @@ def _letter(engine: Engine, key: str, policy: Policy, forms: Forms, sight: Sight
     fence, generations = sight.versions
     if fence is None or None in generations:
         return None
-    created_ms, ttl_ms = int(engine.remote.time_of(key).now() * 1000), max(1, int(ttl_s * 1000))
+    time = engine.remote.time_of(key)
+    created_ms, ttl_ms = int(time.now() * 1000), max(1, int(ttl_s * 1000))
+    if not time.is_known:
+        return None  # nobody could tell later how old it is
     seen = tuple([number for number in generations if number is not None])
     return Letter(*forms.packed, created_ms, ttl_ms, fence, seen, forms.shape, int(policy.stale_s * 1000))

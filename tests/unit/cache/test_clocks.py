@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import itertools
 
@@ -48,14 +49,16 @@ class Fleet:
             clock.advance(seconds)
 
 
-def cached(fleet: Fleet, cache: Cache, *, ttl: float = 3600, levels: tuple[str, ...] = BOTH):
+def cached(fleet: Fleet, cache: Cache, *, ttl: float = 3600, levels: tuple[str, ...] = BOTH, stale: float = 0):
     """Return the cached function in one process."""
 
     def load(x: int) -> str:
         fleet.loads += 1
+        if not fleet.source:
+            raise OSError
         return fleet.source
 
-    return cache.cached(ttl, key=lambda x: x, tags=["t"], levels=levels)(load)
+    return cache.cached(ttl, key=lambda x: x, tags=["t"], levels=levels, stale_if_error=stale)(load)
 
 
 def mute(cache: Cache) -> None:
@@ -266,6 +269,106 @@ def test_a_drop_that_is_not_acknowledged_asks_for_no_time(fleet):
     assert get(1) == "old"
     with there.reading_after(token):
         assert get(1) == "new"
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+@pytest.mark.parametrize("levels", [("l2",), ("l1", "l2")])
+def test_what_may_stand_in_for_an_error_is_not_fresh_while_nobody_knows_the_time(fleet, skew, levels):
+    """Servers keep it beyond its time to live, so one that cannot be dated stands in for an error and for no load."""
+    cached(fleet, fleet.process(0.0), ttl=60, stale=7200)(1)
+    fleet.advance(100)
+    reader = fleet.process(skew)
+    mute(reader)
+    get = cached(fleet, reader, ttl=60, levels=levels, stale=7200)
+    fleet.source = ""
+    assert get(1) == "old"
+    fleet.advance(2)
+    fleet.source = "new"
+    assert [get(1) for _ in range(2)] == ["new"] * 2
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_what_is_shared_without_the_server_is_fresh_for_its_time_to_live_at_most(fleet, skew):
+    """memcached ends in thirty seconds what is stored meanwhile: by then one that lives as long cannot have expired."""
+    fresh = [fleet.process(each) for each in (0.0, skew)]
+    with faults.down("l2", cache=fresh[0]), faults.down("l2", cache=fresh[1]):
+        for ttl, after in ((10, "new"), (100_000, "old")):
+            fleet.source = "old"
+            first, second = (cached(fleet, cache, ttl=ttl, stale=7200) for cache in fresh)
+            first(ttl)
+            fleet.source = "new"
+            fleet.advance(11)
+            assert second(ttl) == after
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+async def test_who_comes_while_the_time_is_asked_for_judges_nothing_by_another(fleet, skew):
+    """The answer is on its way: whoever needs it asks too, and takes no value by the clock of the process before."""
+    callers = range(5)
+
+    def function(cache: Cache):
+        @cache.cached(60, key=lambda x: x, tags=["t"], levels=("l2",), stale_if_error=7200)
+        async def load(x: int) -> str:
+            return fleet.source
+
+        return load
+
+    fill, cache = function(fleet.process(0.0)), fleet.process(skew)
+    await asyncio.gather(*map(fill, callers))
+    fleet.advance(100)
+    fleet.source = "new"
+    store, tells = cache.engine.remote.servers[0].store, asyncio.Event()
+    ask = store.time
+
+    async def time(**given) -> float:
+        await tells.wait()
+        return await ask(**given)
+
+    store.time = time
+    calls = [asyncio.create_task(call) for call in map(function(cache), callers)]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    early = [call.result() for call in calls if call.done()]
+    tells.set()
+    assert (early, await asyncio.gather(*calls)) == ([], ["new"] * 5)
+
+
+def test_a_server_that_does_not_tell_the_time_is_asked_once_a_second(fleet):
+    """Not every call waits for what does not come."""
+    cache = fleet.process(0.0)
+    get = cached(fleet, cache, levels=("l2",))
+    mute(cache)
+    for number in range(10):
+        get(number)
+    assert cache.engine.remote.servers[0].errors == {"refused": 1}
+    fleet.advance(1.1)
+    get(1)
+    assert cache.engine.remote.servers[0].errors == {"refused": 2}
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_nothing_is_put_in_place_while_nobody_knows_the_time(fleet, skew):
+    """What a writer could not date is dropped instead, so that nobody takes it for older or younger than it is."""
+    cached(fleet, fleet.process(0.0))(1)
+    cache = fleet.process(skew)
+    mute(cache)
+    get = cached(fleet, cache, levels=("l2",))
+
+    @cache.writes(get, strategy="write_through", value=lambda result, _arguments: result)
+    def change(x: int) -> str:
+        fleet.source = "new"
+        return "new"
+
+    change(1)
+    assert not fleet.servers[0].data
+    assert get(1) == "new"
+
+
+async def test_who_is_prepared_knows_the_time(fleet):
+    """No call has to ask for it first."""
+    cache = fleet.process(-3600.0)
+    await cache.aprepare()
+    assert cache.engine.remote.time.is_known
 
 
 def test_many_drops_are_remembered_in_little_room():
