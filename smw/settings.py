@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from smw import plugins
 from smw.errors import ConfigError, nearest
@@ -114,6 +114,17 @@ def _frameworks(value: object) -> object:
     return tuple(dict.fromkeys(folded))
 
 
+def _folder(given: Path) -> Path:
+    """Take ``~`` as the home of whoever runs the process: nothing reads an environment file as a shell does."""
+    if "\0" in str(given):
+        raise ValueError("a path has no NUL in it")
+    try:
+        return given.expanduser()
+    except RuntimeError as error:
+        msg = f"{error}; write the whole path"
+        raise ValueError(msg) from None
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Frameworks = Annotated[tuple[str, ...], BeforeValidator(_frameworks)]
 Servers = Annotated[tuple[str, ...], BeforeValidator(_host_port)]
@@ -121,6 +132,7 @@ StreamsUrl = Annotated[str, BeforeValidator(_streams_url)]
 StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 Stores = Annotated[tuple[str, ...], BeforeValidator(_stores)]
 KeyFile = Annotated[str, BeforeValidator(key_file)]
+Folder = Annotated[Path, AfterValidator(_folder)]
 Keys = Annotated[dict[str, bytes], BeforeValidator(key_ring)]
 
 
@@ -183,7 +195,7 @@ class CacheSettings(PartSettings):
     warm_timeout_s: float = _setting(
         1.0, "CACHE_WARM_TIMEOUT_S", "longest that a start waits for them, seconds", gt=0, le=60
     )
-    state_dir: Path | None = _setting(
+    state_dir: Folder | None = _setting(
         None, "CACHE_STATE_DIR", "folder in which acknowledged writes and owed drops survive the process; unset: memory"
     )
     drain_s: float = _setting(5.0, "CACHE_DRAIN_S", "longest wait for acknowledged writes when closing", ge=0, le=3600)
@@ -201,7 +213,7 @@ class MonitorSettings(PartSettings):
     otlp_endpoint: str | None = _setting(None, "OTEL_EXPORTER_OTLP_ENDPOINT", "collector's base URL; needs extra otel")
     series_max: int = _setting(2000, "MONITOR_SERIES_MAX", "series kept per metric; the rest share one", ge=1)
     metrics_push_gateway: str | None = _setting(None, "METRICS_PUSH_GATEWAY", "Pushgateway URL", used=False)
-    workers_dir: Path | None = _setting(
+    workers_dir: Folder | None = _setting(
         None, "MONITOR_WORKERS_DIR", "folder that the workers of a host share; unset: each shows its own figures"
     )
     logs: Literal["json", "off"] = _setting("off", "MONITOR_LOGS", "json: log records of smw as JSON lines on stderr")
@@ -210,7 +222,7 @@ class MonitorSettings(PartSettings):
 class SecuritySettings(PartSettings):
     """Audit log, compliance and what the web adapter refuses."""
 
-    trail_dir: Path | None = _setting(None, "SECURITY_TRAIL_DIR", "folder of the audit log; unset: kept in memory")
+    trail_dir: Folder | None = _setting(None, "SECURITY_TRAIL_DIR", "folder of the audit log; unset: kept in memory")
     catalogue: Mapping[str, Any] | Path | None = _setting(None, "SECURITY_CATALOGUE", "data catalogue: mapping or TOML")
     audit_level: Literal["LOW", "MEDIUM", "HIGH"] = _setting("HIGH", "SECURITY_AUDIT_LEVEL", "LOW, MEDIUM or HIGH")
     mode: Literal["enforce", "shadow"] | None = _setting(None, "SECURITY_MODE", "unset: production enforces")

@@ -12,6 +12,7 @@ from smw import cache as cache_module
 from smw._kernel.host import Host
 from smw.cache import Cache
 from smw.errors import ConfigError
+from smw.settings import CacheSettings, MonitorSettings, SecuritySettings, build
 from tests.unit.cache.test_levels import Source, loader
 
 KEYS = {"k1": b"1" * 32}
@@ -37,6 +38,19 @@ def test_encryption_without_a_key():
     with pytest.raises(ConfigError, match="encryption"):
         Cache(encryption=True, host=Host(profile="production"))
     Cache(encryption=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(CacheSettings, "state_dir"), (MonitorSettings, "workers_dir"), (SecuritySettings, "trail_dir")],
+)
+def test_folders_are_paths_of_whoever_runs_the_process(model, name, monkeypatch, tmp_path):
+    """``~`` is a home, which no folder of that name stands in for, and what can be no path is refused at the start."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert getattr(build(model, None, {name: "~/state"}), name) == tmp_path / "state"
+    for wrong in ("a\0b", "~nobody-of-that-name/state"):
+        with pytest.raises(ConfigError, match=name):
+            build(model, None, {name: wrong})
 
 
 def test_process_key_is_announced(caplog):
