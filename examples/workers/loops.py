@@ -8,7 +8,7 @@ import sys
 
 import smw
 from examples.workers.functions import awaited_playlist, plays
-from smw import pipeline, security
+from smw import cache, pipeline, security
 
 
 async def read(number: int) -> None:
@@ -22,7 +22,7 @@ async def work(playlists: int) -> None:
     """Read playlists, drop the last one from the cache, and handle two events."""
     for number in range(playlists):
         await read(number)
-    await smw.cache.drop(tags=[f"playlist:p{playlists - 1}"])
+    await cache.drop(tags=[cache.tag("playlist:{playlist_id}", playlist_id=f"p{playlists - 1}")])
     await pipeline.run_over("plays", [{"track": "So What"}, {"track": "So What"}])
     print(json.dumps({"plays": plays}), flush=True)
 

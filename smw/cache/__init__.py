@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from smw.cache.coherence.bookmark import Token
     from smw.cache.functions.refreshing import refresh, refresh_sync
     from smw.cache.functions.together import get_many, get_many_sync
+    from smw.cache.naming.tags import tag
     from smw.cache.options import Auto
     from smw.cache.part import Cache
     from smw.cache.ports import Found, Store, StoreFailedError
@@ -58,6 +59,7 @@ __all__ = [
     "reading_after",
     "refresh",
     "refresh_sync",
+    "tag",
     "warm",
     "warm_fleet",
     "warm_fleet_sync",
@@ -97,6 +99,7 @@ if not TYPE_CHECKING:
         "refresh_sync": "functions.refreshing",
         "peek": "asking",
         "peek_sync": "asking",
+        "tag": "naming.tags",
         "warm": "warming.explicit",
         "warm_fleet": "asking",
         "warm_fleet_sync": "asking",

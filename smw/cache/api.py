@@ -65,7 +65,7 @@ def cached(
         ttl: Seconds or a timedelta; 0 stores nothing. Or a function of the result that returns either. Or ``"auto"`` or
             `Auto`: learned for each key from how often its value changes.
         tags: Names under which results can be dropped, with fields filled from arguments: ``"user:{user_id}"``. Also
-            functions of the result that return such a name, a list of them, or None.
+            functions of the result that return such a name (see `tag`), a list of them, or None.
         key: Function of the same arguments that returns what identifies the call.
         version: Part of every key; change it when the meaning of the results changes.
         levels: Which levels may keep results: ``l1`` memory, ``l2`` Redis, ``l3`` memcached.
@@ -235,7 +235,7 @@ def info(fn: Callable[..., Any], /) -> CacheInfo:
 async def drop(*, tags: Sequence[str] | None = None, keys: Sequence[str] | None = None) -> Token:
     """Drop everything under `tags`, and the results under `keys` (see `key_for`).
 
-    Tags are taken as they are: fields in braces are those of `cached` and `invalidate`. Empty lists drop nothing.
+    Tags are taken as they are; `tag` fills fields as `cached` and `invalidate` do. Empty lists drop nothing.
 
     When it returns, this process hands out nothing older; a server that did not answer is told later.
 

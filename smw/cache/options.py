@@ -187,7 +187,7 @@ def _checked_tags(tags: object) -> tuple[Template, ...]:
 
 
 def _checked_result_tags(tags: object, many: object) -> tuple[Callable[[Any], object], ...]:
-    example = 'tags=[lambda result: f"owner:{result.owner_id}"]'
+    example = 'tags=[lambda result: cache.tag("owner:{id}", id=result.owner_id)]'
     given = [tag for tag in tags if callable(tag)] if isinstance(tags, _SEVERAL) else []
     for tag in given:
         if not answers_at_once(tag):

@@ -29,25 +29,30 @@ _telling: set[asyncio.Task[Any]] = set()
 """Tasks that tell servers; the event loop itself holds them weakly."""
 
 
-def checked_texts(tags: object, keys: object) -> tuple[list[str], list[Any]]:
+def checked_texts(tags: object, keys: object, *, form: str = _FORM) -> tuple[list[str], list[Any]]:
     """Return the tags and the keys that a drop by hand is told, the keys unchecked; of empty lists it drops nothing.
+
+    Args:
+        tags: What is to be tags.
+        keys: What is to be keys.
+        form: How it is written.
 
     Raises:
         ConfigError: It is told of neither, or of something that is no sequence of texts.
     """
     if tags is None and keys is None:
         what = "drop() needs tags= or keys=, what is to be dropped"
-        raise ConfigError("SMW-C110", what, fix=f"{_FORM}; clear() drops everything")
+        raise ConfigError("SMW-C110", what, fix=f"{form}; clear() drops everything")
     for given in (tags, keys):
-        if given is not None and (isinstance(given, str) or not isinstance(given, Iterable)):
+        if given is not None and (isinstance(given, str | bytes) or not isinstance(given, Iterable)):
             what = "tags= and keys= take sequences of texts"
-            raise ConfigError("SMW-C110", what, seen=type(given).__name__, fix=_FORM)
+            raise ConfigError("SMW-C110", what, seen=type(given).__name__, fix=form)
     texts: list[Any] = list(cast("Iterable[Any]", tags or ()))
     for text in texts:
         if not isinstance(text, str):
-            raise ConfigError("SMW-C110", "a tag is a text", seen=type(text).__name__, fix=_FORM)
+            raise ConfigError("SMW-C110", "a tag is a text", seen=type(text).__name__, fix=form)
     if "" in texts:
-        raise ConfigError("SMW-C110", "a tag is a text that is not empty", seen=repr(""), fix=_FORM)
+        raise ConfigError("SMW-C110", "a tag is a text that is not empty", seen=repr(""), fix=form)
     return texts, list(cast("Iterable[Any]", keys or ()))
 
 
@@ -61,8 +66,8 @@ def warn_of_fields(tags: Iterable[str]) -> bool:
     if field is None:
         return False
     _log.warning(
-        "cache.drop is told a tag with %s in it, and takes tags as they are: fields are filled by @cached and "
-        '@invalidate alone; where one is meant write its value, as in tags=[f"user:{user_id}"]',
+        "cache.drop is told a tag with %s in it, and takes tags as they are: fields are filled by @cached, "
+        '@invalidate and cache.tag, as in tags=[cache.tag("user:{user_id}", user_id=user_id)]',
         field,
     )
     return True

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import string
-from functools import reduce
-from typing import TYPE_CHECKING
+from functools import lru_cache, reduce
+from typing import TYPE_CHECKING, Any
 
+from smw._kernel.told import plainly
 from smw.cache.naming.arguments import UnkeyableError, tag_text
-from smw.errors import DecorationError, nearest
+from smw.errors import ConfigError, DecorationError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Template", "templates"]
+__all__ = ["Template", "tag", "templates"]
 
 _FORM = 'tags=["user", "user:{user_id}"]'
+_FILLED = 'cache.tag("user:{user_id}", user_id=7)'
 
 
 class Template:
@@ -72,6 +74,40 @@ def _value(path: tuple[str, ...], arguments: Mapping[str, object]) -> str:
     except Exception as error:
         # A foreign property failed, which must not fail the call.
         raise UnkeyableError("failing-tag", f"{'.'.join(path)}: {type(error).__name__}") from error
+
+
+@plainly("tag()", _FILLED)
+def tag(template: str, /, **fields: object) -> str:
+    """Return the tag that `cached` and `invalidate` make of the same template and values, whatever the values hold.
+
+    For `drop` by hand, and for functions that tell tags of a result: within a tag, a value with ``:`` or ``%`` in it,
+    None, an enum or a time reads otherwise than within an f-string.
+
+    Args:
+        template: Text with fields: ``"user:{user_id}"``.
+        fields: Their values, by name.
+
+    Raises:
+        DecorationError: The template is malformed.
+        ConfigError: It is no text, or a field has no value, one that has no text, or is none of the template's.
+    """
+    given: Any = template
+    if not isinstance(given, str) or not given:
+        what = "tag() takes a template, which is a text that is not empty"
+        raise ConfigError("SMW-C111", what, seen=type(template).__name__, fix=_FILLED)
+    made = _template(template)
+    named = {path[0] for path in made.fields}
+    for name in sorted(named ^ fields.keys()):
+        lacks, known = ("is given no value for", fields) if name in named else ("has no field", named)
+        raise ConfigError("SMW-C111", f"the tag {template!r} {lacks} {name!r}.{nearest(name, known)}", fix=_FILLED)
+    try:
+        return made.render(fields)
+    except UnkeyableError as error:
+        what = f"tag() cannot fill {template!r}: {error.reason} ({error.what})"
+        raise ConfigError("SMW-C111", what, fix="use fields whose values are plain, such as identifiers") from None
+
+
+_template = lru_cache(maxsize=256)(Template)
 
 
 def templates(tags: object) -> tuple[Template, ...]:

@@ -139,6 +139,6 @@ def test_fields_in_a_drop_by_hand_are_said_once_and_never_raise(cache, caplog):
         cache.drop_sync(tags=["secret-tenant:{user_id}"])
     (message,) = caplog.messages
     assert "{name}" in message
-    assert 'tags=[f"user:{user_id}"]' in message
+    assert 'tags=[cache.tag("user:{user_id}", user_id=user_id)]' in message
     load("{name}")
     assert cache_module.info(load).misses["l1"] == 2
