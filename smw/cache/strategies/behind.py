@@ -21,7 +21,7 @@ from smw.cache.functions.readers import Scopes
 from smw.cache.strategies.arriving import Arrivals
 from smw.cache.strategies.drainer import Drainer
 from smw.cache.strategies.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
-from smw.cache.strategies.late import leave_behind, open_journal, tell_left
+from smw.cache.strategies.late import leave_behind, open_journal, tell_gone, tell_left
 from smw.cache.strategies.letters import Letters
 from smw.cache.strategies.onlookers import only_looks
 from smw.cache.strategies.outbox import Outbox
@@ -252,6 +252,7 @@ class WriteBehind:
             return
         if journal is None:
             return
+        tell_gone(journal)
         self._take_over(journal)
         self.outbox.settle(journal)
         while not self._is_closed and self._rounds.run(journal, (NO_LOOP,)):

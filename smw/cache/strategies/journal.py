@@ -69,6 +69,7 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._is_ending = self._is_closed = False
         self._own: int | None = None
+        self._file: tuple[int, int] | None = None
         self._connection = self._open(draw)
         self._reader = self._connection if folder is None else self._connect()
         after_fork(self._forked)
@@ -102,7 +103,27 @@ class Journal:
             while not self._takes_name(connection):
                 self.token = draw()
             _make_durable(self.folder)
+            self._file = self._file_there()
         return connection
+
+    def _file_there(self) -> tuple[int, int] | None:
+        assert self.folder is not None  # noqa: S101 - for the type checker
+        found = (self.folder / "writes.db").stat()
+        return found.st_dev, found.st_ino
+
+    def was_removed(self) -> bool:
+        """Tell, once, that somebody has removed the database, into which it goes on writing for this process alone."""
+        if self._file is None:
+            return False
+        try:
+            is_there = self._file_there() == self._file
+        except FileNotFoundError:
+            is_there = False
+        except OSError:
+            return False  # nobody knows
+        if not is_there:
+            self._file = None
+        return not is_there
 
     def _takes_name(self, connection: sqlite3.Connection) -> bool:
         """Become the owner of that name, unless there is one or has been one."""

@@ -1,4 +1,4 @@
-"""Opens the journal, also for a write that comes after closing, and tells what closing leaves; does no write."""
+"""Opens the journal, also for a write that comes after closing, and tells what is lost or left; does no write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from smw._kernel.host import Host
 
-__all__ = ["leave_behind", "open_journal", "tell_left"]
+__all__ = ["leave_behind", "open_journal", "tell_gone", "tell_left"]
 
 _log = logging.getLogger("smw.cache")
 
@@ -51,6 +51,16 @@ def leave_behind(folder: Path, host: Host, row: dict[str, Any]) -> bool:
         return journal.submit(put(row | {"owner": journal.token}, most=0)).result() is not None
     finally:
         journal.close()
+
+
+def tell_gone(journal: Journal) -> None:
+    """Log, once, that the folder of a journal was removed."""
+    if journal.was_removed():
+        _log.error(
+            "the journal in %s was removed: writes and drops that this process has noted there, and those to come, are "
+            "lost with it; restart it, and keep CACHE_STATE_DIR where nothing is cleared away",
+            journal.folder,
+        )
 
 
 def tell_left(journal: Journal) -> None:

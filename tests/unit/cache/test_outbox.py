@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import sqlite3
 
 import pytest
@@ -206,6 +207,25 @@ async def test_a_disk_that_fails_costs_no_call(bench, tmp_path, caplog, monkeypa
     monkeypatch.undo()
     assert (shop.seen, shop.read(1)) == (0, "Bob")
     assert caplog.text.count("cannot be noted") == 1
+
+
+@pytest.mark.parametrize("is_made_again", [False, True])
+async def test_a_folder_that_is_removed_is_noticed_once(bench, tmp_path, caplog, is_made_again):
+    """What is noted goes where no other process finds it: the log says so, and no call fails."""
+    folder = tmp_path / "state"
+    shop = Shop(bench.cache("l2", state_dir=folder))
+    assert shop.read(1) == "Ada"
+    shop.cache.behind.tick()
+    assert "was removed" not in caplog.text
+    shutil.rmtree(folder)
+    if is_made_again:
+        Shop(bench.cache("l2", state_dir=folder)).cache.behind.open()
+    for name in ("Eve", "Bob"):
+        await shop.write(1, name)
+        shop.commit()
+        shop.cache.behind.tick()
+    assert shop.read(1) == "Bob"
+    assert caplog.text.count("was removed") == 1
 
 
 @pytest.mark.parametrize(("levels", "is_on_disk"), [((), True), (("l2",), False)])
