@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import types
@@ -30,6 +31,16 @@ _DAY_S = 86_400.0
 _MOST_TAGS = 100
 _NOTHING: tuple[type[Exception], ...] = ()
 _FORM = "@cached(ttl=60)"
+_NO_MEMORY = 'levels=("l2", "l3") keeps nothing in memory'
+_LEFT_OUT = "left out, callers wait for as long as a load takes"
+_OR_NONE = {
+    "ttl": "ttl=0 stores nothing",
+    "l1_ttl": _NO_MEMORY,
+    "negative_ttl": "negative_ttl=0 keeps none",
+    "stale_if_error": "stale_if_error=0 hands out nothing that has expired",
+    "soft_timeout": _LEFT_OUT,
+    "hard_timeout": _LEFT_OUT,
+}
 _SEVERAL = (list, tuple, set, frozenset)
 
 
@@ -159,8 +170,7 @@ def _checked_lives(ttl: object, told: dict[str, Any]) -> dict[str, Any]:
     l1_ttl, negative_ttl = told["l1_ttl"], told["negative_ttl"]
     l1_ttl_s = None if l1_ttl is None else _checked_seconds("l1_ttl", l1_ttl)
     if l1_ttl_s == 0:
-        fix = 'levels=("l2", "l3") keeps nothing in memory'
-        raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=fix)
+        raise ConfigError("SMW-C103", "l1_ttl= must be more than nothing", seen=l1_ttl, fix=_NO_MEMORY)
     negative_ttl_s = None if negative_ttl is None else _checked_seconds("negative_ttl", negative_ttl)
     stale_s = _checked_seconds("stale_if_error", told["stale_if_error"])
     soft_s, hard_s = _checked_waits(told["soft_timeout"], told["hard_timeout"], stale_s)
@@ -193,6 +203,7 @@ def _checked_result_tags(tags: object, many: object) -> tuple[Callable[[Any], ob
         if not answers_at_once(tag):
             what = "tags= takes texts, and functions of the result that answer without being awaited"
             raise DecorationError("SMW-C108", what, seen=repr(tag), fix=example)
+        _check_takes_result("tags", tag, example)
     if given and many is not None:
         what = "tags= takes a tag from the result, and many= loads several of them at once"
         raise DecorationError("SMW-C177", what, fix="give the results tags of their arguments, or leave out many=")
@@ -248,8 +259,8 @@ def _checked_seconds(name: str, given: object) -> float:
             fix = f'{fix}, or ttl=lambda result: 60, or ttl="auto"'
         raise DecorationError("SMW-C102", what, seen=repr(given), fix=fix)
     if math.isnan(seconds) or seconds < 0:
-        what = f"{name}= must not be negative"
-        raise ConfigError("SMW-C103", what, seen=given, fix=f"{name}=60; {name}=0 stores nothing")
+        what = f"{name}= " + ("takes a number, which this is not" if math.isnan(seconds) else "must not be negative")
+        raise ConfigError("SMW-C103", what, seen=given, fix=f"{name}=60; {_OR_NONE[name]}")
     return seconds
 
 
@@ -260,6 +271,19 @@ def _checked_function(name: str, given: object, example: str) -> Callable[..., o
         what = f"{name}= takes a function" + (" that answers without being awaited" if callable(given) else "")
         raise DecorationError("SMW-C108", what, seen=repr(given), fix=f"{name}={example}")
     return given
+
+
+def _check_takes_result(name: str, given: Callable[..., object], example: str) -> None:
+    """Refuse a function that cannot be called with the result alone; one whose parameters nobody knows may pass."""
+    try:
+        parameters = inspect.signature(given)
+    except (TypeError, ValueError):
+        return
+    try:
+        parameters.bind(None)
+    except TypeError as error:
+        what = f"a function given as {name}= is called with the result and nothing else: {error}"
+        raise DecorationError("SMW-C108", what, seen=f"{given!r}{parameters}", fix=example) from None
 
 
 def _checked_loader(given: object) -> Callable[..., object] | None:

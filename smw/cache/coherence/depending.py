@@ -53,7 +53,7 @@ class Basis:
         until: When one of them is tried anew that only stood in for a load that failed.
     """
 
-    __slots__ = ("_ended", "_engine", "_found", "_numbers", "asked", "is_kept", "lacks", "scopes", "until")
+    __slots__ = ("_ended", "_engine", "_found", "_numbers", "_what", "asked", "is_kept", "lacks", "scopes", "until")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -62,7 +62,7 @@ class Basis:
         self._ended = False
         self.scopes: dict[str, None] = {}
         self.asked = float("inf")
-        self.lacks = ""
+        self.lacks = self._what = ""
         self.is_kept = True
         self.until = float("inf")
 
@@ -94,6 +94,11 @@ class Basis:
         """What servers are told of it."""
         return tuple([Dependency(key, fence, tuple(tags)) for key, (fence, tags) in self._found.items()])
 
+    @property
+    def refusal(self) -> tuple[str, str]:
+        """Why servers, or nobody, are to keep it, and what of it is the matter."""
+        return self.lacks, self._what or f"{len(self.scopes)} scopes"
+
     def add(
         self, engine: Engine, place: Place | None, origin: Entry | Origin | None, until: float = float("inf")
     ) -> None:
@@ -124,7 +129,7 @@ class Basis:
         if basis is not None:
             self._join(basis)
         if versions is None or versions.fence is None or not versions.is_whole:
-            self.lacks = self.lacks or "unknown-dependency"
+            self._lack("unknown-dependency")
             return
         self.asked = min(self.asked, asked)
         tags = zip(scopes[1:], versions.generations, strict=False)  # behind them are those of its own basis
@@ -135,13 +140,18 @@ class Basis:
         self.hold(basis.scopes)
         self.asked, self.until = min(self.asked, basis.asked), min(self.until, basis.until)
         self.is_kept = self.is_kept and basis.is_kept
-        self.lacks = self.lacks or basis.lacks
+        self._lack(basis.lacks, basis._what)
         for each in basis.depends:
             self._note(each)
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str, what: str = "not kept at all") -> None:
         """Have the result kept nowhere."""
-        self.is_kept, self.lacks = False, self.lacks or reason
+        self.is_kept = False
+        self._lack(reason, what)
+
+    def _lack(self, reason: str, what: str = "") -> None:
+        if reason and not self.lacks:
+            self.lacks, self._what = reason, what
 
     def tag(self, names: Sequence[str], key: str, numbers: Sequence[int] | None, asked: float) -> None:
         """Take in the tags that the result itself tells.
@@ -153,33 +163,35 @@ class Basis:
                 where that cannot be told.
             asked: When they were asked.
         """
-        self.hold(names)
+        self.hold(names, many="many-result-tags")
         if numbers is None:
-            self.lacks = self.lacks or "unheard-tags"
+            self._lack("unheard-tags")
             return
         self.asked = min(self.asked, asked)
-        self._note(Dependency(key, numbers[0], tuple(zip(names, numbers[1:], strict=True))))
+        told = Dependency(key, numbers[0], tuple(zip(names, numbers[1:], strict=True)))
+        self._note(told, many="many-result-tags")
 
-    def hold(self, scopes: Iterable[str]) -> None:
+    def hold(self, scopes: Iterable[str], *, many: str = "many-dependencies") -> None:
         """Have the result dropped with `scopes` in this process."""
         self.scopes.update(dict.fromkeys(scopes))
         if len(self.scopes) > MOST_SCOPES:
-            self.refuse("many-dependencies")
+            self.refuse(many)
             self.scopes = {}
 
-    def _note(self, told: Dependency) -> None:
+    def _note(self, told: Dependency, *, many: str = "many-dependencies") -> None:
         """Note the counters of one result; one counter that has shown two numbers has been dropped meanwhile."""
-        self.hold((told.key, *[tag for tag, _ in told.tags]))
+        self.hold((told.key, *[tag for tag, _ in told.tags]), many=many)
         server = self._engine.remote.tiers[0].of(told.key) if self._engine.remote.tiers else None
         counters = ((fence_of(told.key), told.fence), *told.tags)
         if any(self._numbers.get((server, name), number) != number for name, number in counters):
-            self.lacks = self.lacks or "unknown-dependency"
+            self._lack("unknown-dependency")
             return
         _, tags = self._found.setdefault(told.key, (told.fence, []))
         tags.extend((name, number) for name, number in told.tags if (server, name) not in self._numbers)
         self._numbers.update({(server, name): number for name, number in counters})
         if len(self._numbers) > MOST_GENERATIONS:
-            self.lacks, self._found = self.lacks or "many-dependencies", {}
+            self._lack(many)
+            self._found = {}
 
 
 def collecting(options: Options, engine: Engine, place: Place, proceed: Proceed) -> tuple[Place, Proceed]:

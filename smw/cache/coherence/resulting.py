@@ -8,6 +8,7 @@ was none. A drop that comes after the counters were read makes them differ, as f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.answers import answered
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from smw.cache.naming.names import Names
 
 __all__ = ["ResultTags"]
+
+
+class _NoTagError(Exception):
+    """What a function of the user returned is no tag; says of what type it is, and never what."""
 
 
 class ResultTags:
@@ -53,8 +58,9 @@ class ResultTags:
             value = await proceed()
             try:
                 names = [self._names.tag(text) for text in self._texts(value)]
-            except Exception:  # noqa: BLE001 - the function itself has succeeded
-                basis.refuse("failing-result-tag")
+            except Exception as error:  # noqa: BLE001 - the function itself has succeeded
+                what = str(error) if isinstance(error, _NoTagError) else type(error).__name__
+                basis.refuse("failing-result-tag", what)
                 return value
             if names:
                 await self._take(basis, place, names, began, mode)
@@ -63,13 +69,7 @@ class ResultTags:
         return place._replace(basis=basis), load
 
     def _texts(self, value: Any) -> list[str]:
-        texts: list[str] = []
-        for function in self._functions:
-            told: Any = answered(function(value))
-            texts += [] if told is None else [told] if isinstance(told, str) else told
-        if not all(type(text) is str and text for text in texts):
-            raise TypeError
-        return list(dict.fromkeys(texts))
+        return list(dict.fromkeys([text for function in self._functions for text in _told(function, value)]))
 
     async def _moment(self, place: Place, mode: Mode) -> Moment | None:
         """Return the present moment; None where no server knows what is dropped of `place`."""
@@ -90,3 +90,23 @@ class ResultTags:
         if opened is not None and await engine.backplane.of(key).knows_all_since(began, budget=budget, mode=mode):
             numbers = opened
         basis.tag(names, key, numbers, asked)
+
+
+def _told(function: Callable[[Any], object], value: Any) -> list[str]:
+    """Return the tags that one function tells of a result.
+
+    Raises:
+        _NoTagError: It failed, or told something else.
+    """
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    try:
+        told = answered(function(value))
+        several = [] if told is None else [told] if isinstance(told, str) or not isinstance(told, Iterable) else [*told]
+    except Exception as error:
+        raise _NoTagError(f"{name}: {type(error).__name__}") from error
+    texts = [str.__str__(each) if isinstance(each, str) else each for each in several]  # of a subclass its own text
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            kind = "an empty text" if isinstance(text, str) else type(text).__name__
+            raise _NoTagError(f"{name} told {kind}")
+    return texts

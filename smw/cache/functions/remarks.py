@@ -21,6 +21,8 @@ _REMEDIES = {
     "foreign-dependency": "it was made from results of another cache, which cannot drop it; use one cache for both",
     "unheard-tags": "it stays in memory: tags= takes a tag from the result, and nobody knows whether that was dropped "
     "during the load; it takes a Redis that answers",
+    "many-result-tags": "servers are told of some 200 tags of a result, and one with more stays in memory; return "
+    "a tag that its parts have in common",
     "failing-result-tag": "have the functions of tags= return a text, several, or None, for every result",
     "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
     "function-without-identity": "define it at module level, or pass key= with all that tells it from others",

@@ -282,7 +282,7 @@ class Engine:
         forms = forms_of(value, policy, for_servers=bool(sight.missed) and ttl_s > 0)
         basis, stands = place.basis, True
         if basis is not None and basis.lacks and forms.packed is not None and sight.missed:
-            forms = forms._replace(packed=None, refused=forms.refused or (basis.lacks, f"{len(basis.scopes)} scopes"))
+            forms = forms._replace(packed=None, refused=forms.refused or basis.refusal)
         if forms.packed is not None and place.text is not None and self.fence.stands(scopes_of(place), epoch):
             fence, generations = sight.versions or Versions(0, ())
             now_ms, ttl_ms = int(self.remote.time_of(place.text).now() * 1000), max(1, int(ttl_s * 1000))
@@ -308,7 +308,7 @@ class Engine:
         sight: Sight | None = None,
     ) -> Finding:
         if place.basis is not None and not place.basis.is_kept:
-            forms = forms._replace(held=None, refused=forms.refused or (place.basis.lacks, "not kept at all"))
+            forms = forms._replace(held=None, refused=forms.refused or place.basis.refusal)
         held, copy = forms.held, None
         missed = tuple(sight.missed) if sight is not None else ()
         versions, asked = (None, NEVER) if sight is None else (sight.versions, sight.asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 
 import pytest
@@ -263,3 +264,81 @@ def test_what_cannot_be_had_is_refused(bench):
     with pytest.raises(DecorationError, match="SMW-C177"):
         cache.writes(get)(lambda number: number)
     cache.writes(get, strategy="write_around")(lambda number: number)
+
+
+@pytest.mark.parametrize("given", [lambda: "x", lambda user_id, result: "x", lambda result, *, more: "x"])
+def test_a_function_that_takes_something_else_is_refused(bench, given):
+    """Whoever wants the arguments too, or nothing, is told when decorating, not by results that are never kept."""
+    with pytest.raises(DecorationError, match=r"SMW-C108.*called with the result and nothing else"):
+        bench.cache().cached(60, tags=[given])
+
+
+def test_a_function_whose_parameters_are_open_or_unknown_passes(bench):
+    """Defaults, `*args` and what is written in C are called with the result like any other."""
+    tags = [str, str.upper, lambda *results: results[0], lambda result, more="": result + more]
+    runs = []
+    get = bench.cache().cached(60, tags=tags)(lambda: runs.append(1) or "x")
+    assert [get(), get(), runs] == ["x", "x", [1]]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (lambda result: result["secret"]["more"], "<lambda>: TypeError"),
+        (lambda _result: 5, "<lambda> told int"),
+        (lambda _result: ["a", b"secret"], "<lambda> told bytes"),
+        (lambda _result: "", "<lambda> told an empty text"),
+    ],
+)
+def test_what_a_function_told_instead_is_said(bench, caplog, told, said):
+    """The one warning names the cached function, the one among its tags, and the type of its mistake, no value."""
+    get = bench.cache().cached(60, tags=[told])(lambda: {"secret": "secret"})
+    get(), get()
+    (message,) = [message for message in caplog.messages if "failing-result-tag" in message]
+    assert said in message
+    assert "secret" not in message
+
+
+class Owner(enum.StrEnum):
+    """A text that is of a class of its own."""
+
+    ADA = "ada"
+
+
+class Shown(str):
+    """A text that shows itself in other words, as marked-up ones do."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "shown"
+
+
+@pytest.mark.parametrize("text", [Owner.ADA, Shown("ada")], ids=repr)
+def test_a_text_of_a_class_of_its_own_is_a_tag(bench, text):
+    """Enums of texts and marked-up ones count as the text that they are."""
+    cache, runs = bench.cache(), []
+    get = cache.cached(60, tags=[lambda _result: text, lambda _result: [text]])(lambda: runs.append(1) or 1)
+    get(), get()
+    assert runs == [1]
+    cache.drop_sync(tags=["ada"])
+    get()
+    assert runs == [1, 1]
+
+
+@pytest.mark.parametrize(("tags", "reasons"), [(199, []), (200, ["many-result-tags"])])
+def test_more_tags_than_servers_are_told_of(told, caplog, tags, reasons):
+    """A result with more stays in memory, is dropped there by each, and the warning does not advise the tags it has."""
+    shop, runs = told(OWNERS), []
+
+    @shop.cache.cached(60, tags=[lambda result: [f"part:{number}" for number in result]], key=lambda: 1)
+    def parts() -> list:
+        runs.append(1)
+        return list(range(tags))
+
+    parts(), parts()
+    assert (runs, shop.uncached()) == ([1], reasons)
+    assert not any("tags= instead" in message for message in caplog.messages)
+    shop.cache.drop_sync(tags=[f"part:{tags - 1}"])
+    parts()
+    assert runs == [1, 1]
