@@ -7,10 +7,12 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw.cache.coherence.alone import warn_if_alone
+from smw.cache.coherence.dropping import checked_texts
 from smw.cache.levels.engine import Place
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.arguments import UnkeyableError, encode
 from smw.cache.options import life_of
+from smw.cache.strategies.putting import put
 from smw.cache.values.codec import Codec, CorruptError
 from smw.cache.values.forms import Policy
 from smw.errors import ConfigError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Mark", "Region"]
 
 _log = logging.getLogger("smw.cache")
+_PUT = 'region.put(key, value, ttl=60, tags=["user:7"], since=mark)'
+_DROP = 'region.drop(keys=["ada"]), or region.drop(tags=["user:7"])'
 
 
 class Mark(NamedTuple):
@@ -41,6 +45,11 @@ class Mark(NamedTuple):
 
     epoch: int
     at: float
+
+
+def _check_mark(since: object) -> None:
+    if since is not None and not isinstance(since, Mark):
+        raise ConfigError("SMW-C110", "since= takes what mark() has returned", seen=type(since).__name__, fix=_PUT)
 
 
 class Region:
@@ -63,6 +72,11 @@ class Region:
         self._table: Table = {}
         self._said: set[str] = set()
         self._policy = Policy(0.0, "auto", in_memory, levels, Codec())
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether any level keeps values: not where the cache is switched off."""
+        return self._policy.in_memory or bool(self._policy.names)
 
     def _text(self, key: object) -> str:
         try:
@@ -105,6 +119,8 @@ class Region:
     ) -> None:
         """Store a value under a key; a server that fails does not fail the call.
 
+        What was there before is gone for every process, also where the new value is not stored.
+
         Args:
             key: The caller's key.
             value: What travels to servers without a return annotation; another stays in memory, with one warning.
@@ -113,7 +129,7 @@ class Region:
             since: What `mark` returned before the value was made.
 
         Raises:
-            ConfigError: `key` or `ttl` cannot be one.
+            ConfigError: `key`, `ttl`, `tags` or `since` cannot be one.
         """
         await self.put_in("async", key, value, ttl, tags=tags, since=since)
 
@@ -123,11 +139,15 @@ class Region:
         """Store a value as `put` does, from blocking code."""
         run_blocking(self.put_in("sync", key, value, ttl, tags=tags, since=since))
 
-    async def drop(self, *, keys: Sequence[object] = (), tags: Sequence[str] = ()) -> None:
-        """Drop values by key, and everything under tags, as `Cache.drop` does."""
+    async def drop(self, *, keys: Sequence[object] | None = None, tags: Sequence[str] | None = None) -> None:
+        """Drop values by key, and everything under tags, as `Cache.drop` does.
+
+        Raises:
+            ConfigError: Neither is given, a tag is no text, or a key cannot be one.
+        """
         await self.drop_in("async", keys=keys, tags=tags)
 
-    def drop_sync(self, *, keys: Sequence[object] = (), tags: Sequence[str] = ()) -> None:
+    def drop_sync(self, *, keys: Sequence[object] | None = None, tags: Sequence[str] | None = None) -> None:
         """Drop values as `drop` does, from blocking code."""
         run_blocking(self.drop_in("sync", keys=keys, tags=tags))
 
@@ -198,33 +218,41 @@ class Region:
         if ttl_s is None or math.isnan(ttl_s):
             what = f"ttl= of the region {self._name!r} takes seconds or a timedelta"
             raise ConfigError("SMW-C102", what, seen=repr(ttl), fix="region.put(key, value, ttl=60)")
-        engine, names = self._engine, [self._names.tag(tag) for tag in tags]
-        place = self._place(key, names)
+        _check_mark(since)
+        names = [self._names.tag(tag) for tag in checked_texts(tags, None, form=_PUT)[0]]
+        place, policy = self._place(key, names), self._policy._replace(ttl_s=ttl_s)
+        if ttl_s <= 0 or not self.keeps_any or not await self._put(place, policy, value, since, mode):
+            await self._engine.drop((), place.scopes[:1], mode)  # what was there is no longer what the caller wants
+
+    async def _put(self, place: Place, policy: Policy, value: Any, since: Mark | None, mode: Mode) -> bool:
+        """Put a value in the place of what is there; returns False where it is not to be kept, and nothing was done."""
+        engine, ttl_s, (text, everything, *names) = self._engine, policy.ttl_s, place.scopes
         epoch, budget = engine.fence.epoch if since is None else since.epoch, engine.budget()
-        policy = self._policy._replace(ttl_s=ttl_s)
-        keeps_any = policy.in_memory or policy.names
-        if ttl_s <= 0 or not keeps_any or not engine.fence.stands(place.scopes, epoch):
-            return
-        text = place.text or ""
-        sight = await engine.remote.look(text, place.tags, policy.names, budget=budget, mode=mode, blind=True)
-        await engine.remote.prepare(sight, text, place.tags, ttl_s, budget=budget, mode=mode)
+        if not engine.fence.stands(place.scopes, epoch):
+            return False
+        sight = await engine.remote.look(text, (everything,), policy.names, budget=budget, mode=mode, blind=True)
+        await engine.remote.prepare(sight, text, (everything,), ttl_s, budget=budget, mode=mode)
         opened = await engine.remote.open(text, names, ttl_s, budget=budget, mode=mode) if names else ()
         heard = engine.backplane.of(text)
         if since is not None and not await heard.has_heard_all(since.at, budget=budget, mode=mode):
-            return
+            return False
         if opened is None:
             sight.missed = []  # its tags cannot be judged later: keep it here alone
         stored = {"value": value, "tags": names, "generations": list(opened or ())}
-        kept = await engine.keep(place, policy, stored, sight, epoch=epoch, budget=budget, mode=mode)
-        if kept.refused is not None:
-            self._warn(*kept.refused)
+        refused = await put(engine, place, policy, stored, sight, epoch=epoch, budget=budget, mode=mode)
+        if refused is not None:
+            self._warn(*refused)
+        return True
 
     def _warn(self, reason: str, what: str) -> None:
         if reason not in self._said:
             self._said.add(reason)
             _log.warning("a value of the region %r is not kept as asked: %s (%s)", self._name, reason, what)
 
-    async def drop_in(self, mode: Mode, *, keys: Sequence[object] = (), tags: Sequence[str] = ()) -> None:
+    async def drop_in(
+        self, mode: Mode, *, keys: Sequence[object] | None = None, tags: Sequence[str] | None = None
+    ) -> None:
         """Drop values as `drop` does, for code that serves both modes."""
+        texts, given = checked_texts(tags, keys, form=_DROP)
         warn_if_alone(self._engine)
-        await self._engine.drop([self._names.tag(tag) for tag in tags], list(map(self._text, keys)), mode)
+        await self._engine.drop([self._names.tag(tag) for tag in texts], list(map(self._text, given)), mode)

@@ -101,6 +101,8 @@ class ResponseCache(Policy):
 
     async def keep(self, exchange: Exchange, key: str, stored: Stored, *, since: Mark) -> None:
         """Store a complete response, unless its URI was dropped after `since`."""
+        if not self.region.keeps_any:
+            return  # the processes that keep responses keep theirs
         left_s = stored.lifetime_s - stored.age_s
         place = key
         if stored.vary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -156,3 +157,126 @@ async def test_unpaid_drop_of_a_tag_counts_before_the_server_has_heard_of_it(ben
     bench.stores["l2"].failing = None
     assert cache._engine.remote.servers[0].debt
     assert await region.get("k") is None
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+async def test_who_has_the_old_value_in_memory_follows(bench, levels):
+    """What is put over a value is what every process reads once the trust of its memory has ended."""
+    here, there = bench.cache(*levels).region("web"), bench.cache(*levels).region("web")
+    await here.put("k", "old", 60, tags=["user"])
+    assert await there.get("k") == ("old" if levels else None)
+    await here.put("k", "new", 60, tags=["user"])
+    bench.clock.advance(1.01)
+    assert (await here.get("k"), await there.get("k")) == ("new", "new" if levels else None)
+
+
+def stale(region):
+    """Return a mark after which a value under its tag was dropped."""
+    mark = region.mark()
+    region.drop_sync(tags=["user"])
+    return mark
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("how", ["ttl=0", "ttl<0", "uncopyable", "since"])
+def test_what_is_not_kept_drops_the_older_value(bench, levels, how):
+    """Where the new value is not stored, neither this process nor another reads the one before it."""
+    here, there = bench.cache(*levels).region("web"), bench.cache(*levels).region("web")
+    here.put_sync("k", "old", 60)
+    there.get_sync("k")
+    if how == "since":
+        here.put_sync("k", "new", 60, tags=["user"], since=stale(here))
+    elif how == "uncopyable":
+        here.put_sync("k", threading.Lock(), 60)
+    else:
+        here.put_sync("k", "new", 0 if how == "ttl=0" else -5)
+    bench.clock.advance(1.01)
+    assert (here.get_sync("k"), there.get_sync("k")) == (None, None)
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_what_does_not_travel_drops_the_older_value_elsewhere(bench, levels):
+    """It is read here; other processes read nothing older."""
+    here, there = bench.cache(*levels).region("web"), bench.cache(*levels).region("web")
+    here.put_sync("k", "old", 60)
+    there.get_sync("k")
+    here.put_sync("k", bytearray(b"new"), 60)
+    assert here.get_sync("k") == bytearray(b"new")
+    bench.clock.advance(1.01)
+    assert there.get_sync("k") is None
+
+
+def test_a_cache_that_is_switched_off_drops_the_older_value(bench):
+    """Processes that keep values do not keep what one that keeps none has put another in the place of."""
+    on, off = bench.cache("l2").region("web"), bench.cache("l2", enabled=False).region("web")
+    on.put_sync("k", "old", 60)
+    off.put_sync("k", "new", 60)
+    bench.clock.advance(1.01)
+    assert (on.get_sync("k"), off.get_sync("k")) == (None, None)
+
+
+@pytest.mark.parametrize("levels", [("l2",), ("l3",), ("l2", "l3")])
+def test_the_older_value_does_not_come_back_with_the_server(bench, levels):
+    """What is put while a server is away is read here meanwhile, and afterwards nobody reads what was there before."""
+    cache, other = bench.cache(*levels), bench.cache(*levels)
+    here, there = cache.region("web"), other.region("web")
+    here.put_sync("k", "old", 60)
+    there.get_sync("k")
+    bench.stores[levels[0]].failing = StoreFailedError("timeout")
+    here.put_sync("k", "new", 60)
+    bench.clock.advance(1.01)
+    assert here.get_sync("k") == "new"
+    bench.stores[levels[0]].failing = None
+    for level in cache._engine.remote.servers:
+        level.pay()
+    bench.clock.advance(1.01)
+    assert (here.get_sync("k"), there.get_sync("k")) == (None, None)
+
+
+def test_a_server_that_fails_in_the_midst_of_it_owes_the_drop(bench, monkeypatch):
+    """It was asked what is there, and did not answer when it was to take the new value."""
+    cache = bench.cache("l2")
+    region, store = cache.region("web"), bench.stores["l2"]
+    region.put_sync("k", "old", 60)
+
+    async def fail(*_args, **_how):
+        raise StoreFailedError("timeout")
+
+    monkeypatch.setattr(store, "replace", fail)
+    region.put_sync("k", "new", 60)
+    assert region.get_sync("k") == "new"
+    cache._engine.remote.servers[0].pay()
+    bench.clock.advance(1.01)
+    assert region.get_sync("k") is None
+    assert bench.cache("l2").region("web").get_sync("k") is None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"keys": "ada"},
+        {"keys": b"ada"},
+        {"tags": "user"},
+        {"tags": [5]},
+        {"tags": [""]},
+        {},
+    ],
+)
+def test_drops_are_told_what_a_drop_of_the_cache_is_told(bench, how):
+    """A text in the place of a sequence, a tag that is none, and nothing at all are mistakes; empty lists are not."""
+    region = bench.cache().region("web")
+    region.put_sync("a", 1, 60)
+    with pytest.raises(ConfigError, match="SMW-C110"):
+        region.drop_sync(**how)
+    region.drop_sync(keys=[], tags=[])
+    assert region.get_sync("a") == 1
+
+
+@pytest.mark.parametrize("how", [{"tags": "user"}, {"tags": [5]}, {"tags": [""]}, {"tags": [str]}, {"since": 5}])
+def test_tags_and_marks_of_a_put_are_checked(bench, how):
+    """A mistake in them is told by its code, and nothing is stored or dropped."""
+    region = bench.cache().region("web")
+    region.put_sync("k", "old", 60)
+    with pytest.raises(ConfigError, match="SMW-C110"):
+        region.put_sync("k", "new", 60, **how)
+    assert region.get_sync("k") == "old"
