@@ -75,8 +75,8 @@ class Cached(Advice):
             raise DecorationError("SMW-C109", what, fix="collect in the function and return a list")
         wrong = unkeepable(target.fn, self.options.copy)
         if wrong is not None:
-            what = f"@cached stands on {target.qualname}, and no result that its annotation allows can be kept: {wrong}"
-            raise DecorationError("SMW-C109", what, fix="return values, such as a list of what it yields")
+            what = f"@cached stands on {target.qualname}: nothing that its annotation allows can be kept, {wrong.why}"
+            raise DecorationError("SMW-C109", what, seen=f"-> {wrong.annotation}", fix=wrong.fix)
         for template in self.options.tags:
             template.check(target.parameters, target.qualname)
         if self.options.many is not None:

@@ -35,6 +35,25 @@ def test_what_can_never_be_kept_is_refused(hint):
         cached(60)(annotated(hint))
 
 
+@pytest.mark.parametrize(
+    ("hint", "seen", "why", "fix"),
+    [
+        (threading.Lock, "-> threading.Lock", "copies of it bind nobody", 'copy="share"'),
+        (threading.Event, "-> threading.Event", "copies of it bind nobody", 'copy="share"'),
+        (queue.Queue[int], "-> queue.Queue[int]", "copies of it bind nobody", 'copy="share"'),
+        ("Iterator[int]", "-> Iterator[int]", "it is used up", "a list of what it yields"),
+        (TextIO, "-> typing.TextIO", "it is used up", "return values"),
+    ],
+    ids=repr,
+)
+def test_the_refusal_names_the_annotation_and_what_helps(hint, seen, why, fix):
+    """A lock can be shared and an iterator cannot: each is told what there is to do."""
+    with pytest.raises(DecorationError, match=why) as caught:
+        cached(60)(annotated(hint))
+    assert caught.value.seen == seen
+    assert fix in str(caught.value.fix)
+
+
 @pytest.mark.parametrize("hint", FINE, ids=repr)
 def test_what_may_be_kept_is_taken(hint):
     """What allows one value that can be kept, or says what nobody can resolve, is decorated and works."""
