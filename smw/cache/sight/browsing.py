@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw.cache.levels.level import run_blocking
 from smw.cache.ports import Lister, Measurer, StoreFailedError
-from smw.cache.values.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError
+from smw.cache.values.codec import JSON, MSGPACK, PICKLE, RAW, Codec, CorruptError
 from smw.cache.values.typed import Classes
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LevelFigures", "Plain", "Stored", "figures", "stored", "unlisted", "value_of"]
 
-_ENCODINGS = {RAW: "bytes", MSGPACK: "msgpack", PICKLE: "pickle"}
+_ENCODINGS = {RAW: "bytes", MSGPACK: "msgpack", PICKLE: "pickle", JSON: "json"}
 _DIGEST = 32
 _TIMEOUT_S = 5.0
 
@@ -66,7 +66,7 @@ class Stored:
         size_bytes: What it takes.
         age_s: Seconds since it was stored; None where it does not open with the keys of this cache.
         remaining_s: Seconds that it still has to live.
-        encoding: ``msgpack``, ``bytes`` or ``pickle``; "" where it does not open.
+        encoding: ``msgpack``, ``bytes``, ``pickle`` or ``json``; "" where it does not open.
     """
 
     key: str

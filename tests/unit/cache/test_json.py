@@ -10,6 +10,8 @@ from enum import IntEnum
 import pytest
 
 from smw._kernel.signals import CacheUncached
+from smw.cache import key_for
+from smw.cache.sight.browsing import value_of
 from smw.cache.values.codec import JSON, MSGPACK, Codec
 from smw.errors import DecorationError
 from tests.unit.cache.shapes import SHAPES, Shaped
@@ -36,6 +38,18 @@ async def test_another_process_reads_json_from_the_server(bench, shape):
     assert [load.runs for load in loads] == [1, 0, 0]
     (blob,) = [blob for blob, _ in bench.stores["l2"].data.values()]
     assert blob.endswith('{"name":"Zoë","plays":[1,2.5,true,null]}'.encode())
+
+
+@pytest.mark.parametrize(
+    ("value", "codec", "shown"),
+    [({"a": 1}, "json", "json"), ({"a": 1}, "auto", "msgpack"), (b"a", "auto", "bytes")],
+)
+def test_people_are_told_the_form_by_name(bench, value, codec, shown):
+    """What lists the values of a server names the form of each, JSON included."""
+    cache = bench.cache("l2")
+    read = cache.cached(60, codec=codec, key=lambda: 1)(lambda: value)
+    read()
+    assert value_of(cache, key_for(read))[0].encoding == shown
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
