@@ -18,7 +18,7 @@ from smw.errors import SmwError
 if TYPE_CHECKING:
     from smw._kernel.call import Mode
 
-__all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led", "led_names", "name_led"]
+__all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led", "led_names", "name_led", "recursive"]
 
 Load = Callable[[], Awaitable[Any]]
 Meanwhile = Sequence[tuple[float, Callable[[], Awaitable[tuple[Any] | None]]]]
@@ -66,6 +66,13 @@ def flying(flights: Iterable[Any]) -> Iterator[None]:
 
 class RecursiveLoadError(SmwError, RecursionError):
     """A loader called itself for the key that it is loading."""
+
+
+def recursive(name: str) -> RecursiveLoadError:
+    """Return the error of a function of that name whose load asks for itself."""
+    what = f"{name} called itself with the same arguments while computing them"
+    fix = "call the uncached function (fn.__wrapped__) for the inner step"
+    return RecursiveLoadError("SMW-K130", what, fix=fix)
 
 
 class _Lost(Exception):
@@ -262,7 +269,7 @@ class Flights:
         stack = _leading.get()
         if flight in stack:
             flight.waiters -= 1
-            raise self._recursive()
+            raise recursive(self._name)
         with _waits:
             alone = bool(stack) and _would_deadlock(flight, stack)
             if not alone:
@@ -288,11 +295,6 @@ class Flights:
         result = await self.fly(key, load, mode, meanwhile=meanwhile)
         flight.land(result)
         return result
-
-    def _recursive(self) -> RecursiveLoadError:
-        what = f"{self._name} called itself with the same arguments while computing them"
-        fix = "call the uncached function (fn.__wrapped__) for the inner step"
-        return RecursiveLoadError("SMW-K130", what, fix=fix)
 
     async def _wait(self, flight: _Flight, result: Awaitable[Any]) -> Any:
         try:
@@ -327,7 +329,7 @@ class Flights:
                 if given is not None:
                     return given[0]
             if flight.thread is not None and is_awaited_by(flight.thread):
-                raise self._recursive()
+                raise recursive(self._name)
             if flight.is_overdue():
                 raise _Overdue
             look_s = min(2 * look_s, 1.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+from contextvars import ContextVar
 from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -11,19 +13,40 @@ from typing import TYPE_CHECKING, Any
 from smw._kernel.bridge import in_thread, on_asyncio
 from smw._kernel.chain import stack_of
 from smw._kernel.drive import fuse, runner_of
+from smw._kernel.flight import recursive
 from smw.cache.coherence.collecting import tell
 from smw.cache.functions.readers import cached_in
+from smw.cache.naming.arguments import UnkeyableError
 from smw.cache.strategies.replacing import look_before, replace
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from smw._kernel.call import Call
     from smw._kernel.chain import Proceed
     from smw.cache.functions.function import CachedFunction
+    from smw.cache.naming.place import Place
 
 __all__ = ["refresh", "refresh_sync"]
+
+
+class _Refresh:
+    """One that is under way; tasks that it has started may outlive it.
+
+    Args:
+        function: What is refreshed.
+        place: Where its result belongs.
+    """
+
+    __slots__ = ("is_over", "of")
+
+    def __init__(self, function: CachedFunction, place: Place) -> None:
+        self.of = function, id(place.home), place.key
+        self.is_over = False
+
+
+_under_way: ContextVar[tuple[_Refresh, ...]] = ContextVar("smw_cache_refreshes", default=())
 
 
 async def refresh(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +112,36 @@ async def _refreshed(function: CachedFunction, call: Call, proceed: Proceed) -> 
         proceed = function.many.loading(call)
     place = function.placed(call)
     if place is None:
-        return await proceed()
+        return await _past(function, call, proceed)
+    with _alone(function, place):
+        return await _replaced(function, place, call, proceed)
+
+
+@contextlib.contextmanager
+def _alone(function: CachedFunction, place: Place) -> Iterator[None]:
+    """Refuse a refresh that its own load asks for: it would never end."""
+    outer, own = _under_way.get(), _Refresh(function, place)
+    if any(each.of == own.of and not each.is_over for each in outer):
+        raise recursive(function.target.name)
+    token = _under_way.set((*outer, own))
+    try:
+        yield
+    finally:
+        own.is_over = True
+        with contextlib.suppress(ValueError):  # ended by the garbage collector, in another context
+            _under_way.reset(token)
+
+
+async def _past(function: CachedFunction, call: Call, proceed: Proceed) -> Any:
+    """Call the function; where the cache is switched off, processes where it is not drop the present result."""
+    value = await proceed()
+    if function.policy.is_off:
+        with contextlib.suppress(UnkeyableError, TypeError):
+            await function.drop(function.place(call), call.mode)
+    return value
+
+
+async def _replaced(function: CachedFunction, place: Place, call: Call, proceed: Proceed) -> Any:
     engine, policy = function.engine, function.policy
     before = await look_before(engine, place, policy, call.mode)
     place, load = function.collected(call, place, function.loader(call, place, proceed))

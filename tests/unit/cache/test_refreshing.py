@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -225,3 +226,32 @@ async def test_many_loads_one(bench):
     assert asked == [[2], [2]]
     assert await cache.peek(key_for(one, 2)) == 4
     assert await asyncio.gather(cache_module.refresh(one, 2), cache_module.refresh(one, 3)) == [6, 9]
+
+
+@pytest.mark.parametrize("first", ["call", "refresh"])
+def test_a_load_that_refreshes_itself_is_told_so(bench, first):
+    """It would never end; what goes on after a refresh has ended may refresh again."""
+    cache, contexts = bench.cache(), []
+
+    @cache.cached(60)
+    def turning(number: int) -> int:
+        contexts.append(contextvars.copy_context())
+        return number if len(contexts) > 5 else refresh_sync(turning, number)
+
+    with pytest.raises(RecursionError, match="SMW-K130"):
+        turning(1) if first == "call" else refresh_sync(turning, 1)
+    assert len(contexts) < 3
+    contexts += contexts * 5
+    assert contexts[-1].run(refresh_sync, turning, 1) == 1
+    assert turning(1) == 1
+
+
+def test_where_the_cache_is_off_others_drop_what_they_have(bench):
+    """Such a process keeps nothing, and no process reads what it has just replaced."""
+    source = Source()
+    here, there = loader(bench.cache("l2", enabled=False), source), loader(bench.cache("l2"), source)
+    assert there(1)["value"] == "old"
+    source.value = "new"
+    assert refresh_sync(here, 1)["value"] == "new"
+    bench.clock.advance(1.01)
+    assert there(1)["value"] == "new"
