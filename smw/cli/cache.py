@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smw.cli.output import as_json, as_table
-from smw.cli.target import cache_of, function, key_of, opened, parted
+from smw.cli.target import cache_of, full_key, function, key_of, opened, parted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,10 +155,8 @@ def invalidate(
 
     Exits 2 where a person was asked and said no, and nothing was dropped.
     """
-    from smw.cache.naming.names import checked
-
     with cache_of(app, profile) as looking, _named(looking, fn, args) as (cache, own):
-        dropped = [*[checked(given, cache.prefix) for given in key or ()], *own]
+        dropped = [*[full_key(given, cache.prefix) for given in key or ()], *own]
         named = [*(f"tag {name}" for name in tag or ()), *dropped, *(["everything"] if everything else [])]
         _droppable(cache, named)
         if not yes:

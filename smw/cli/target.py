@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smw.cache import Cache
     from smw.cache.values.codec import Codec
 
-__all__ = ["cache_of", "function", "key_of", "module", "opened", "parted"]
+__all__ = ["cache_of", "full_key", "function", "key_of", "module", "opened", "parted"]
 
 _CODE = "SMW-K124"
 _PATIENCE_MS = 5_000
@@ -176,6 +176,22 @@ def _standing_in(kind: Any, identity: Any) -> Any:
     return type(kind.__name__, (), members)()
 
 
+def full_key(given: str, prefix: str) -> str:
+    """Return a full key that somebody has typed.
+
+    Args:
+        given: What was typed.
+        prefix: What keys of the namespace begin with.
+
+    Raises:
+        ConfigError: It is none of the namespace.
+    """
+    from smw.cache.naming.names import checked
+
+    fix = "one that `smw cache keys` lists, or a call: module:function and its arguments"
+    return checked(given, prefix, what="this is neither a full key nor a function", fix=fix)
+
+
 @contextmanager
 def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cache, str, Codec | None]]:
     """Open whose it is, for a block, with the full key, and the codec of its function where that is known.
@@ -189,10 +205,9 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
         ConfigError: There is no such function, it is not cached, or the call has no key.
     """
     from smw.cache.functions.readers import cached_in
-    from smw.cache.naming.names import checked
 
     if what.startswith("smw:") or ":" not in what:
-        yield cache, checked(what, cache.prefix), None
+        yield cache, full_key(what, cache.prefix), None
         return
 
     fn = function(what)

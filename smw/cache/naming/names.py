@@ -109,12 +109,16 @@ class Names:
         return checked(key, self._key_form)
 
 
-def checked(key: object, prefix: str) -> str:
+def checked(
+    key: object, prefix: str, *, what: str = "keys= takes full keys", fix: str = "cache.key_for(function, *arguments)"
+) -> str:
     """Return `key` if it can be one of a namespace: one of another would be dropped there, and in no memory.
 
     Args:
         key: What is said to be a full key.
         prefix: What keys of the namespace begin with.
+        what: What is said of a text that is no full key.
+        fix: Where such a key is to be had.
 
     Raises:
         ConfigError: It cannot.
@@ -123,8 +127,7 @@ def checked(key: object, prefix: str) -> str:
         return str(key)
     other = _FULL.fullmatch(key) if isinstance(key, str) else None
     if other is None:
-        what = "keys= takes full keys"
-        raise ConfigError("SMW-C110", what, seen=repr(key), fix="cache.key_for(function, *arguments)")
+        raise ConfigError("SMW-C110", what, seen=repr(key), fix=fix)
     what = f"this key is of the namespace {other[1]}, and this cache's is {prefix.split(':')[1]}"
     fix = f"drop it where the service is {other[1]}: SMW_SERVICE={other[1]}, or CACHE_NAMESPACE"
     raise ConfigError("SMW-C110", what, seen=key, fix=fix)

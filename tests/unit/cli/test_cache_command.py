@@ -106,6 +106,15 @@ def test_what_cannot_be_done_is_an_error_with_a_code(smw, args, code):
     assert raised.value.code == f"SMW-{code}"
 
 
+@pytest.mark.parametrize("args", [["why", "nonsense"], ["get", "smw:x"], ["invalidate", "--yes", "--key", "nonsense"]])
+def test_what_is_no_key_is_told_where_there_are_some(smw, args):
+    """On a command line keys come from another command, not from a function of Python."""
+    with pytest.raises(SmwError) as raised:
+        smw(*args)
+    assert "smw cache keys" in str(raised.value.fix)
+    assert "key_for" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "command", [["get", "shop:price"], ["why", "shop:price"], ["invalidate", "--yes", "--function"]]
 )
