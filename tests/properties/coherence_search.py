@@ -26,7 +26,7 @@ from tests.properties.coherence_process import (
     process_of,
     stored_first,
 )
-from tests.properties.coherence_servers import BEGAN, FAILED, Server, memcached_does, redis_does
+from tests.properties.coherence_servers import BEGAN, FAILED, Server, memcached_does, redis_does, text_of
 
 IDLE, ASKED, ANSWERED, DONE = range(4)
 ORPHANED_S = 60.0
@@ -309,7 +309,7 @@ class Search:
             if self.setup.naive and what[0] == "write":
                 done, reply = redis_does(server, world.now, (what[0], what[1][:1], *what[2:5]))
             carried = world._replace(**{where: done})
-            carried = carried if where == "l3" else self._spread(carried, where, server, tuple(what))
+            carried = carried if where == "l3" else self._spread(carried, where, tuple(what))
             yield label, self._told(carried, index, reply), ""
             for number, event in enumerate(world.left):
                 if event == ("lose", where) and event not in world.left[:number]:
@@ -317,17 +317,16 @@ class Search:
                 if event == ("fail", where) and event not in world.left[:number]:
                     yield label + " FAILED", self._unanswered(_spent(world, number), index, process, where), ""
 
-    def _spread(self, world: World, where: str, before: Server, what: tuple[Any, ...]) -> World:
+    def _spread(self, world: World, where: str, what: tuple[Any, ...]) -> World:
         """Put what Redis has told into every inbox."""
         if what[0] == "pulse" and where == "l2" and world.undone is not None:  # the fail-over has been noticed
             settled = tuple(sorted((*world.settled, *((version, world.now) for version in world.undone))))
             world = world._replace(settled=settled, undone=None)
+        number = getattr(world, where).told if self.setup.hears else None
         world = self._posted(world, where)
-        number = getattr(world, where).told(before) if self.setup.hears else None
         if number is None:
             return world
-        text: str = what[7] if what[0] == "replace" else what[-1]
-        message = (number, *text.split(" "))
+        message = (number, *text_of(what).split(" "))
         hears = self.setup.hears
         return world._replace(inbox=tuple((*m, message) if p in hears else m for p, m in enumerate(world.inbox)))
 
@@ -339,8 +338,9 @@ class Search:
         part = where if len(self.setup.shards) > 1 else ""
         inbox = world.inbox
         for name, message in server.mail:
-            process = process_of(name)
-            inbox = _put(inbox, process, (*inbox[process], ("mail", f"@{part}", message)))
+            if name:
+                process = process_of(name)
+                inbox = _put(inbox, process, (*inbox[process], ("mail", f"@{part}", message)))
         return world._replace(inbox=inbox, **{where: server._replace(mail=())})
 
     def _hearing(self, world: World):

@@ -18,6 +18,10 @@ BEGAN = {NUMBER: b"100", GUARD: b"1"}
 """What both are when a search begins."""
 EPOCH = 10_000.0
 """What the clock of Redis shows when a search begins."""
+MOST, MOST_DIGITS = 2**53, 16
+"""What a counter is below, and how many digits it has at most."""
+UNHEARD = 2
+"""How far the number of messages jumps when it was lost: what follows the last one heard is never the next."""
 FAILED = "failed"
 """The reply to a request that was not answered, whether or not the server has done what it was asked."""
 
@@ -60,6 +64,7 @@ class SteppedRedis(RedisStore):
             redis_scripts.LEASE: "lease",
             redis_scripts.RELEASE: "release",
             redis_scripts.RENEW: "renew",
+            redis_scripts.WAITERS: "waiters",
         }
         return await Request(self.where, scripts[source], tuple(keys), *args)
 
@@ -86,7 +91,7 @@ class SteppedMemcached(MemcachedStore):
 class Server(NamedTuple):
     """One server: what it keeps as sorted (key, (value, token or None, when it ends)), the next number, its reign.
 
-    And what its last command has sent to single processes: (name of the process, message).
+    And what its last command has sent: (name of the process, message) to single ones, ("", number) to all.
     """
 
     data: tuple[tuple[str, tuple[Any, Any, float]], ...] = ()
@@ -97,8 +102,8 @@ class Server(NamedTuple):
     def live(self, now: float) -> dict[str, tuple[Any, Any, float]]:
         return {key: entry for key, entry in self.data if entry[2] > now}
 
-    def kept(self, data: dict[str, tuple[Any, Any, float]], number: int | None = None) -> Server:
-        return Server(tuple(sorted(data.items())), self.number if number is None else number, self.reign)
+    def kept(self, data: dict[str, tuple[Any, Any, float]], number: int | None = None, mail: Any = ()) -> Server:
+        return Server(tuple(sorted(data.items())), self.number if number is None else number, self.reign, mail)
 
     def without(self, key: str) -> Server:
         return Server(tuple(pair for pair in self.data if pair[0] != key), self.number, self.reign)
@@ -110,10 +115,15 @@ class Server(NamedTuple):
         """Return a server that takes the place of `later` with what this one has."""
         return Server(self.data, max(self.number, later.number), later.reign + 1)
 
-    def told(self, before: Server) -> int | None:
-        """Return the number of the message that was sent since `before`, if there was one."""
-        mine, old = (dict(server.data).get(NUMBER) for server in (self, before))
-        return None if mine is None or mine == old or self.reign != before.reign else int(mine[0])
+    @property
+    def told(self) -> int | None:
+        """The number of the message that its last command has sent to all, if there was one."""
+        return next((int(message) for name, message in self.mail if not name), None)
+
+
+def text_of(what: tuple[Any, ...]) -> str:
+    """Return what Redis tells everybody when it does that."""
+    return what[7] if what[0] == "replace" else what[-1]
 
 
 def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Server, Any]:
@@ -126,26 +136,57 @@ def redis_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Serve
     """
     data, (command, *args) = server.live(now), what
     if command == "MGET":
-        return server, tuple(data[key][0] if key in data else None for key in args)
+        return server, tuple(_string(data, key) for key in args)
     keys, *args = args
     scripts = {"open": _open, "write": _write, "drop": _drop, "replace": _replace, "pulse": _pulse, "time": _time}
-    scripts |= {"lease": _lease, "release": _release, "renew": _renew}
+    scripts |= {"lease": _lease, "release": _release, "renew": _renew, "waiters": _waiters}
     return scripts[command](server, data, now, keys, args)
+
+
+def _string(data, key):
+    """Return the bytes under a key: a lease is a tuple of its fields, and what is of any other type a word for it."""
+    value = data[key][0] if key in data else None
+    return value if isinstance(value, bytes) else None
+
+
+def _held(data, lease):
+    value = data[lease][0] if lease in data else ()
+    return dict(value) if isinstance(value, tuple) else {}
+
+
+def _number(data, key):
+    """Return what a counter shows, having taken away what is none."""
+    raw = _string(data, key)
+    if raw is not None and len(raw) <= MOST_DIGITS and raw.isdigit() and int(raw) < MOST:
+        return raw
+    data.pop(key, None)
+    return None
+
+
+def _raised(data, key, life, number, now):
+    number += 1
+    data[key] = b"%d" % max(number, int(data[key][0]) + 1), None, max(data[key][2], now + life / 1000)
+    return number
 
 
 def _open(server, data, now, keys, args):
     number, shown = _opened(data, server.number, now, keys, args[0])
+    _renewed(data, now, keys, args[0])
     return server.kept(data, number), shown
 
 
 def _opened(data, number, now, keys, life):
     for key in keys:
-        if key not in data:
+        if _number(data, key) is None:
             number += 1
             data[key] = b"%d" % number, None, now + life / 1000
-        elif data[key][2] - now < life / 1000:
-            data[key] = data[key][0], None, now + life / 1000
     return number, tuple(data[key][0] for key in keys)
+
+
+def _renewed(data, now, keys, life):
+    for key in keys:
+        if (data[key][2] - now) * 2 < life / 1000:
+            data[key] = data[key][0], None, now + life / 1000
 
 
 def _lease(server, data, now, keys, args):
@@ -155,14 +196,16 @@ def _lease(server, data, now, keys, args):
         count, is_absent, waits, loads = asks[each : each + 4]
         lease, key, *counters = keys[at : at + 2 + count]
         number, shown = _opened(data, number, now, counters, life)
-        held, ends = dict(data[lease][0]) if lease in data else {}, data.get(lease, (None, None, now))[2]
+        held, (*_, ends) = _held(data, lease), data.pop(lease, (now,))
         stands, left = b" ".join(shown), 0
-        if is_absent and key in data:
+        if is_absent and _string(data, key) is not None:
             left = -1
-        elif held and held["by"] != me and held["at"] == stands:
-            held |= {f"w{me}": loads} if waits else {}
+        elif held.get("by", me) != me and held["at"] == stands:
+            told = held.get(f"w{me}", "")
+            held |= {f"w{me}": told if loads in told else f"{told} {loads}"} if waits else {}
             left = max(1, round((ends - now) * 1000))
         else:
+            _renewed(data, now, counters, life)
             held, ends = held | {"by": me, "at": stands}, now + lease_life / 1000
         if held:
             data[lease] = tuple(sorted(held.items())), None, ends
@@ -171,8 +214,13 @@ def _lease(server, data, now, keys, args):
     return server.kept(data, number), tuple(out)
 
 
+def _waiters(server, data, now, keys, args):
+    fields = [field for lease in keys for field in _held(data, lease).items()]
+    return server, tuple(loads.encode() for name, loads in fields if name.startswith("w") and loads)
+
+
 def _land(data, lease, holder, how, more=b""):
-    held = dict(data[lease][0]) if lease in data else {}
+    held = _held(data, lease)
     if (held.get("by"), held.get("at")) != holder:
         return ()
     del data[lease]
@@ -183,13 +231,13 @@ def _release(server, data, now, keys, args):
     me, _where, how, *shown = args
     holders = [(lease, (me, at.encode())) for lease, at in zip(keys, shown, strict=True)]
     mail = tuple(each for lease, holder in holders for each in _land(data, lease, holder, how))
-    return server.kept(data)._replace(mail=mail), 1
+    return server.kept(data, mail=mail), 1
 
 
 def _renew(server, data, now, keys, args):
     me, life = args
     for lease in keys:
-        if lease in data and dict(data[lease][0])["by"] == me:
+        if _held(data, lease).get("by") == me:
             data[lease] = data[lease][0], None, now + life / 1000
     return server.kept(data), 1
 
@@ -204,71 +252,73 @@ def _write(server, data, now, keys, args):
     for counter, number in zip(counters, expected, strict=True):
         if counter not in data or data[counter][0] != b"%d" % number:
             mail = _land(data, lease, holder, "f") if lease else ()
-            return server.kept(data)._replace(mail=mail), 0
+            return server.kept(data, mail=mail), 0
     for counter in counters:
         data[counter] = data[counter][0], None, max(data[counter][2], now + counter_life / 1000)
     data[key] = blob, None, now + life / 1000
     mail = _land(data, lease, holder, "f", b"\n" + blob if len(blob) <= most else b"") if lease else ()
-    return server.kept(data)._replace(mail=mail), 1
+    return server.kept(data, mail=mail), 1
 
 
 def _drop(server, data, now, keys, args):
     count, counter_life, *told = args
-    number, shown = server.number, []
+    number, shown, mail = server.number, [], ()
     for counter in keys[:count]:
-        if counter in data:
-            number += 1
-            data[counter] = b"%d" % number, None, max(data[counter][2], now + counter_life / 1000)
-        shown.append(number + (counter not in data))
+        if _number(data, counter) is None:
+            shown.append(number + 1)
+            continue
+        number = _raised(data, counter, counter_life, number, now)
+        shown.append(int(data[counter][0]))
     for key in keys[count : len(keys) - bool(told)]:
         data.pop(key, None)
     if told:
-        number = _tell(data, keys[-1], number, now)
-    return server.kept(data, number), tuple(shown)
+        number, mail = _tell(data, keys[-1], counter_life, number, now)
+    return server.kept(data, number, mail), tuple(shown)
 
 
 def _replace(server, data, now, keys, args):
     blob, life, counter_life, count, channel, _text, *expected = args
-    counters, number = keys[1 : 1 + count], server.number
-    shown = [data[counter][0] if counter in data else None for counter in counters]
-    stands = shown == [b"%d" % wanted if wanted is not None else b"-" for wanted in expected]
-    if counters[0] in data:
-        number += 1
-        data[counters[0]] = b"%d" % number, None, max(data[counters[0]][2], now + counter_life / 1000)
-    reply = int(data[counters[0]][0]) if counters[0] in data else 0
+    counters, number, mail, reply = keys[1 : 1 + count], server.number, (), 0
+    stands = all(_string(data, name) == b"%d" % wanted for name, wanted in zip(counters, expected, strict=True))
+    if _number(data, counters[0]) is not None:
+        number = _raised(data, counters[0], counter_life, number, now)
+        reply = int(data[counters[0]][0])
     if stands:
+        for counter in counters[1:]:
+            data[counter] = data[counter][0], None, max(data[counter][2], now + counter_life / 1000)
         data[keys[0]] = blob, None, now + life / 1000
     else:
         data.pop(keys[0], None)
     if channel:
-        number = _tell(data, keys[-1], number, now)
-    return server.kept(data, number), reply if stands else -reply
+        number, mail = _tell(data, keys[-1], counter_life, number, now)
+    return server.kept(data, number, mail), reply if stands else -reply
 
 
 def _time(server, data, now, keys, args):
     return server, divmod(int((EPOCH + now) * 1e6), 10**6)
 
 
-def _tell(data, key, number, now):
-    following = int(data[key][0]) + 1 if key in data else number + 1
-    data[key] = b"%d" % following, None, now + 1e9
-    return max(number, following)
+def _tell(data, key, life, number, now):
+    old = _number(data, key)
+    following = number + UNHEARD if old is None else int(old) + 1
+    data[key] = b"%d" % following, None, now + life / 1000
+    return max(number, following), (("", b"%d" % following),)
 
 
 def _pulse(server, data, now, keys, args):
     counted, guard, everything = keys
-    number, reign = server.number, b"%d" % server.reign
-    before = data.get(guard)
-    if before is None or before[0] != reign:
-        data[guard] = reign, None, now + 1e9
-        if before is not None and everything in data:
-            number += 1
-            data[everything] = b"%d" % number, None, max(data[everything][2], now + args[0] / 1000)
-            number = _tell(data, counted, number, now)
-    if counted not in data:
-        number += 1
-        data[counted] = b"%d" % number, None, now + 1e9
-    return server.kept(data, number), (data[counted][0], reign, 1)
+    number, reign, life, mail = server.number, b"%d" % server.reign, args[0], ()
+    newest, before = _number(data, counted), _string(data, guard)
+    if before != reign:
+        data[guard] = reign, None, now + life / 1000
+        if _number(data, everything) is not None and before is not None:
+            number = _raised(data, everything, life, number, now)
+            number, mail = _tell(data, counted, life, number, now)
+    if newest is None and not mail:
+        number += UNHEARD
+        data[counted] = b"%d" % number, None, now + life / 1000
+    _renewed(data, now, (counted, guard), life)
+    return server.kept(data, number, mail), (data[counted][0], reign, 1)
 
 
 def memcached_does(server: Server, now: float, what: tuple[Any, ...]) -> tuple[Server, Any]:
