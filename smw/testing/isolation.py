@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smw._kernel import signals as _signals
 from smw._kernel.signals import Signal
+from smw.errors import ConfigError, nearest
 from smw.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -51,13 +53,15 @@ def isolated(
     Args:
         profile: Profile to use.
         environ: Environment to pretend; empty by default.
-        strict: Whether failures of the cache, which never fail a call, fail the block at its end.
+        strict: Whether failures of the runtime's cache, which never fail a call, fail the block at its end.
         parts: As for `Runtime`: ``cache={...}``, ``clock=FakeClock()``, ...
 
     Raises:
+        ConfigError: An argument is none of these.
         AssertionError: With `strict`, where the block raised nothing: a result was not cached as asked, an entry was
             tampered with, a write was given up, or a server failed.
     """
+    _check_names(parts)
     with Runtime(profile, environ=environ or {}, **parts) as runtime:
         recorded = Recorded(runtime.host) if strict else None
         yield runtime
@@ -66,6 +70,15 @@ def isolated(
         failed += [repr(signal) for signal in recorded.all if isinstance(signal, _FAILURES)]
         if failed:
             raise AssertionError("the cache has failed: " + "; ".join(dict.fromkeys(failed)))
+
+
+def _check_names(parts: Mapping[str, Any]) -> None:
+    """Name what `isolated` takes: a runtime that is told of a mistake knows nothing of `strict`."""
+    names = [*inspect.signature(Runtime).parameters, "strict"]
+    for name in parts:
+        if name not in names:
+            what = f"isolated() has no argument {name!r}.{nearest(name, names)}"
+            raise ConfigError("SMW-K126", what, fix=f"one of: {', '.join(names)}")
 
 
 def _failures(host: Host) -> Iterator[str]:

@@ -7,6 +7,8 @@ import io
 import pytest
 
 from smw import cached
+from smw.cache import Cache
+from smw.errors import ConfigError
 from smw.testing import faults, isolated
 
 LEVELS = {"l2_url": "memory://strict"}
@@ -44,3 +46,17 @@ def test_what_the_block_raises_goes_first():
     """An error of the test itself is the one that is seen."""
     with pytest.raises(ZeroDivisionError), isolated(strict=True):
         assert cached(60)(lambda: io.StringIO("x"))().read() == "x" * (1 // 0)
+
+
+def test_the_word_is_among_those_that_are_meant():
+    """Whoever mistypes it is told which argument he meant."""
+    with pytest.raises(ConfigError, match=r"isolated.. has no argument 'stric'.*'strict'"), isolated(stric=True):
+        pytest.fail("it was taken")
+
+
+def test_a_cache_of_ones_own_is_not_seen():
+    """What it signals goes to its own host, as the page on testing says."""
+    with isolated(strict=True):
+        own = Cache()
+        own.cached(60)(lambda: io.StringIO("x"))()
+        own.close()

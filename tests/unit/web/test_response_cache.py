@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from smw.testing import isolated
 from smw.web import CacheMiddleware, create_cache_middleware
 from tests.unit.web.driving import call, scope_of
 
@@ -329,3 +330,14 @@ async def test_concurrent_requests_each_get_their_own_answer(runtime):
     answers = await asyncio.gather(*(call(app, f"/{number % 5}") for number in range(50)))
     assert all(answer.status == 200 for answer in answers)
     assert len({(await call(app, f"/{number}")).body for number in range(5)}) == 5
+
+
+async def test_where_the_cache_is_off_nothing_is_stored_and_nothing_dropped(monkeypatch):
+    """Processes that keep responses keep them: an answer that is not stored says nothing against theirs."""
+    dropped = []
+    with isolated(cache={"enabled": False, "l2_url": "memory://"}) as runtime:
+        monkeypatch.setattr(runtime.cache.engine, "drop_here", dropped.append)
+        page = Page(FRESH)
+        app = CacheMiddleware(page)
+        assert [(await call(app)).body for _ in range(2)] == [b"page 1", b"page 2"]
+    assert dropped == []
