@@ -45,9 +45,10 @@ async def put(
             stands = engine.fence.stands(place.scopes, epoch)
             engine.drop_here(key)
             epoch = engine.fence.epoch
-        forms = forms_of(value, policy, for_servers=is_shared)
-        letter = _letter(engine, key[0], policy, forms, sight) if stands and is_shared else None
-        if letter is not None:
+        can = stands and is_shared and _can_replace(engine, key[0], policy, sight)
+        forms = forms_of(value, policy, for_servers=True) if can else None
+        letter = None if forms is None else _letter(engine, key[0], policy, forms, sight)
+        if forms is not None and letter is not None:
             told: Any = {"names": policy.names, "owed": owed, "clock": engine.host.clock, "budget": budget}
             if not await swap(engine.remote, sight, letter, key[0], place.tags, **told, mode=mode):
                 if not engine.remote.tiers[0].of(key[0]).debt.covers(key):
@@ -69,14 +70,19 @@ async def put(
     return (await engine.keep(place, policy, value, again, epoch=epoch, budget=budget, mode=mode)).refused
 
 
-def _letter(engine: Engine, key: str, policy: Policy, forms: Forms, sight: Sight) -> Letter | None:
-    """Return what takes the place of the old value in one instant, where the server can do that."""
+def _can_replace(engine: Engine, key: str, policy: Policy, sight: Sight) -> bool:
+    """Tell whether the server that keeps the counters can take the new value for the old one in one instant."""
     remote, versions = engine.remote, sight.versions
-    if forms.packed is None or versions is None or not versions.is_whole or remote.tiers[0].name not in sight.missed:
+    if versions is None or not versions.is_whole or remote.tiers[0].name not in sight.missed:
+        return False
+    return remote.time_of(key).is_known and can_swap(remote, key, policy.names)
+
+
+def _letter(engine: Engine, key: str, policy: Policy, forms: Forms, sight: Sight) -> Letter | None:
+    """Return what a server is to store; None where the value has no exact form as bytes."""
+    if forms.packed is None or sight.versions is None:
         return None
-    time = remote.time_of(key)
-    now_ms, ttl_ms = int(time.now() * 1000), max(1, int(policy.ttl_s * 1000))
-    if not time.is_known or not can_swap(remote, key, policy.names):
-        return None  # without the time nobody could tell later how old it is
-    seen = tuple([number or 0 for number in versions.generations])
-    return Letter(*forms.packed, now_ms, ttl_ms, versions.fence or 0, seen, forms.shape)
+    fence, generations = sight.versions
+    now_ms, ttl_ms = int(engine.remote.time_of(key).now() * 1000), max(1, int(policy.ttl_s * 1000))
+    seen = tuple([number or 0 for number in generations])
+    return Letter(*forms.packed, now_ms, ttl_ms, fence or 0, seen, forms.shape)
