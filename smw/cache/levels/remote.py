@@ -174,7 +174,8 @@ class Remote:
         is_early = letter.created_ms / 1000 - at > EARLY_S and self.is_early(key, letter)
         carried = letter.fence, *letter.generations
         if is_early or (receipts and receipts.outdates(scopes, carried, self.made(key, letter))):
-            authority.errors["early"] += is_early
+            if is_early:
+                authority.errors["early"] += 1
             return None, left_s
         if now is not None:
             stands = letter.generations == now.generations and (is_fenced or letter.fence == now.fence)
