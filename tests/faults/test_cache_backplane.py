@@ -320,6 +320,16 @@ async def test_a_page_made_while_another_process_drops_is_not_stored(nodes, redi
     assert await here.cache.region("pages").get_in(mode, "kept") == {"body": b"new"}
 
 
+def test_a_value_put_in_the_place_of_another_is_heard_of(nodes, redis_server):
+    """Who has the older value of a region in memory, which messages keep current, reads the new one."""
+    here, there = (node.cache.region("pages") for node in nodes(redis_server.url))
+    here.put_sync("k", "old", 60)
+    assert there.get_sync("k") == "old"
+    here.put_sync("k", "new", 60)
+    assert here.get_sync("k") == "new"
+    until(lambda: there.get_sync("k") == "new")
+
+
 def test_a_counter_that_was_evicted_confirms_nothing(nodes, redis_server, origin):
     """What was read while the counter of its key was missing is asked for again, as a drop cannot change that one."""
     from smw import cache as cache_module
