@@ -219,7 +219,7 @@ class Region:
             what = f"ttl= of the region {self._name!r} takes seconds or a timedelta"
             raise ConfigError("SMW-C102", what, seen=repr(ttl), fix="region.put(key, value, ttl=60)")
         _check_mark(since)
-        names = [self._names.tag(tag) for tag in checked_texts(tags, None, form=_PUT)[0]]
+        names = [self._names.tag(tag) for tag in checked_texts(tags, (), form=_PUT)[0]]
         place, policy = self._place(key, names), self._policy._replace(ttl_s=ttl_s)
         if ttl_s <= 0 or not self.keeps_any or not await self._put(place, policy, value, since, mode):
             await self._engine.drop((), place.scopes[:1], mode)  # what was there is no longer what the caller wants
