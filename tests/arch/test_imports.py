@@ -21,7 +21,7 @@ CLIENTS = {
     "opentelemetry": {"otel"},
     "pandas": {"pandas"},
     "prometheus_client": {"prometheus"},
-    "psutil": {"process"},
+    "psutil": {"process", "workers"},
     "pymemcache": {"memcached"},
     "redis": {"redis", "_redis"},
     "rich": {"cli"},
