@@ -86,7 +86,7 @@ def _closing(client: Any) -> Callable[[], Awaitable[object]]:
 
 
 @contextlib.contextmanager
-def _on_one_processor() -> Iterator[None]:
+def on_one_processor() -> Iterator[None]:
     """Keep this process, and the servers that it starts meanwhile, on one processor.
 
     On two it depends on the moment whether the answer is there when a client comes to wait for it, or whether the
@@ -176,7 +176,7 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
     try:
         for kind in ("redis", "memcached"):
             try:
-                with _on_one_processor(), serving(kind) as place:
+                with on_one_processor(), serving(kind) as place:
                     for mode in MODES:
                         rows += asyncio.run(_measure(place, mode, rounds, count))
             except NoServerError as error:

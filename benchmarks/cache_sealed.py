@@ -1,8 +1,8 @@
 """What encryption adds to a hit on Redis: a playlist (871 bytes packed) sealed with AES-256-GCM, or in clear.
 
 Hits one after the other over 200 keys, decoded, levels of servers alone, compression off in both; the two take turns
-with each call, median. Beneath it the opening of the stored bytes by itself, in CPU time, which noise reaches less.
-None of the peers seals what it stores.
+with each call, median; client and server on one processor, as in `cache_remote`. Beneath it the opening of the stored
+bytes by itself, in CPU time, which noise reaches less. None of the peers seals what it stores.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks._peers import TTL_S, NoServerError, serving
 from benchmarks._table import Row, absent, nanoseconds
 from benchmarks.cache_l1 import NESTED
+from benchmarks.cache_remote import on_one_processor
 from smw._kernel.clock import SystemEntropy
 from smw.cache import Cache
 from smw.cache.values.envelope import Envelope, Letter
@@ -66,7 +67,7 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - the harness calls every ben
     gc.collect()
     gc.disable()
     try:
-        with serving("redis") as place:
+        with on_one_processor(), serving("redis") as place:
             options: dict[str, Any] = {"l2_host": place.url, "compression": False}
             caches = {
                 CLEAR: Cache(namespace="clear", **options),
