@@ -150,7 +150,7 @@ async def _replaced(function: CachedFunction, place: Place, call: Call, proceed:
     except function.options.cache_exceptions:  # an answer, which the present result contradicts
         await function.drop(place, call.mode)
         raise
-    except Exception:
+    except Exception:  # counted, and raised again to who asked for the refresh
         function.stats.refreshes["failed"] += 1
         raise
     if await replace(engine, place, policy, value, before=before, mode=call.mode):
