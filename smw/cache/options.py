@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 import types
@@ -12,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.answers import answers_at_once
+from smw._kernel.arity import misfit
 from smw.errors import ConfigError, DecorationError, nearest
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def checked(ttl: object, **told: Any) -> Options:
         flight=_checked_flight(told["flight"]),
         copy=_checked_copy(told["copy"]),
         condition=_checked_function("condition", told["condition"], "lambda user_id: user_id > 0"),
-        unless=_checked_function("unless", told["unless"], "lambda result: not result"),
+        unless=_checked_of_result("unless", told["unless"], "lambda result: not result"),
         refresh_ahead=_checked_share(told["refresh_ahead"], told["levels"]),
         many=_checked_loader(told["many"]),
         depends=_checked_depends(told["depends"], told["many"]),
@@ -176,7 +176,7 @@ def _checked_lives(ttl: object, told: dict[str, Any]) -> dict[str, Any]:
     soft_s, hard_s = _checked_waits(told["soft_timeout"], told["hard_timeout"], stale_s)
     return {
         "ttl_s": None if callable(ttl) or auto is not None else _checked_ttl(ttl),
-        "ttl_of": _checked_function("ttl", ttl, "lambda result: 60") if callable(ttl) else None,
+        "ttl_of": _checked_of_result("ttl", ttl, "lambda result: 60") if callable(ttl) else None,
         "auto": auto,
         "l1_ttl_s": l1_ttl_s,
         "negative_ttl_s": negative_ttl_s,
@@ -203,7 +203,7 @@ def _checked_result_tags(tags: object, many: object) -> tuple[Callable[[Any], ob
         if not answers_at_once(tag):
             what = "tags= takes texts, and functions of the result that answer without being awaited"
             raise DecorationError("SMW-C108", what, seen=repr(tag), fix=example)
-        _check_takes_result("tags", tag, example)
+        _check_of_result("tags", tag, example)
     if given and many is not None:
         what = "tags= takes a tag from the result, and many= loads several of them at once"
         raise DecorationError("SMW-C177", what, fix="give the results tags of their arguments, or leave out many=")
@@ -273,17 +273,19 @@ def _checked_function(name: str, given: object, example: str) -> Callable[..., o
     return given
 
 
-def _check_takes_result(name: str, given: Callable[..., object], example: str) -> None:
-    """Refuse a function that cannot be called with the result alone; one whose parameters nobody knows may pass."""
-    try:
-        parameters = inspect.signature(given)
-    except (TypeError, ValueError):
-        return
-    try:
-        parameters.bind(None)
-    except TypeError as error:
-        what = f"a function given as {name}= is called with the result and nothing else: {error}"
-        raise DecorationError("SMW-C108", what, seen=f"{given!r}{parameters}", fix=example) from None
+def _checked_of_result(name: str, given: object, example: str) -> Callable[[Any], object] | None:
+    function = _checked_function(name, given, example)
+    if function is not None:
+        _check_of_result(name, function, f"{name}={example}")
+    return function
+
+
+def _check_of_result(name: str, given: Callable[..., object], example: str) -> None:
+    """Refuse a function that cannot be called with the result alone."""
+    wrong = misfit(given, 1)
+    if wrong is not None:
+        what = f"a function given as {name}= is called with the result and nothing else: {wrong}"
+        raise DecorationError("SMW-C108", what, seen=repr(given), fix=example)
 
 
 def _checked_loader(given: object) -> Callable[..., object] | None:

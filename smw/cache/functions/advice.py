@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from smw._kernel import current
+from smw._kernel.arity import misfit_as
 from smw._kernel.call import Kind
 from smw._kernel.chain import Advice, Bound
 from smw.cache.coherence.collecting import begin
@@ -79,10 +80,21 @@ class Cached(Advice):
             raise DecorationError("SMW-C109", what, seen=f"-> {wrong.annotation}", fix=wrong.fix)
         for template in self.options.tags:
             template.check(target.parameters, target.qualname)
+        for name in ("key", "condition"):
+            self._check_of_arguments(name, target)
         if self.options.many is not None:
             check_many(self.options.many, target)
         self.targets[target.name] = target
         DECORATED.add(self)
+
+    def _check_of_arguments(self, name: str, target: Target) -> None:
+        """Refuse a function that fits no call of the one it stands by."""
+        given = getattr(self.options, name)
+        wrong = None if given is None else misfit_as(given, target.fn)
+        if wrong is not None:
+            what = f"the function given as {name}= is called as {target.qualname} is, and fits no call of it: {wrong}"
+            fix = f"{name}=a function of the parameters {target.signature}"
+            raise DecorationError("SMW-C108", what, seen=repr(given), fix=fix)
 
     def function(self, target: Target) -> CachedFunction:
         """Return the function as its cache knows it."""

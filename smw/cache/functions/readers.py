@@ -6,6 +6,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smw._kernel.answers import answered, answers_at_once
+from smw._kernel.arity import misfit_as
 from smw._kernel.call import Call
 from smw._kernel.chain import stack_of
 from smw.cache.functions.advice import Cached
@@ -80,6 +81,11 @@ class Reader:
 
     def check(self, writer: Target) -> None:
         """Refuse a writer whose arguments do not tell those of the cached function."""
+        wrong = None if self._mapping is None else misfit_as(self._mapping, writer.fn)
+        if wrong is not None:
+            what = f"the function given as {self._option}= is called as {writer.qualname} is, and fits no call of it"
+            fix = f"{self._option}=a function of the parameters {writer.signature}"
+            raise DecorationError("SMW-C108", f"{what}: {wrong}", seen=repr(self._mapping), fix=fix)
         missing = [name for name in self.target.parameters if name not in writer.parameters]
         if self._mapping is None and missing:
             what = (

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from smw._kernel import current
 from smw._kernel.answers import AwaitableAnswerError, answered, answers_at_once
+from smw._kernel.arity import misfit
 from smw._kernel.call import Call, Kind
 from smw._kernel.chain import Advice, Bound, Stack, stack_of
 from smw.cache.functions.readers import Reader, Scopes
@@ -88,6 +89,10 @@ class Writes(Advice):
             raise DecorationError("SMW-C146", what, fix='strategy="write_through"')
         if not (value is None or answers_at_once(value)):
             raise DecorationError("SMW-C147", "value= takes a function", seen=repr(value), fix=_VALUE)
+        wrong = None if value is None else misfit(value, 2)
+        if wrong is not None:
+            what = f"the function given as value= is called with the result and the arguments by name: {wrong}"
+            raise DecorationError("SMW-C147", what, seen=repr(value), fix=_VALUE)
         if strategy == "write_back":
             if value is None:
                 what = "write_back needs value=: there is no result yet when readers are to see the new value"

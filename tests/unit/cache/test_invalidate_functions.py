@@ -333,6 +333,7 @@ def plain(user_id: int, name: str) -> None: ...
         (lambda fn: invalidate(), "C106", "no tag and no function"),
         (lambda fn: invalidate(tags=["a"], key=lambda: 1), "C143", "without fn="),
         (lambda fn: invalidate(fn=fn, key=7), "C108", "takes a function"),
+        (lambda fn: invalidate(fn=fn, key=lambda: 7)(plain), "C108", "fits no call of it"),
         (lambda fn: invalidate(fn=fn, when="befor"), "C144", "Did you mean 'before'?"),
         (lambda fn: invalidate(fn=fn)(plain), "C141", "lang of the cached function is no parameter of it"),
     ],

@@ -370,6 +370,35 @@ def test_what_answers_later_is_refused_when_decorating(option, given):
         Cache().cached(**({"ttl": 60} | {option: given}))
 
 
+@pytest.mark.parametrize("option", ["unless", "ttl"])
+@pytest.mark.parametrize("given", [lambda: 60, lambda user_id, result: 60, lambda *, result: 60])
+def test_what_does_not_take_the_result_alone_is_refused_when_decorating(option, given):
+    """Its author is told then, not by results that are never kept."""
+    with pytest.raises(DecorationError, match=rf"SMW-C108.* {option}= is called with the result and nothing else"):
+        Cache().cached(**({"ttl": 60} | {option: given}))
+
+
+@pytest.mark.parametrize("option", ["condition", "key"])
+@pytest.mark.parametrize("given", [lambda: 0, lambda user_id, *, more: 0, lambda number, name, more: 0])
+def test_what_fits_no_call_is_refused_when_decorating(option, given):
+    """Whoever gets the arguments of a call takes those of some call; the message says of which function."""
+    with pytest.raises(DecorationError, match=rf"SMW-C108.* given as {option}= is called as \S*load is") as caught:
+
+        @Cache().cached(60, **{option: given})
+        def load(number, name="", *, lang=""): ...
+
+    assert f"{option}=a function of the parameters (number, name='', *, lang='')" in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["condition", "key"])
+@pytest.mark.parametrize("given", [abs, lambda number: number, lambda number, lang: number, lambda *_, **more: 1])
+def test_what_fits_one_way_of_calling_is_taken(option, given):
+    """Which of the arguments are left out, and which go by name, is up to the callers."""
+    decorate = Cache().cached(60, **{option: given})
+    assert decorate(lambda number, name="", *, lang="": number)(3) == 3
+    assert decorate(lambda *args, **more: 3)(3) == 3
+
+
 @pytest.mark.parametrize("option", ["condition", "unless", "key", "ttl"])
 @each_shape
 async def test_an_answer_that_has_to_be_awaited_keeps_nothing(cache, shape, caplog, option):

@@ -348,6 +348,8 @@ def numbers(user_id: int):
         (lambda get: writes(get, value=7), "C147", "takes a function"),
         (lambda get: writes(get, value=called), "C147", "takes a function"),
         (lambda get: writes(get, arguments=called), "C108", "arguments= takes a function"),
+        (lambda get: writes(get, value=lambda result: result), "C147", "with the result and the arguments by name"),
+        (lambda get: writes(get, arguments=lambda name: name)(plain), "C108", "fits no call of it"),
         (lambda get: writes(get, strategy="write_back"), "C147", "write_back needs value="),
         (lambda get: writes(get)(numbers), "C146", "has not written when it returns"),
         (lambda get: writes(get, arguments=7), "C108", "arguments= takes a function"),
