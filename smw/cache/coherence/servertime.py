@@ -68,7 +68,7 @@ class ServerTime:
         return self.due <= now
 
     def asked(self, now: float) -> None:
-        """Note that it is being asked: meanwhile others go by what is known, if anything is, and else ask as well."""
+        """Note that it is being asked: meanwhile others go by what is known, and wait where nothing is."""
         if self.is_known:
             self.due = now + _AGAIN_S
 

@@ -8,12 +8,13 @@ from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from smw._kernel.guard import Breaker, Budget
+from smw._kernel.guard import Allowance, Breaker
 from smw._kernel.process import ForkLock, after_fork
 from smw._kernel.threads import in_background
 from smw.cache.coherence.debt import Debt, Owed
 from smw.cache.coherence.receipts import Receipts
 from smw.cache.coherence.servertime import ServerTime
+from smw.cache.levels.joint import Joint
 from smw.cache.ports import Store, StoreFailedError, Timekeeper
 from smw.cache.sight.spread import timings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from smw._kernel.call import Mode
+    from smw._kernel.guard import Budget
     from smw._kernel.host import Host
 
 __all__ = ["Level", "run_blocking"]
@@ -82,7 +84,8 @@ class Level:
         self.greet: Callable[[], object] | None = None
         self.together: Callable[[], Iterable[Level]] = lambda: (self,)
         self.first: Callable[[], object] | None = None
-        self._now = host.clock.now
+        self._clock, self._now = host.clock, host.clock.now
+        self._telling = Joint(host.clock)
         self._timeout_s = timeout_s
         self._lock = ForkLock()
         self._payer: threading.Thread | None = None
@@ -226,9 +229,22 @@ class Level:
         return True
 
     async def know_time(self, now: float, *, budget: Budget, mode: Mode) -> None:
-        """Ask the server what time it is, where that is not known at the moment `now`."""
-        if self.time.is_due(now):
+        """Ask the server what time it is, where that is not known at the moment `now`.
+
+        Coroutines of one event loop ask together. Threads ask each for itself: it is one small request for as many as
+        there are before the first answer, and none of them can be kept by another that does not come to its own.
+        """
+        if not self.time.is_due(now):
+            return
+        if mode == "sync":
             await self.learn_time(budget=budget, mode=mode)
+            return
+        self.time.asked(now)
+        if not await self._telling.wait(self._learn_for_all, budget):
+            self.errors["budget"] += 1
+
+    async def _learn_for_all(self) -> None:
+        await self.learn_time(budget=Allowance(self._clock, self._timeout_s), mode="async")
 
     async def learn_time(self, *, budget: Budget, mode: Mode) -> None:
         """Ask the server what time it is, if it tells."""

@@ -303,7 +303,7 @@ def test_what_is_shared_without_the_server_is_fresh_for_its_time_to_live_at_most
 
 @pytest.mark.parametrize("skew", SKEWS)
 async def test_who_comes_while_the_time_is_asked_for_judges_nothing_by_another(fleet, skew):
-    """The answer is on its way: whoever needs it asks too, and takes no value by the clock of the process before."""
+    """The answer is on its way: whoever needs it waits for it, and takes no value by the process's own clock before."""
     callers = range(5)
 
     def function(cache: Cache):
@@ -331,6 +331,40 @@ async def test_who_comes_while_the_time_is_asked_for_judges_nothing_by_another(f
     early = [call.result() for call in calls if call.done()]
     tells.set()
     assert (early, await asyncio.gather(*calls)) == ([], ["new"] * 5)
+
+
+async def test_all_who_come_while_the_time_is_asked_for_ask_once(fleet):
+    """A hundred cold coroutines are one question, and go on in one tick; one that is cancelled takes nobody along."""
+    cache, callers = fleet.process(0.0), range(100)
+    store, asked, tells = cache.engine.remote.servers[0].store, [], asyncio.Event()
+    ask, begun, seen = store.time, [], []
+
+    async def time(**given) -> float:
+        asked.append(1)
+        await tells.wait()
+        return await ask(**given)
+
+    store.time = time
+
+    @cache.cached(60, key=lambda x: x, levels=("l2",))
+    async def load(x: int) -> int:
+        begun.append(x)
+        await asyncio.sleep(0)
+        seen.append(len(begun))
+        return x
+
+    calls = [asyncio.create_task(load(x)) for x in callers]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    for number in (0, 50):
+        calls[number].cancel()
+    await asyncio.sleep(0)
+    tells.set()
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [x for x in found if isinstance(x, int)] == [x for x in callers if x not in (0, 50)]
+    assert len(asked) == 1
+    assert seen == [98] * 98
+    assert len(fleet.servers[0].data) == 98
 
 
 def test_a_server_that_does_not_tell_the_time_is_asked_once_a_second(fleet):

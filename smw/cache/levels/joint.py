@@ -1,0 +1,92 @@
+"""Has the coroutines of an event loop wait together for one answer; knows neither the question nor who answers it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.process import after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from smw._kernel.clock import Clock
+    from smw._kernel.guard import Budget
+
+    Ask = Callable[[], Coroutine[Any, Any, None]]
+
+__all__ = ["Joint"]
+
+_LEAST_S = 0.001
+
+
+class _Question:
+    """What is asked for all: in a task of its own, so that whoever leaves takes it from nobody."""
+
+    __slots__ = ("sent", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> None:
+        self.sent: float | None = None
+        self.task = loop.create_task(self._ask(loop, ask))
+
+    async def _ask(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> None:
+        self.sent = loop.time()
+        await ask()
+
+    def begun(self, came: float) -> float:
+        """Return from when on it has kept somebody who came at a moment."""
+        return came if self.sent is None else max(came, self.sent)
+
+
+class Joint:
+    """A question that one coroutine of an event loop asks for all that want it answered meanwhile.
+
+    They go on in one tick, so that what they ask next can be asked together as well. Each waits no longer than its own
+    budget, counted from when the question was sent: the tick in which a thousand come to wait is not the server's.
+
+    Args:
+        clock: By which budgets go.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._forked()
+        after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._under_way: dict[asyncio.AbstractEventLoop, _Question] = {}
+
+    async def wait(self, ask: Ask, budget: Budget) -> bool:
+        """Wait until `ask` has returned, or what was asked before; returns whether that was within the budget.
+
+        Args:
+            ask: Asks and takes in the answer; sees to its own time-out and never fails.
+            budget: What the caller may still spend.
+        """
+        loop = asyncio.get_running_loop()
+        came, had_s = loop.time(), budget.left_s()
+        if had_s < _LEAST_S:
+            return False
+        question, left_s = self._joined(loop, ask), had_s
+        while left_s > 0 and not question.task.done():
+            await asyncio.wait([question.task], timeout=left_s)
+            if question.sent is not None:
+                left_s = question.begun(came) + had_s - loop.time()
+        now = self._clock.now()
+        budget.begin(now + question.begun(came) - loop.time())
+        budget.end(now)
+        return question.task.done()
+
+    def _joined(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> _Question:
+        question = self._under_way.get(loop)
+        if question is None or question.task.done():
+            for ended in [other for other in list(self._under_way) if other.is_closed()]:
+                self._under_way.pop(ended, None)
+            question = self._under_way[loop] = _Question(loop, ask)
+            question.task.add_done_callback(partial(self._answered, loop, question))
+        return question
+
+    def _answered(self, loop: asyncio.AbstractEventLoop, question: _Question, _task: asyncio.Task[None]) -> None:
+        if self._under_way.get(loop) is question:
+            del self._under_way[loop]
