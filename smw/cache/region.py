@@ -12,7 +12,7 @@ from smw.cache.levels.engine import Place
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.arguments import UnkeyableError, encode
 from smw.cache.options import life_of
-from smw.cache.strategies.putting import put
+from smw.cache.strategies.replacing import look_blind, put
 from smw.cache.values.codec import Codec, CorruptError
 from smw.cache.values.forms import Policy
 from smw.errors import ConfigError
@@ -226,20 +226,20 @@ class Region:
 
     async def _put(self, place: Place, policy: Policy, value: Any, since: Mark | None, mode: Mode) -> bool:
         """Put a value in the place of what is there; returns False where it is not to be kept, and nothing was done."""
-        engine, ttl_s, (text, everything, *names) = self._engine, policy.ttl_s, place.scopes
+        engine, (text, _, *names) = self._engine, place.scopes
         epoch, budget = engine.fence.epoch if since is None else since.epoch, engine.budget()
         if not engine.fence.stands(place.scopes, epoch):
             return False
-        sight = await engine.remote.look(text, (everything,), policy.names, budget=budget, mode=mode, blind=True)
-        await engine.remote.prepare(sight, text, (everything,), ttl_s, budget=budget, mode=mode)
-        opened = await engine.remote.open(text, names, ttl_s, budget=budget, mode=mode) if names else ()
+        sight = await look_blind(engine, place, policy, budget, mode)
+        opened = await engine.remote.open(text, names, policy.ttl_s, budget=budget, mode=mode) if names else ()
         heard = engine.backplane.of(text)
         if since is not None and not await heard.has_heard_all(since.at, budget=budget, mode=mode):
             return False
         if opened is None:
             sight.missed = []  # its tags cannot be judged later: keep it here alone
         stored = {"value": value, "tags": names, "generations": list(opened or ())}
-        refused = await put(engine, place, policy, stored, sight, epoch=epoch, budget=budget, mode=mode)
+        how: Any = {"epoch": epoch, "insists": since is None, "budget": budget, "mode": mode}
+        refused = await put(engine, place, policy, stored, sight, **how)
         if refused is not None:
             self._warn(*refused)
         return True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smw.cache.levels.remote import Remote, Sight
     from smw.cache.values.envelope import Letter
 
-__all__ = ["can_swap", "swap"]
+__all__ = ["can_swap", "insist", "swap"]
 
 
 def can_swap(remote: Remote, key: str, names: Sequence[str]) -> bool:
@@ -55,6 +55,7 @@ async def swap(
 
     Returns:
         False where something has changed, or the server did not answer, so that nothing must be kept here either.
+        `sight` has what the counters show by then.
     """
     authority, number = remote.tiers[0].of(key), None
     time = remote.time_of(key)
@@ -73,10 +74,10 @@ async def swap(
                 level.debt.settle(what)
             elif level is authority:
                 level.wake()
+    sight.versions, sight.asked = Versions(abs(number), letter.generations) if number else None, asked
     await remote.drop([(level, what) for level, what in owed if level is not authority], budget=budget, mode=mode)
     if number is None or number <= 0:
         return False
-    sight.versions, sight.asked = Versions(number, letter.generations), asked
     letter = letter._replace(fence=number)
     for tier in remote.tiers[1:]:
         level = tier.of(key)
@@ -84,6 +85,26 @@ async def swap(
             life_s = min(ttl_s, remote.caps_s.get(level.name, ttl_s))
             await _store(level, key, remote.envelope.close(letter, key.encode()), life_s, budget=budget, mode=mode)
     return True
+
+
+async def insist(
+    remote: Remote, sight: Sight, letter: Letter, key: str, tags: Sequence[str], *, budget: Budget, mode: Mode
+) -> None:
+    """Store what `swap` has not, under what it has made of the counters, unless they change once more.
+
+    Of all who insist at once the last one succeeds: each has changed the key's counter before, to a number of its own.
+    """
+    authority, versions = remote.tiers[0].of(key), sight.versions
+    if versions is None or versions.fence is None:
+        return
+    letter = letter._replace(fence=versions.fence)
+    ttl_s, blob = letter.usable_s(remote.time_of(key).now()), remote.envelope.close(letter, key.encode())
+    more: dict[str, Any] = {
+        "counters": (fence_of(key), *tags),
+        "found": Found(None, (letter.fence, *letter.generations)),
+    }
+    life_s = min(ttl_s, remote.caps_s.get(authority.name, ttl_s))
+    await authority.ask(authority.store.write, key, blob, life_s, budget=budget, mode=mode, **more)
 
 
 async def _store(level: Level, key: str, blob: bytes, life_s: float, *, budget: Budget, mode: Mode) -> None:
