@@ -40,6 +40,12 @@ class DeadlineSocket(socket.socket):
             self._until = SystemClock.now() + whole_s
         _sendall(self, *args)
 
+    def exchange(self, request: bytes, most: int) -> bytes:
+        """Begin an exchange, and receive what comes first, at most so many bytes; `recv` receives the rest."""
+        self.sendall(request)
+        self._reads = 1
+        return _recv(self, most)
+
     def _shorten(self) -> None:
         self._reads += 1
         if self._reads > 1 and self._whole_s is not None:

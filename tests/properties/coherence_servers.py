@@ -8,6 +8,7 @@ from smw.cache.coherence.wire import Wire
 from smw.cache.ports import StoreFailedError
 from smw.cache.stores import redis_scripts
 from smw.cache.stores.memcached import MemcachedStore
+from smw.cache.stores.memcached_gets import found_in
 from smw.cache.stores.redis import RedisStore
 
 NUMBER = "smw:m:b:n"
@@ -81,6 +82,8 @@ class SteppedMemcached(MemcachedStore):
         self._entropy = numbers
 
     async def _ask(self, mode, timeout_s, command, *args):
+        if command == "found":
+            return found_in(dict(await Request("l3", "gets_many", *args)), *args)
         reply = await Request("l3", command, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
         return dict(reply) if command == "gets_many" else reply
 

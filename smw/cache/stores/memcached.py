@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from smw.cache.ports import Found, StoreFailedError
+from smw.cache.ports import StoreFailedError
 from smw.cache.stores.memcached_clients import Awaiting, Blocking
+from smw.cache.stores.memcached_gets import TOMBSTONE, number_of
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock, Entropy
+    from smw.cache.ports import Found
     from smw.cache.stores.memcached_gets import Many
 
 __all__ = ["MemcachedStore", "spread"]
@@ -28,12 +29,9 @@ __all__ = ["MemcachedStore", "spread"]
 MOST_BYTES = 1_000_000
 """Just below what a memcached accepts in its default configuration."""
 TOMBSTONE_S = 60
-_TOMBSTONE = b"\xa5x"
 _DATE_FROM_S = 30 * 86_400  # memcached reads longer times as a date
 _LAST_DATE = 2**31 - 1  # in January 2038; memcached reads a later one as long past
 _COUNTER_S = 86_400
-_MOST_DIGITS = 16
-_REMEMBERED = 1024
 
 
 class MemcachedStore:
@@ -70,12 +68,10 @@ class MemcachedStore:
             return self._blocking.ask(command, *args)
         return await self._awaiting.ask(timeout_s, command, *args)
 
-    async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
+    def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Coroutine[Any, Any, Found]:
         """Return value and counters with one ``gets``."""
-        found: Many = await self._ask(mode, timeout_s, "gets_many", [key, *counters])
-        blob, token = found.get(key, (None, None))
-        numbers = tuple([_number(found[name][0]) if name in found else None for name in counters])
-        return Found(None if blob == _TOMBSTONE else blob, numbers, token)
+        # The value comes last: one that carries what the counters showed before was current then.
+        return self._ask(mode, timeout_s, "found", (*counters, key))
 
     async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
         """Return the counters, adding a random number where there is none."""
@@ -83,12 +79,12 @@ class MemcachedStore:
         for name in counters:
             await self._ask(mode, timeout_s, "add", name, self._number(), life)
         found: Many = await self._ask(mode, timeout_s, "gets_many", counters)
-        foreign = [name for name in counters if name in found and _number(found[name][0]) is None]
+        foreign = [name for name in counters if name in found and number_of(found[name][0]) is None]
         for name in foreign:
             await self._ask(mode, timeout_s, "set", name, self._number(), life)
         if foreign:
             found = await self._ask(mode, timeout_s, "gets_many", counters)
-        numbers = [_number(found[name][0]) for name in counters if name in found]
+        numbers = [number_of(found[name][0]) for name in counters if name in found]
         if len(numbers) < len(counters) or None in numbers:
             raise StoreFailedError("full", counts=False)
         return tuple([number or 0 for number in numbers])
@@ -118,7 +114,7 @@ class MemcachedStore:
         for name in counters:
             await self._ask(mode, timeout_s, "set", name, self._number(), life)
         for key in keys:
-            await self._ask(mode, timeout_s, "set", key, _TOMBSTONE, TOMBSTONE_S)
+            await self._ask(mode, timeout_s, "set", key, TOMBSTONE, TOMBSTONE_S)
 
     def _number(self) -> bytes:
         return self._entropy.token_bytes(8).hex().encode()
@@ -150,17 +146,6 @@ class MemcachedStore:
         """Close the connections of the running loop, then as `close`; idempotent."""
         await self._awaiting.aclose()
         self.close()
-
-
-@lru_cache(maxsize=_REMEMBERED)  # with each hit comes the same number of its tags
-def _number(raw: bytes) -> int | None:
-    """Return the number of a counter; None where somebody else has put something else in its place."""
-    if len(raw) > _MOST_DIGITS or not raw.isalnum():
-        return None
-    try:
-        return int(raw, 16)
-    except ValueError:
-        return None
 
 
 def spread(servers: Sequence[str]) -> Callable[[str], str]:

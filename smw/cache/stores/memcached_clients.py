@@ -12,11 +12,12 @@ from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
 from smw.cache.ports import StoreFailedError
 from smw.cache.stores.deadlines import Deadlines, LagError
-from smw.cache.stores.memcached_gets import answer, question
+from smw.cache.stores.memcached_gets import answer, found, found_in, question
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from smw.cache.ports import Found
     from smw.cache.stores.memcached_gets import Many
 
 __all__ = ["Awaiting", "Blocking"]
@@ -93,14 +94,16 @@ class Blocking:
                 client.close()  # all were closed meanwhile
 
     @staticmethod
+    def _found(client: Any, keys: Sequence[str]) -> Found:
+        if client.sock is None:
+            return found_in(client.gets_many(keys), keys)  # which connects
+        return _gets(client.sock, keys, found)  # type: ignore[no-any-return]
+
+    @staticmethod
     def _gets_many(client: Any, keys: Sequence[str]) -> Many:
         if client.sock is None:
-            return client.gets_many(keys)  # type: ignore[no-any-return] # which connects
-        client.sock.sendall(question(keys))
-        reply = client.sock.recv(_MOST_AT_ONCE)
-        while isinstance(found := answer(reply), int):
-            reply += _received(client.sock, found - len(reply))
-        return found
+            return client.gets_many(keys)  # type: ignore[no-any-return]
+        return _gets(client.sock, keys, _all)  # type: ignore[no-any-return]
 
     @staticmethod
     def _add(client: Any, key: str, blob: bytes, life: int) -> bool:
@@ -157,6 +160,29 @@ async def _read(reader: Any, count: int) -> bytes:
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
+
+
+def _all(reply: bytes, _asked: bytes, _keys: Sequence[str]) -> Many | int:
+    return answer(reply)
+
+
+def _gets(sock: Any, keys: Sequence[str], read: Callable[[bytes, bytes, Sequence[str]], Any]) -> Any:
+    """Ask for `keys` with one request, and return what `read` makes of the reply once it has come to its end."""
+    asked = question(keys)
+    reply = sock.exchange(asked, _MOST_AT_ONCE)
+    while isinstance(told := read(reply, asked, keys), int):
+        reply += _received(sock, told - len(reply))
+    return told
+
+
+async def _awaited(connection: Any, keys: Sequence[str], read: Callable[[bytes, bytes, Sequence[str]], Any]) -> Any:
+    """Do what `_gets` does."""
+    reader, asked = connection.reader, question(keys)
+    connection.writer.write(asked)
+    reply: bytes = await reader.read(_MOST_AT_ONCE)
+    while isinstance(told := read(reply, asked, keys), int):
+        reply += await _read(reader, told - len(reply))
+    return told
 
 
 class Awaiting:
@@ -285,14 +311,15 @@ class _Client:
             self._pool.release(connection)
         raise ConnectionAbortedError("closed")
 
-    async def _gets_many(self, connection: Any, keys: Sequence[str]) -> Many:
+    @staticmethod
+    def _found(connection: Any, keys: Sequence[str]) -> Coroutine[Any, Any, Found]:
+        """Return a value and its counters."""
+        return _awaited(connection, keys, found)
+
+    @staticmethod
+    def _gets_many(connection: Any, keys: Sequence[str]) -> Coroutine[Any, Any, Many]:
         """Return values and tokens with one request."""
-        reader = connection.reader
-        connection.writer.write(question(keys))
-        reply: bytes = await reader.read(_MOST_AT_ONCE)
-        while isinstance(found := answer(reply), int):
-            reply += await _read(reader, found - len(reply))
-        return found
+        return _awaited(connection, keys, _all)
 
     async def _add(self, connection: Any, key: str, blob: bytes, life: int) -> bool:
         """Store where there is nothing."""

@@ -15,7 +15,7 @@ from smw._kernel.clock import SystemClock, SystemEntropy
 from smw.cache.ports import Found, StoreFailedError
 from smw.cache.stores import memcached_clients
 from smw.cache.stores.memcached import MemcachedStore
-from smw.cache.stores.memcached_gets import ReplyError, answer, question
+from smw.cache.stores.memcached_gets import TOMBSTONE, ReplyError, answer, found, found_in, question
 
 TRICKY = b"END\r\nVALUE b 0 2 9\r\nno\r\nEND\r\n"
 REPLY = b"VALUE a 0 %d 17\r\n%s\r\nVALUE b 32 2 18\r\n12\r\nVALUE c 0 0 19\r\n\r\nEND\r\n" % (len(TRICKY), TRICKY)
@@ -213,7 +213,27 @@ async def test_counters_behind_a_large_value_are_not_waited_for_one_by_one(monke
 
     monkeypatch.setattr(memcached_clients, "answer", counted)
     connection = SimpleNamespace(reader=reader, writer=SimpleNamespace(write=lambda _line: None))
-    found = await memcached_clients._Client._gets_many(None, connection, ["a"])
-    assert len(found) == 101
-    assert found["a"][0] == value
+    many = await memcached_clients._Client._gets_many(connection, ["a"])
+    assert len(many) == 101
+    assert many["a"][0] == value
     assert len(gone_through) < 10
+
+
+@pytest.mark.parametrize("value", [b"12", b"", TRICKY, TOMBSTONE])
+@pytest.mark.parametrize("first", [b"7c88ab26ab3273da", b"77a1E76B32D138F1", b"0x00000000000012", b"12", b"", TRICKY])
+def test_the_usual_reply_is_read_like_any_other(value, first):
+    """Whatever value and counters hold, of one look and of a closer one comes the same, at the end and not before."""
+    parts = {"f": first, "t:1": b"00000000000000ff", "t:2": b"77a1e76b32d138f1", "smw:a": value}
+    keys, asked = tuple(parts), question(tuple(parts))
+    blocks = [b"VALUE %b 0 %d 7\r\n%b\r\n" % (key.encode(), len(part), part) for key, part in parts.items()]
+    reply = b"".join(blocks) + b"END\r\n"
+    told = found(reply, asked, keys)
+    assert told == found_in(answer(reply), keys)
+    assert told.counters[1:] == (255, 0x77A1E76B32D138F1)
+    assert (told.blob, told.token) == (None if value == TOMBSTONE else value, b"7")
+    assert all(isinstance(found(reply[:end], asked, keys), int) for end in range(len(reply)))
+    blocks[1], blocks[2] = blocks[2], blocks[1]
+    assert found(b"".join(blocks) + b"END\r\n", asked, keys) == told
+    assert found(b"".join(blocks[:3]) + b"END\r\n", asked, keys) == Found(None, told.counters)
+    with pytest.raises(ReplyError):
+        found(reply[:-5] + b"SERVER_ERROR busy\r\n", asked, keys)

@@ -36,28 +36,32 @@ def sock():
     thread.join(5)
 
 
-def read_five(sock) -> bytes:
-    sock.sendall(b"?")
-    got = b""
+def read_five(sock, *, at_once=False) -> bytes:
+    if at_once:
+        got = sock.exchange(b"?", 64)
+    else:
+        sock.sendall(b"?")
+        got = b""
     while len(got) < 5:
         got += sock.recv(64)
     return got
 
 
 @pytest.mark.timed
-def test_dripping_reply_does_not_outlast_the_timeout(sock):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_dripping_reply_does_not_outlast_the_timeout(sock, at_once):
     """Bytes that keep coming one by one do not renew the time-out, as they do with a plain socket."""
     sock.settimeout(0.15)
     began = time.perf_counter()
     with pytest.raises(TimeoutError):
-        read_five(sock)
+        read_five(sock, at_once=at_once)
     assert time.perf_counter() - began < 0.24
 
 
 def test_every_exchange_has_the_whole_time(sock):
     """A slow reply within its time leaves the next exchange the full time again."""
     sock.settimeout(1.0)
-    for _ in range(3):
-        assert read_five(sock) == b"xxxxx"
+    for at_once in (False, True, False):
+        assert read_five(sock, at_once=at_once) == b"xxxxx"
     sock.settimeout(None)
     assert read_five(sock) == b"xxxxx"
