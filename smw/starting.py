@@ -1,7 +1,10 @@
-"""Whether parts can start with their settings, as far as that shows without opening, reading or importing a client."""
+"""What parts need to start: whether their settings let them, as far as that shows without opening, and their modules."""
 
 from __future__ import annotations
 
+import functools
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -9,11 +12,11 @@ from smw.errors import ConfigError, MissingExtra
 from smw.settings import encrypts, is_redis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from smw.configuration import Settings
 
-__all__ = ["startable"]
+__all__ = ["imported", "startable"]
 
 
 def startable(settings: Settings, part: str | None = None) -> None:
@@ -31,6 +34,38 @@ def startable(settings: Settings, part: str | None = None) -> None:
     for name, check in checks.items():
         if part in (None, name):
             check(settings)
+
+
+@functools.cache
+def imported() -> None:
+    """Import what the first call would import with the settings of the environment, once a process; opens nothing.
+
+    It never fails: what is wrong with the settings, or is not installed, is told to who opens a runtime, which may have
+    other settings then.
+    """
+    from smw.configuration import resolve
+
+    with suppress(Exception):
+        for name in _modules(resolve(None)):
+            with suppress(Exception):
+                import_module(name)
+
+
+def _modules(settings: Settings) -> Iterator[str]:
+    """Yield what a process imports that serves with `settings`, beside what it has."""
+    cache = settings.cache
+    yield from ("smw.runtime", "smw.monitor.monitor")
+    if cache.l2_host is None and not cache.l3_servers:
+        return
+    yield "smw.cache.part"
+    if cache.l2_host is not None and is_redis(cache.l2_host):
+        yield from ("smw._redis.named", "smw.cache.stores.redis")
+        if "+cluster://" in cache.l2_host:
+            yield "smw.cache.stores.redis_cluster"
+    if any("://" not in server for server in cache.l3_servers):
+        yield from ("smw.cache.stores.memcached", "pymemcache.client.base", "aiomcache")
+    if encrypts(cache, settings.profile):
+        yield from ("smw.cache.values.seal", "cryptography.hazmat.primitives.ciphers.aead")
 
 
 def _installed(setting: str, packages: tuple[str, ...], extra: str, names: tuple[str, ...] = ()) -> None:

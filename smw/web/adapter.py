@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from smw._kernel import current
 from smw._kernel.bridge import on_asyncio
 from smw.errors import ConfigError
+from smw.starting import imported
 from smw.web import telemetry
 from smw.web.asgi import Application, AsgiExchange, BlockingExchange, Receive, Scope, Send
 from smw.web.exchange import Link, Policy, Reply, compose
@@ -88,6 +89,8 @@ class Adapter:
         self._lock = threading.RLock()
         self._opened: Runtime | None = None
         current.rebind(self)
+        if current.get() is None:  # or the first request of a worker that no code configures would wait for it
+            imported()
 
     @classmethod
     def configured(cls, profile: str | None, overrides: dict[str, Any]) -> type[Self]:

@@ -14,6 +14,7 @@ from smw import pipeline
 from smw._kernel import current
 from smw.errors import ConfigError
 from smw.runtime import Runtime
+from smw.starting import imported
 from smw.testing import isolated
 from smw.web import MonitoringMiddleware, PipelineMiddleware, create_pipeline_middleware
 from tests.contract.worlds import environ_of, metric
@@ -50,6 +51,50 @@ def eventually(check):
     while not check():
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+FIRST_REQUEST = """
+import sys
+from smw import cache
+from smw._kernel import current
+from smw.web import MonitoringMiddleware
+from tests.contract.worlds import environ_of
+
+@cache.cached(ttl=60)
+def price(sku):
+    return len(sku)
+
+def app(_environ, start_response):
+    start_response("200 OK", [])
+    return [b"%d" % price("tea")]
+
+wrapped = MonitoringMiddleware(app)
+assert current.get() is None
+before = {*sys.modules}
+print(b"".join(wrapped(environ_of("GET", "/"), lambda *_: None)))
+print(sorted({name for name in {*sys.modules} - before if name.startswith(("smw.cache", "redis", "pymemcache"))}))
+"""
+
+
+def test_the_first_request_finds_the_clients_imported():
+    """Where the environment alone configures a worker; its servers may be away, and nothing is opened before."""
+    told = {"SMW_SERVICE": "shop", "CACHE_L2_URL": "redis://127.0.0.1:1/0", "CACHE_L3_SERVERS": "127.0.0.1:1"}
+    script = [sys.executable, "-c", FIRST_REQUEST]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, env=os.environ | told)
+    assert done.stdout.splitlines() == ["b'3'", "[]"]
+
+
+def test_what_is_wrong_with_the_environment_is_told_to_who_opens(monkeypatch):
+    """An application may yet be configured otherwise when it is wrapped."""
+    monkeypatch.setenv("CACHE_L1_SIZE", "many")
+    before = current.use(None)
+    imported.cache_clear()
+    try:
+        app = MonitoringMiddleware(emitting)
+        with pytest.raises(ConfigError, match="CACHE_L1_SIZE"):
+            ask(app)
+    finally:
+        current.use(before)
 
 
 def test_the_runtime_opens_with_the_first_request():
