@@ -160,7 +160,7 @@ def _held(data, lease):
 def _number(data, key):
     """Return what a counter shows, having taken away what is none."""
     raw = _string(data, key)
-    if raw is not None and len(raw) <= MOST_DIGITS and raw.isdigit() and int(raw) < MOST:
+    if raw is not None and len(raw) <= MOST_DIGITS and raw.isdigit() and int(raw) < MOST and not raw.startswith(b"0"):
         return raw
     data.pop(key, None)
     return None

@@ -31,7 +31,7 @@ BLOBS = (b"short", b"longer than what is enclosed")
 HOW = {"mode": "sync", "timeout_s": 10.0}
 HUGE = "8" + "0" * 15
 """A number that Redis, which counts microseconds, would not come to in two centuries."""
-FOREIGN = ("word", "", "-5", "5", "1.5", "9" * 16, "9" * 17, str(2**53), *[HUGE, "list"] * 2)
+FOREIGN = ("word", "", "-5", "5", "0", "007", "1.5", "9" * 16, "9" * 17, str(2**53), *[HUGE, "list"] * 2)
 LOOK = """
 local out = {}
 for _, name in ipairs(redis.call('KEYS', '*')) do

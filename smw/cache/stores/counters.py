@@ -28,4 +28,5 @@ def number_of(raw: Any) -> int | None:
         raise TypeError(type(raw).__name__)
     if raw.startswith(MAGIC):
         raise ValueError("a value in the place of a counter")
-    return int(raw) if raw.isdigit() and len(raw) <= _MOST_DIGITS and int(raw) < _MOST else None
+    is_ours = raw.isdigit() and len(raw) <= _MOST_DIGITS and int(raw) < _MOST and not raw.startswith(b"0")
+    return int(raw) if is_ours else None

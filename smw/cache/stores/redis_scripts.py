@@ -4,11 +4,12 @@ from __future__ import annotations
 
 __all__ = ["DROP", "LEASE", "OPEN", "PULSE", "RELEASE", "RENEW", "REPLACE", "TIME", "WAITERS", "WRITE"]
 
-# What somebody else has put where a number belongs is taken away: a list, a word, or a number to which Lua, which
-# counts in doubles, can add nothing any more. What is missing begins again with a number that no value carries.
+# What somebody else has put where a number belongs is taken away: a list, a word, a number that is written otherwise
+# than ours, or one to which Lua, which counts in doubles, can add nothing any more. What is missing begins again with a
+# number that no value carries.
 _NUMBER = """
 local function counts(raw)
-  return type(raw) == 'string' and #raw < 17 and string.match(raw, '^%d+$') and tonumber(raw) < 9007199254740992
+  return type(raw) == 'string' and #raw < 17 and string.match(raw, '^[1-9]%d*$') and tonumber(raw) < 9007199254740992
 end
 local function number(key)
   local raw = redis.pcall('GET', key)

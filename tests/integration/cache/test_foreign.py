@@ -18,6 +18,7 @@ KINDS = {
     "list": lambda client, name: client.rpush(name, "x"),
     "hash": lambda client, name: client.hset(name, "a", "b"),
     "text": lambda client, name: client.set(name, "abc"),
+    "007": lambda client, name: client.set(name, "007"),
     "2^53": lambda client, name: client.set(name, 2**53),
     "2^53-1": lambda client, name: client.set(name, 2**53 - 1),
     "2^63-1": lambda client, name: client.set(name, 2**63 - 1),
@@ -80,6 +81,16 @@ def test_a_counter_that_is_foreign_holds_up_no_drop(shop, kind):
         shop.prices["tea"] = price
         shop.two.drop_sync(tags=["sku:tea"])
         assert shop.here("tea") == shop.there("tea") == price
+
+
+@foreign
+def test_a_load_sees_to_a_counter_that_is_foreign(shop, kind):
+    """What is loaded beside it is kept, and the next call of any process is a hit."""
+    shop.here("tea")
+    shop.put(kind, shop.counter("sku:tea"))
+    shop.here("tea")
+    runs = shop.runs
+    assert (shop.here("tea"), shop.there("tea"), shop.runs) == (3, 3, runs)
 
 
 @foreign
