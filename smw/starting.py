@@ -1,4 +1,4 @@
-"""What parts need to start: whether their settings let them, as far as that shows without opening, and their modules."""
+"""What parts need to start: settings that let them, as far as that shows without opening anything, and modules."""
 
 from __future__ import annotations
 
