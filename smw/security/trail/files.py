@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from smw.security.trail.layout import CHECKPOINT, LOG_NAME, TEMPORARY, Damaged, scan, segment_name, segments
@@ -21,6 +22,7 @@ __all__ = ["FileStore", "open_store"]
 _log = logging.getLogger("smw.security")
 _SYNC: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 SEGMENT_BYTES = 64 * 2**20
+_MOST_RACES = 16
 
 
 class FileStore:
@@ -191,6 +193,15 @@ def open_store(
     Raises:
         OSError: The folder cannot be used.
     """
+    for _ in range(_MOST_RACES):
+        with suppress(BlockingIOError):  # another process has found the new log before it was locked, and has it now
+            return _next_store(trail_dir, new_id, segment_bytes, accepts)
+    return _next_store(trail_dir, new_id, segment_bytes, accepts)
+
+
+def _next_store(
+    trail_dir: Path, new_id: Callable[[], bytes], segment_bytes: int, accepts: Callable[[Checkpoint], bool] | None
+) -> FileStore:
     trail_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     logs = sorted(path for path in trail_dir.iterdir() if LOG_NAME.fullmatch(path.name))
     for path in logs:

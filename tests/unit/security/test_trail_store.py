@@ -58,6 +58,22 @@ def test_second_process_gets_a_log_of_its_own(tmp_path):
     other.close()
 
 
+def test_a_new_log_that_another_process_has_found_first_is_left_to_it(tmp_path):
+    """Between the making of a folder and its lock another process may take it for a log that nobody writes."""
+    found = []
+
+    def new_id():
+        number = os.urandom(6)
+        if not found:
+            found.append(FileStore(tmp_path / f"0001-{number.hex()}"))
+        return number
+
+    mine = open_store(tmp_path, new_id)
+    assert (found[0].log_id[:5], mine.log_id[:5]) == ("0001-", "0002-")
+    mine.close()
+    found[0].close()
+
+
 def test_lines_behind_the_checkpoint_are_adopted(tmp_path):
     """Lines that were durable before a crash, but not yet covered, stay in the log and are counted."""
     begun(tmp_path, 3).close()
