@@ -115,12 +115,14 @@ class CachedFunction(Loads):
             if self.is_shared(place) and (READING.get() or flight in self._sights or flight not in self._looking):
                 self._looking.add(flight)  # a look without a flight, which would cost more than the look itself
                 try:
-                    found, ahead = await glance(self._engine, place, self.policy, mode)
-                    if found is None:
+                    glimpse, ahead = await glance(self._engine, place, self.policy, mode)
+                    if glimpse is None:
                         look = await self._engine.look(place, self.policy, mode, ahead=ahead)
-                        found = look.found
                 finally:
                     self._looking.discard(flight)
+                if glimpse is not None:
+                    return self._handed_out(glimpse, call, place)
+                found = None if look is None else look.found
                 if found is not None and found.level != "l1":
                     self._count(found, call, place)
                     tell(self._engine, place, found.origin)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smw._kernel.flight import Flights, RecursiveLoadError
-from smw.cache.coherence.collecting import tell
-from smw.cache.coherence.depending import collecting, lasting
+from smw.cache.coherence.collecting import COLLECTING, tell
+from smw.cache.coherence.depending import Origin, collecting, lasting
 from smw.cache.functions.remarks import Remarks
 from smw.cache.loading.negative import kept_exception
 from smw.cache.loading.refresh import renewed
@@ -16,7 +17,7 @@ from smw.cache.loading.stale import REST_S, Resting, stale_of
 from smw.cache.loading.ttl import Lifetimes
 from smw.cache.loading.waiting import Patience
 from smw.cache.naming.members import Members
-from smw.cache.sight.records import Records
+from smw.cache.sight.records import Records, log
 from smw.cache.sight.stats import Stats
 from smw.cache.values.forms import Finding
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from smw._kernel.chain import Proceed
     from smw.cache.coherence.resulting import ResultTags
     from smw.cache.levels.engine import Engine, Look, Place
+    from smw.cache.levels.glance import Glimpse
     from smw.cache.levels.memory import Entry
     from smw.cache.levels.remote import Sight
     from smw.cache.options import Options
@@ -278,6 +280,19 @@ class Loads(ABC):
             others[name, "miss"] += 1
         if finding.level:
             others[finding.level, "stale" if finding.is_stale else "hit"] += 1
+
+    def _handed_out(self, glimpse: Glimpse, call: Call, place: Place) -> Any:
+        """Count what a glance has found, tell of it as `tell` does, and return it."""
+        level, value, versions, asked = glimpse
+        if log.isEnabledFor(logging.DEBUG):
+            self._records.answered(Finding(level, copy=None), call, place)
+        others = self.stats.others
+        if self.policy.in_memory:
+            others["l1", "miss"] += 1
+        others[level, "hit"] += 1
+        if COLLECTING.get() is not None:
+            tell(self._engine, place, Origin(place, versions, asked))
+        return value
 
     def close(self) -> None:
         """Have loads cancelled that nobody waits for; idempotent."""

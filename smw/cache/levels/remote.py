@@ -156,14 +156,22 @@ class Remote:
             scopes: All under which it can be dropped.
             is_fenced: Dropping the key removes it there, so that its own counter need not be compared.
         """
-        if blob is None:
-            return None, 0.0
+        letter = None if blob is None else self.opened(level, key, blob)
+        return (None, 0.0) if letter is None else self.weighed(key, letter, now, scopes, is_fenced=is_fenced)
+
+    def opened(self, level: str, key: str, blob: bytes) -> Letter | None:
+        """Return what `level` has stored under a key; None, which is counted, where it does not open."""
         try:
-            letter = self._envelope.open(blob, key.encode())
+            return self._envelope.open(blob, key.encode())
         except (CorruptError, TypeError) as error:
             self.corrupt[level] += 1
             self.on_unreadable(level, str(error))
-            return None, 0.0
+            return None
+
+    def weighed(
+        self, key: str, letter: Letter, now: Versions | None, scopes: Sequence[str], *, is_fenced: bool
+    ) -> tuple[Letter | None, float]:
+        """Return what `judged` does of a value that has opened."""
         authority = self.tiers[0].of(key)
         at, receipts = authority.time.now(), authority.receipts
         left_s = letter.remaining_s(at)

@@ -17,7 +17,8 @@ from smw.cache.stores.memcached_gets import TOMBSTONE, number_of
 from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
+    from types import CoroutineType
 
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock, Entropy
@@ -68,10 +69,12 @@ class MemcachedStore:
             return self._blocking.ask(command, *args)
         return await self._awaiting.ask(timeout_s, command, *args)
 
-    def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Coroutine[Any, Any, Found]:
+    def read(
+        self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float
+    ) -> CoroutineType[Any, Any, Found]:
         """Return value and counters with one ``gets``."""
         # The value comes last: one that carries what the counters showed before was current then.
-        return self._ask(mode, timeout_s, "found", (*counters, key))
+        return self._ask(mode, timeout_s, "found", (*counters, key))  # type: ignore[return-value]
 
     async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
         """Return the counters, adding a random number where there is none."""
