@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import settings
@@ -40,3 +41,9 @@ __all__ = [
     "redis_tls",
     "service_factory",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected from being looked through by every collection of garbage from now on."""
+    gc.collect()
+    gc.freeze()
