@@ -126,12 +126,13 @@ class Cache(Tools):
             jitter=self._jitter(),
         )
         self.commits = Commits(EVERYWHERE)
-        self._forget_facts = self.host.facts.add(_weakly(self._facts))
-        self._forget_standing = self.host.standings.add(_weakly(self._standing))
         after_fork(self._forked)
         self._listener = listener_of(self._engine, self._names.everything, trust_s=self.settings.l1_trust_ms / 1000)
         self._engine.fleet = fleet_of(self._engine, self._listener)
         self._warmth = Warmth(self, self.settings, self.prefix)
+        # Whoever watches the facts reads them at once.
+        self._forget_facts = self.host.facts.add(_weakly(self._facts))
+        self._forget_standing = self.host.standings.add(_weakly(self._standing))
 
     def _forked(self) -> None:
         self._lock = threading.RLock()

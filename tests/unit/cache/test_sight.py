@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 
 from smw import cache
+from smw._kernel.host import Host
 from smw.cache.loading.calling import LOADS
 from smw.monitor.logs import JsonFormatter
 from smw.testing import FakeClock, faults, isolated
@@ -213,3 +214,13 @@ def test_who_warms_up_is_told_which_calls_ran(runtime):
         assert LOADS.get() == [f"{__name__}:price"]
     finally:
         LOADS.reset(token)
+
+
+def test_the_facts_of_a_cache_are_read_at_its_start(caplog):
+    """Who keeps the figures of several processes reads those of a cache as soon as it has them, without an error."""
+    host, read = Host(), []
+    host.facts.watch(lambda: read.extend(host.facts))
+    opened = cache.Cache(host=host)
+    assert "smw_cache_entries" in {fact.name for fact in read}
+    assert not caplog.records
+    opened.close()
