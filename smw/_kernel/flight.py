@@ -195,15 +195,16 @@ class Flights:
             mode: In mode ``async`` it runs in a task, and what is returned need not be awaited; in mode ``sync`` it
                 runs when that is awaited.
         """
+        loop = asyncio.get_running_loop() if mode == "async" else None
         with self._lock:
             if self._in_air(key) is not None:
                 return None
             flight = self._flights[key] = _Flight(mode)
-        if mode == "sync":
+        if loop is None:
             return self._lead(key, flight, load)
         context = copy_context()
         context.run(_leading.set, ())  # it is part of nothing that is being loaded here
-        flight.task = asyncio.get_running_loop().create_task(self._lead(key, flight, load), context=context)
+        flight.task = loop.create_task(self._lead(key, flight, load), context=context)
         flight.task.add_done_callback(_taken)
         self._leave_alone(flight)
         return flight.task
@@ -304,7 +305,8 @@ class Flights:
                 flight.waiters -= 1
                 last = flight.waiters == 0
             if last and flight.task is not None and not flight.task.done():
-                flight.task.get_loop().call_soon_threadsafe(flight.task.cancel)
+                with contextlib.suppress(RuntimeError):  # its loop has ended, and the task with it
+                    flight.task.get_loop().call_soon_threadsafe(flight.task.cancel)
             raise
 
     async def _instead(self, flight: _Flight, ask: Callable[[], Awaitable[tuple[Any] | None]]) -> tuple[Any] | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EVERYWHERE", "Commits", "Transaction", "WaitingDrop"]
 
 _log = logging.getLogger("smw.cache")
+_FAILED = "a hook of on_commit failed; the drop is made after the call instead"
 _NOBODY = (
     "@invalidate(when='commit') on %s knows of no transaction: no argument is a session of SQLAlchemy, and nothing was "
     "registered with cache.on_commit; it drops after the call, before anybody commits"
@@ -128,8 +129,13 @@ class Transaction:
         self._counters = [count for hook in hooks if (count := getattr(hook, "commits", None))]
         self._before = self._counts()
 
-    def _counts(self) -> list[int | None]:
-        return [count(self._arguments) for count in self._counters]
+    def _counts(self) -> list[int | None] | None:
+        """Return how many commits each hook has seen, or None where one cannot tell."""
+        try:
+            return [count(self._arguments) for count in self._counters]
+        except Exception:  # noqa: BLE001 - what was changed must be dropped, and the call has nothing to do with it
+            _log.exception(_FAILED)
+            return None
 
     def takes(self, old: Iterable[Old]) -> bool:
         """Hand a drop over to the transaction that is under way.
@@ -140,16 +146,16 @@ class Transaction:
         drop = WaitingDrop(old, self._arguments)
         taken = [hook for hook in self._hooks if self._offered(hook, drop)]
         counts = self._counts()
-        if self._nobody is not None and all(count is None for count in counts):
+        if self._nobody is not None and counts is not None and all(count is None for count in counts):
             self._nobody()
-        return bool(taken) and counts == self._before
+        return bool(taken) and counts is not None and counts == self._before
 
     @staticmethod
     def _offered(hook: Any, drop: WaitingDrop) -> bool:
         try:
             return hook(drop) is not False
         except Exception:  # noqa: BLE001 - what was changed must be dropped, and the call has succeeded
-            _log.exception("a hook of on_commit failed; the drop is made after the call instead")
+            _log.exception(_FAILED)
             return False
 
 

@@ -101,7 +101,7 @@ class CachedFunction(Loads):
             return await proceed()
         entry = self._engine.fresh(place)
         if entry is not None:
-            if self._is_due(entry):
+            if self._is_due(entry) and (call.mode == "sync" or on_asyncio()):
                 finding = await self._refreshed(call, place, self.loader(call, place, proceed), entry)
                 return finding.take()[1]
             self.stats.hits += 1

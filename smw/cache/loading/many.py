@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.call import Call, Kind, kind_of
@@ -104,10 +105,11 @@ def _variant(argument: Any) -> Hashable:
 class _Batch:
     """Loads of one tick of an event loop."""
 
-    __slots__ = ("calls", "is_timed", "led", "task", "until", "waiting")
+    __slots__ = ("calls", "context", "is_timed", "led", "task", "until", "waiting")
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.context = copy_context()
         self.waiting: list[asyncio.Future[Outcome]] = []
         self.led: dict[Any, None] = {}
         self.task: asyncio.Task[None] | None = None
@@ -227,7 +229,7 @@ class Many:
             return
         if self._open.get(at) is batch:
             del self._open[at]
-        batch.task = asyncio.get_running_loop().create_task(self._run(batch))
+        batch.task = asyncio.get_running_loop().create_task(self._run(batch), context=batch.context)
         self._tasks.add(batch.task)
         batch.task.add_done_callback(self._tasks.discard)
 

@@ -48,6 +48,9 @@ def _described(fn: Any) -> bytes:
     code = fn.__code__
     if any(isinstance(constant, types.CodeType) for constant in code.co_consts):
         raise UnkeyableError("local-function", fn.__qualname__)
-    held = tuple(cell.cell_contents for cell in fn.__closure__ or ())
+    try:
+        held = tuple(cell.cell_contents for cell in fn.__closure__ or ())
+    except ValueError:  # what it closes over has no value yet
+        raise UnkeyableError("local-function", fn.__qualname__) from None
     made = (code.co_firstlineno, code.co_code, code.co_names, code.co_consts)
     return encode("function", made, fn.__defaults__, fn.__kwdefaults__, held)

@@ -375,6 +375,37 @@ def test_a_failing_hook_costs_no_drop(cache, caplog):
     assert "hook of on_commit failed" in caplog.text
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_hook_that_cannot_tell_of_commits_costs_no_drop(cache, caplog, at):
+    """One whose count fails, before the call or after it, is logged; the call succeeds, and then it drops."""
+    source, asked = {1: "a"}, []
+
+    class Hook:
+        def commits(self, _arguments):
+            asked.append(1)
+            if len(asked) >= at:
+                raise RuntimeError
+            return 0
+
+        def __call__(self, _drop):
+            return True
+
+    @cache.cached(60, tags=["n:{number}"])
+    def name(number: int) -> str:
+        return source[number]
+
+    @cache.invalidate(tags=["n:{number}"], when="commit")
+    def rename(number: int, new: str) -> None:
+        source[number] = new
+
+    cache.on_commit(Hook())
+    assert name(1) == "a"
+    with caplog.at_level(logging.ERROR, "smw.cache"):
+        rename(1, "b")
+    assert name(1) == "b"
+    assert "hook of on_commit failed" in caplog.text
+
+
 def test_without_any_transaction_it_is_after(cache, name_of, database, caplog):
     """A session that is in none drops after the call; where nobody knows of transactions one warning says so."""
 

@@ -625,6 +625,22 @@ def test_another_event_loop_than_that_of_asyncio_is_told_of(cache):
     assert asyncio.run(load(1)) == 1
 
 
+def test_another_event_loop_has_what_is_due_and_leaves_nothing_behind(cache, monkeypatch):
+    """What is due is handed out where no loop of asyncio could load it anew, and keeps nobody from loading."""
+
+    @cache.cached(60, refresh_ahead=0.5)
+    async def load(number: int) -> int:
+        return number
+
+    assert asyncio.run(load(1)) == 1
+    (function,) = cache._functions.living()
+    monkeypatch.setattr(function, "_is_due", lambda _entry: True)
+    with pytest.raises(StopIteration) as hit:
+        load(1).send(None)
+    assert hit.value.value == 1
+    assert len(function._flights) == 0
+
+
 def test_facts_tell_what_was_counted(cache):
     """The figures that monitoring reads carry function, level and outcome."""
     load = cache.cached(60)(type_name)

@@ -132,3 +132,18 @@ def test_a_key_given_by_the_user_is_enough():
     cached = cache.cached(60, key=lambda x: ("account", x))(Account("a").get)
     assert key_for(cached, 1).startswith("smw:")
     cache.close()
+
+
+def test_what_a_function_closes_over_may_come_later(cache):
+    """A function that is called before a variable that it closes over has a value answers as it would uncached."""
+
+    def made():
+        @cache.cached(60)
+        def read(asks: bool) -> int:
+            return late if asks else 1
+
+        first = read(False)
+        late = 5
+        return first, read(True)
+
+    assert made() == (1, 5)

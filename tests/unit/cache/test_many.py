@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import itertools
 import threading
@@ -887,3 +888,23 @@ async def test_a_get_many_that_is_cancelled_while_it_waits_cancels_what_it_has_b
     for _ in range(100):
         await asyncio.sleep(0)
     assert sorted(ended) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("levels", [(), ("l2",)])
+async def test_loads_of_one_tick_run_in_the_context_of_the_first(bench, levels):
+    """Whatever servers are asked first, `many=` sees the variables of the first of those that it answers."""
+    caller, seen = contextvars.ContextVar("caller", default=-1), []
+
+    async def many(numbers):
+        seen.append((caller.get(), list(numbers)))
+        return {number: number for number in numbers}
+
+    @bench.cache(*levels).cached(60, many=many)
+    async def read(number: int) -> int: ...
+
+    async def call(number):
+        caller.set(number)
+        return await read(number)
+
+    assert await asyncio.gather(*map(call, range(4))) == [0, 1, 2, 3]
+    assert [who for who, _ in seen] == [numbers[0] for _, numbers in seen]

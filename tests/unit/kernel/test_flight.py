@@ -392,3 +392,30 @@ def test_a_loop_ends_cleanly_with_loads_that_nobody_waits_for(recwarn, caplog):
     flights.close()
     gc.collect()
     assert (list(recwarn), caplog.records) == ([], [])
+
+
+async def test_who_leaves_a_load_whose_loop_has_closed_is_cancelled_and_nothing_else() -> None:
+    """The last one to leave a flight cannot reach its loop any more, which is no error of his."""
+    flights, is_begun, is_closed = Flights(), threading.Event(), threading.Event()
+
+    async def load() -> None:
+        is_begun.set()
+        await asyncio.sleep(30)
+
+    def lead() -> None:
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)  # the load ends with its loop, which would be told
+        with pytest.raises(TimeoutError):
+            loop.run_until_complete(asyncio.wait_for(flights.fly("k", load, "async"), 0.2))
+        loop.close()
+        is_closed.set()
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    await asyncio.to_thread(is_begun.wait, 10)
+    follower = asyncio.ensure_future(flights.fly("k", load, "async"))
+    await asyncio.to_thread(is_closed.wait, 10)
+    follower.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await follower
+    leader.join()
