@@ -625,7 +625,7 @@ def test_another_event_loop_than_that_of_asyncio_is_told_of(cache):
     assert asyncio.run(load(1)) == 1
 
 
-def test_another_event_loop_has_what_is_due_and_leaves_nothing_behind(cache, monkeypatch):
+def test_another_event_loop_has_what_is_due_and_leaves_nothing_behind(bench, cache):
     """What is due is handed out where no loop of asyncio could load it anew, and keeps nobody from loading."""
 
     @cache.cached(60, refresh_ahead=0.5)
@@ -633,8 +633,8 @@ def test_another_event_loop_has_what_is_due_and_leaves_nothing_behind(cache, mon
         return number
 
     assert asyncio.run(load(1)) == 1
+    bench.clock.advance(50)
     (function,) = cache._functions.living()
-    monkeypatch.setattr(function, "_is_due", lambda _entry: True)
     with pytest.raises(StopIteration) as hit:
         load(1).send(None)
     assert hit.value.value == 1
