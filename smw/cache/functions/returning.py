@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from smw.cache.values.copies import is_binding
 
-__all__ = ["Unkeepable", "unkeepable"]
+__all__ = ["Unkeepable", "says_none", "unkeepable"]
 
 _USED_UP = "it is used up by reading it", "return values, such as a list of what it yields"
 _BINDING = "copies of it bind nobody", 'copy="share" hands out the one object, from memory; or return values'
@@ -52,6 +52,16 @@ def unkeepable(fn: Any, copy: str) -> Unkeepable | None:
     found = [_wrong(each, copy) for each in _alternatives(hint)]
     first = found[0] if found and all(found) else None
     return None if first is None else Unkeepable(_named(given), *first)
+
+
+def says_none(fn: Any) -> bool:
+    """Tell whether the annotation says that `fn` may return None; what cannot be resolved does not."""
+    try:
+        hint = typing.get_type_hints(fn).get("return")
+    except Exception:  # noqa: BLE001 - names that only a type checker knows
+        return False
+    is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
+    return types.NoneType in (typing.get_args(hint) if is_union else (hint,))
 
 
 def _named(given: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -12,6 +13,7 @@ from smw._kernel.arity import misfit
 from smw._kernel.call import Call, Kind
 from smw._kernel.chain import Advice, Bound, Stack, stack_of
 from smw.cache.functions.readers import Reader, Scopes
+from smw.cache.functions.returning import says_none
 from smw.errors import ConfigError, DecorationError, Unavailable, nearest
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ _UNKNOWN = (
     "@writes on %s cannot tell which result it changes from the arguments of a call that has succeeded, so the whole "
     "cache is dropped; put @writes directly above the function, below decorators that add arguments"
 )
+_NO_VALUE = (
+    "@writes on %s has returned None, and %s does not say that it may return that: its result was dropped, not "
+    'replaced; return the new value, pass value=, or take strategy="write_around"'
+)
+_IS_NONE = (None, types.NoneType, "None")
 WRITERS: WeakValueDictionary[str, Writes] = WeakValueDictionary()
 """The functions of this process whose writes may be done later, by name; of one name the last."""
 
@@ -110,6 +117,7 @@ class Writes(Advice):
             raise DecorationError("SMW-C177", what, fix='strategy="write_around"')
         self.strategy = strategy
         self._value = value
+        self._puts_results = value is None and strategy == "write_through"
         self._said: set[str] = set()
 
     def check(self, target: Target) -> None:
@@ -118,6 +126,11 @@ class Writes(Advice):
             what = f"@writes stands on {target.qualname}, a {target.kind.value}, which has not written when it returns"
             raise DecorationError("SMW-C146", what, fix="write in a function, and call it from the generator")
         self.reader.check(target)
+        if self._puts_results and target.signature and target.signature.return_annotation in _IS_NONE:
+            what = f"@writes stands on {target.qualname}, which returns None: its result is no value for "
+            what += self.reader.target.qualname
+            fix = f'return the new value, pass {_VALUE}, or take strategy="write_around"'
+            raise DecorationError("SMW-C147", what, seen="-> None", fix=fix)
 
     def decorated(self, fn: Any) -> None:
         """Note what is below, which is what writes the source, and under which name it is found after a restart."""
@@ -165,9 +178,7 @@ class Writes(Advice):
 
     async def _unknown(self, part: Cache, call: Call, proceed: Proceed) -> Any:
         result = await proceed()  # mostly Python's own complaint
-        if call.target.name not in self._said:
-            self._said.add(call.target.name)
-            _log.error(_UNKNOWN, call.target.name)
+        self._say_once("unknown", logging.ERROR, _UNKNOWN, call.target.name)
         await part.drop_everything(call.mode)
         return result
 
@@ -195,7 +206,11 @@ class Writes(Advice):
             _log.exception("value= of @writes on %s failed; the result is dropped instead", call.target.name)
             await changed.part.drop_scopes(changed.scopes, call.mode)
         else:
-            await self.replace(changed, value, before, call.mode)
+            if value is None and self._puts_results and not says_none(self.reader.target.fn):
+                self._say_once("no-value", logging.WARNING, _NO_VALUE, call.target.name, self.reader.target.name)
+                await changed.part.drop_scopes(changed.scopes, call.mode)
+            else:
+                await self.replace(changed, value, before, call.mode)
         return result
 
     async def replace(self, changed: Changed, value: Any, before: Any, mode: Mode) -> None:
@@ -261,9 +276,13 @@ class Writes(Advice):
         if older_waits:
             what = f"the journal does not take a write of {call.target.qualname} while an older one of its key waits"
             raise Unavailable("SMW-C163", what, seen=error, fix="see to the disk of CACHE_STATE_DIR") from error
-        if "journal" not in self._said:
-            self._said.add("journal")
-            _log.error("the journal does not take writes of %s, which go to their source: %s", call.target.name, error)
+        what = "the journal does not take writes of %s, which go to their source: %s"
+        self._say_once("journal", logging.ERROR, what, call.target.name, error)
+
+    def _say_once(self, matter: str, level: int, what: str, *shown: object) -> None:
+        if matter not in self._said:
+            self._said.add(matter)
+            _log.log(level, what, *shown)
 
     def describe(self) -> str:
         """Return one line for ``smw.explain``."""

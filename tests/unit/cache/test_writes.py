@@ -142,6 +142,66 @@ async def test_a_value_of_ones_own(cache):
         assert broken.reads == [1, 1]
 
 
+@MODES
+async def test_a_writer_that_returns_nothing_has_no_value_to_put(cache, caplog, mode):
+    """Where nothing says that None is a result it is not put in place: it is dropped, and one warning says so."""
+    users = Users(cache, mode)
+
+    def forget(user_id: int, name: str):
+        users.names[user_id] = name
+
+    async def forget_async(user_id: int, name: str):
+        forget(user_id, name)
+
+    put = cache.writes(users.get)(forget if mode == "sync" else forget_async)
+    for name in ("Eve", "Zoe"):
+        await users.read(1)
+        await called(put(1, name))
+        assert await users.read(1) == name
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "has returned None" in caplog.text
+    assert 'strategy="write_around"' in caplog.text
+
+
+def test_none_is_put_where_the_reader_says_it_may_return_it(cache, caplog):
+    """A writer that takes away what a reader may find missing puts None in place; value= says it of any other one."""
+    reads = []
+
+    def find(user_id: int) -> str | None:
+        reads.append(user_id)
+        return "Ada"
+
+    def read(user_id: int):
+        reads.append(user_id)
+        return "Ada"
+
+    for reader, value in ((find, None), (read, lambda result, arguments: None)):
+        get = cache.cached(60)(reader)
+        cache.writes(get, value=value)(lambda user_id: None)(1)
+        assert get(1) is None
+    assert not reads
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("hint", [None, "None", type(None)], ids=repr)
+def test_a_function_that_says_it_returns_none_needs_a_value(cache, hint):
+    """It is refused when decorating; value= and write_around make sense of it."""
+    users = Users(cache)
+
+    def put(user_id: int, name: str):
+        users.names[user_id] = name
+
+    put.__annotations__["return"] = hint
+    with pytest.raises(DecorationError, match="SMW-C147") as caught:
+        cache.writes(users.get)(put)
+    assert caught.value.seen == "-> None"
+    assert "value=lambda result, arguments" in caught.value.fix
+    cache.writes(users.get, strategy="write_around")(put)(1, "Eve")
+    assert users.get(1) == {"name": "Eve"}
+    cache.writes(users.get, value=lambda result, arguments: {"name": arguments["name"]})(put)(1, "Zoe")
+    assert users.get(1) == {"name": "Zoe"}
+
+
 async def test_arguments_of_another_shape(cache):
     """arguments= maps the writer's arguments to those of the reader."""
     users = Users(cache)
