@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections import deque
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 from smw._kernel.process import ForkLock, after_fork
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from smw._kernel.clock import Clock
     from smw._kernel.host import Host
 
-__all__ = ["Allowance", "Breaker", "Budget"]
+__all__ = ["EXCUSED", "Allowance", "Breaker", "Budget"]
 
 _log = logging.getLogger("smw.guard")
 FAILURES = 5
@@ -26,6 +29,8 @@ WINDOW_S = 10.0
 SLOW_S = 0.5
 PROBE_FIRST_S = 0.1
 PROBE_MOST_S = 0.5
+EXCUSED: ContextVar[float] = ContextVar("smw_excused", default=0.0)
+"""Seconds of the present question that the event loop took to send it and to hand out its answer: no backend's."""
 
 
 class Budget:
@@ -98,9 +103,9 @@ class Allowance(Budget):
 class Breaker:
     """Stops asking a backend that fails, and asks again in the background until it answers.
 
-    It opens after 5 failures within 10 s that make up at least half of what was asked, or at once on a
-    permanent failure (wrong password, not the right server). Each half second that a failure has taken counts as one
-    more, or a lonely caller who is kept for seconds would never see five of them. While it is open a daemon thread
+    It opens after 5 failures within 10 s that follow each other or make up at least half of what was asked, or at once
+    on a permanent failure (wrong password, not the right server). Each half second that a failure has taken counts as
+    one more, or a lonely caller who is kept for seconds would never see five of them. While it is open a daemon thread
     probes every 0.1 to 0.5 s, so that no caller ever pays for finding out that the server is still gone.
 
     Attributes:
@@ -126,7 +131,7 @@ class Breaker:
         self._host = host
         self._probe = probe
         self._on_up = on_up
-        self._outcomes: deque[tuple[float, bool]] = deque(maxlen=50)
+        self._outcomes: deque[tuple[float, int]] = deque(maxlen=50)  # when, and as how many failures it counts
         self._lock = ForkLock()
         self._stop = threading.Event()
         self.is_open = False
@@ -147,7 +152,7 @@ class Breaker:
     def ok(self) -> None:
         """Record an answer."""
         if self._outcomes:  # a healthy backend, the usual case, costs one truth test
-            self._outcomes.append((self._host.clock.now(), True))
+            self._outcomes.append((self._host.clock.now(), 0))
 
     def failed(self, reason: str, *, permanent: bool = False, took_s: float = 0.0) -> None:
         """Record that the backend failed or was too slow.
@@ -159,10 +164,11 @@ class Breaker:
         """
         now, counts = self._host.clock.now(), min(FAILURES, 1 + int(took_s / SLOW_S))
         with self._lock:
-            self._outcomes.extend([(now, False)] * counts)
-            recent = [good for at, good in list(self._outcomes) if now - at <= WINDOW_S]  # `ok` adds without the lock
-            failures = recent.count(False)
-            opens = permanent or (failures >= FAILURES and failures * 2 >= len(recent))
+            self._outcomes.append((now, counts))
+            recent = [count for at, count in list(self._outcomes) if now - at <= WINDOW_S]  # `ok` adds without the lock
+            failures, row = sum(recent), recent[-FAILURES:]
+            are_many = failures >= FAILURES and failures >= recent.count(0)
+            opens = permanent or are_many or (len(row) == FAILURES and all(row))
             if not opens or self.is_open or self._stop.is_set():
                 return
             self.is_open = True
@@ -177,16 +183,15 @@ class Breaker:
             if self._prober_pid == os.getpid() or self._stop.is_set():
                 return
             self._prober_pid = os.getpid()
-            if in_background(self._probe_until_up, f"smw-probe-{self.name}") is None:
+            if in_background(partial(_probe_until_up, weakref.ref(self), self._stop), f"smw-probe-{self.name}") is None:
                 self._prober_pid = 0  # who is kept away next tries again
 
-    def _probe_until_up(self) -> None:
-        pause_s = PROBE_FIRST_S
-        stop = self._stop
-        while not stop.wait(pause_s * (0.8 + 0.2 * self._host.entropy.random())):
-            if self.probe_now():
-                break
-            pause_s = min(pause_s * 2, PROBE_MOST_S)
+    def jittered(self, pause_s: float) -> float:
+        """Return a pause that those of other processes do not keep step with."""
+        return pause_s * (0.8 + 0.2 * self._host.entropy.random())
+
+    def probing_ended(self) -> None:
+        """Let the next caller who is kept away begin it anew."""
         self._prober_pid = 0
 
     def probe_now(self) -> bool:
@@ -209,3 +214,15 @@ class Breaker:
     def close(self) -> None:
         """End the probing; idempotent."""
         self._stop.set()
+
+
+def _probe_until_up(weak: weakref.ref[Breaker], stop: threading.Event) -> None:
+    """Probe until the backend answers, or nobody has the breaker any more."""
+    pause_s, breaker = PROBE_FIRST_S, weak()
+    while breaker is not None:
+        wait_s, breaker = breaker.jittered(pause_s), None  # while it sleeps nothing is kept alive
+        is_closed, breaker = stop.wait(wait_s), weak()
+        if breaker is not None and (is_closed or breaker.probe_now()):
+            breaker.probing_ended()
+            return
+        pause_s = min(pause_s * 2, PROBE_MOST_S)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+import weakref
 
 import pytest
 
@@ -78,6 +80,34 @@ def test_rare_failures_between_answers_do_not_open() -> None:
         breaker.ok()
         breaker.failed("timeout")
     assert breaker.allows()
+
+
+def test_failures_in_a_row_open_whatever_was_answered_before() -> None:
+    """Five that follow each other are an outage, though most of what was asked before was answered."""
+    breaker, failures = Breaker("redis", _host(), _never), 0
+    breaker.failed("timeout")
+    for _ in range(40):
+        breaker.ok()
+    while breaker.allows() and failures < 20:
+        breaker.failed("timeout")
+        failures += 1
+    assert failures == 5
+    breaker.close()
+
+
+def test_a_breaker_that_nobody_has_is_not_probed_for() -> None:
+    """The thread that probes keeps nothing alive, and ends."""
+    breaker = Breaker("lonely", _host(), lambda: 1 / 0)
+    breaker.failed("gone", permanent=True)
+    weak = weakref.ref(breaker)
+    (prober,) = [thread for thread in threading.enumerate() if thread.name == "smw-probe-lonely"]
+    del breaker
+    until = time.monotonic() + 20
+    while weak() is not None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert weak() is None
+    prober.join(20)
+    assert not prober.is_alive()
 
 
 def test_old_failures_are_forgotten() -> None:
