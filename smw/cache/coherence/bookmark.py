@@ -72,7 +72,8 @@ class Reading:
         """Tell whether a server has to be asked first whether `entry` still stands."""
         if engine is not self._engine or entry.asked > self._began or not engine.remote.tiers:
             return False
-        return self._marks is None or any(_mark(scope) in self._marks for scope in entry.scopes)
+        marks, scopes = self._marks, entry.scopes  # of one that another thread has just dropped there are none
+        return marks is None or not scopes or any(_mark(scope) in marks for scope in scopes)
 
 
 def _mark(scope: str) -> bytes:

@@ -100,11 +100,12 @@ class Engine:
 
     def _is_current(self, entry: Entry, now: float) -> bool:
         """Prolong the trust in an entry, without asking, where all that others have dropped was heard."""
-        if entry.expires <= now:
+        scopes = entry.scopes
+        if entry.expires <= now or not scopes:  # dropped meanwhile by another thread
             return False
         self.backplane.want(now)
         if entry.trusted <= now:
-            heard = self.backplane.of(entry.scopes[0]) if entry.basis is None else self.backplane
+            heard = self.backplane.of(scopes[0]) if entry.basis is None else self.backplane
             until = min(entry.expires, heard.current(entry.asked) + self.trust_s)
             if until <= now:
                 return False
