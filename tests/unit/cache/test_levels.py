@@ -8,6 +8,7 @@ import pytest
 
 from smw import cache as cache_module
 from smw._kernel.signals import CacheUncached
+from smw.cache.coherence.bookmark import Reading
 
 
 class Source:
@@ -428,3 +429,20 @@ def test_a_server_that_forgot_a_drop_is_not_believed(bench, by):
     store.data.update(values)
     store.counters.update(counters)
     assert load(1)["value"] == "new"
+
+
+def test_an_entry_that_is_dropped_while_it_is_looked_at_is_no_answer(bench):
+    """What another thread drops between the look at the table and the look at the entry is not handed out."""
+    cache = bench.cache("l2")
+
+    @cache.cached(60, key=lambda number: number)
+    def read(number: int) -> int:
+        return number
+
+    read(1)
+    (entry,) = cache.engine.memory.held(cache_module.key_for(read, 1))
+    reading = Reading(cache.engine, frozenset([b"0" * 8]))
+    bench.clock.advance(30)  # memory would have to ask whether it still stands
+    cache.clear_sync()
+    assert not cache.engine._is_current(entry, bench.clock.now())
+    assert reading.bars(cache.engine, entry)
