@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Placing", "blamed"]
 
+_REMEMBERED = 512
+_MOST_BYTES = 200
+"""The longest encoding of arguments whose place is remembered, which keeps those arguments."""
+
 
 class Placing:
     """The places of one function's results.
@@ -72,6 +76,10 @@ class Placing:
         self.mark = names.mark(self._prefix)
         fixed = None if any(tag.fields for tag in options.tags) else [names.tag(tag.text) for tag in options.tags]
         self._fixed_tags = None if fixed is None else (names.everything, *fixed)
+        # What passes key= may say something else each time, and so may an instance of its identity.
+        self._is_repeatable = options.key is None and not target.is_method
+        self._quick = target.gear_key if self._is_repeatable else self.gear_key
+        self._known: dict[object, Place] = {}
 
     def of(self, call: Call) -> Place:
         """Return where the result of a call belongs.
@@ -80,8 +88,8 @@ class Placing:
             UnkeyableError: It has no key.
             TypeError: Its arguments do not fit.
         """
-        quick = UNKEYED if self.gear_key is None else self.gear_key(*call.args, **call.kwargs)
-        place = self._of(call, quick)
+        quick = UNKEYED if self._quick is None else self._quick(*call.args, **call.kwargs)
+        place = self._known.get(quick) or self._of(call, quick)
         if self.warmed and place.text in self.warmed:
             self._adopt(place)
         return place
@@ -110,9 +118,17 @@ class Placing:
         instance = next(iter(arguments.values()), None) if self._target.is_method else None
         if instance is None or hasattr(type(instance), "__cache_key__"):
             encoded = encode(*arguments.values())
-            home = self.table if quick is not UNKEYED and instance is None else self.texts
-            return self._named(home, encoded, tags, quick)
+            is_geared = quick is not UNKEYED and instance is None and self.gear_key is not None
+            place = self._named(self.table if is_geared else self.texts, encoded, tags, quick)
+            if quick is not UNKEYED and self._is_repeatable and len(encoded) <= _MOST_BYTES:
+                self._remember(quick, place)
+            return place
         return self._of_instance(instance, arguments, tags, quick)
+
+    def _remember(self, quick: object, place: Place) -> None:
+        if len(self._known) >= _REMEMBERED:
+            self._known = {}
+        self._known[quick] = place
 
     def _named(self, home: Table, encoded: bytes, tags: tuple[str, ...], quick: object = UNKEYED) -> Place:
         text = self._names.key(self._prefix + encoded)
