@@ -42,18 +42,26 @@ class PerLoop(Generic[T]):
         self._make = make
         self._close = close
         self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Slot[T]] = weakref.WeakKeyDictionary()
+        self._last: tuple[Callable[[], object], _Slot[T] | None] = (lambda: None), None
         after_fork(self._forked)
 
     def _forked(self) -> None:
         self._slots = weakref.WeakKeyDictionary()  # the sockets still belong to the parent
+        self._forget()
+
+    def _forget(self) -> None:
+        self._last = (lambda: None), None
 
     def get(self) -> T:
         """Return the running loop's object."""
         loop = asyncio.get_running_loop()
-        slot = self._slots.get(loop)
-        return slot.made if slot is not None else self._open(loop)
+        last, slot = self._last  # nearly always there is one loop, and looking it up costs a microsecond
+        if slot is None or last() is not loop:
+            slot = self._slots.get(loop) or self._open(loop)
+            self._last = weakref.ref(loop), slot
+        return slot.made
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> T:
+    def _open(self, loop: asyncio.AbstractEventLoop) -> _Slot[T]:
         for ended in [other for other in self._slots if other.is_closed()]:
             _standing.discard(self._slots.pop(ended).guardian)
         slot = self._slots[loop] = _Slot(self._make())
@@ -62,7 +70,7 @@ class PerLoop(Generic[T]):
         # The first step registers the generator with its loop; it reaches the yield at once.
         with contextlib.suppress(StopIteration):
             slot.guardian.__anext__().__await__().send(None)
-        return slot.made
+        return slot
 
     async def _until_loop_ends(self, loop: asyncio.AbstractEventLoop, slot: _Slot[T]) -> AsyncGenerator[None, None]:
         """Stand still among the loop's generators, which it closes before it ends."""
@@ -71,6 +79,7 @@ class PerLoop(Generic[T]):
         finally:
             if self._slots.get(loop) is slot:
                 del self._slots[loop]
+            self._forget()
             _standing.discard(slot.guardian)
             await self._close(slot.made)
 
@@ -91,6 +100,7 @@ class PerLoop(Generic[T]):
     async def aclose(self) -> None:
         """Close the running loop's object; those of other loops close with their loops."""
         slot = self._slots.pop(asyncio.get_running_loop(), None)
+        self._forget()
         if slot is not None and slot.guardian is not None:
             await slot.guardian.aclose()
 
