@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from smw._kernel.raising import StoppedError
+
 if TYPE_CHECKING:
     import types
 
@@ -143,7 +145,9 @@ def _smw_make(_smw_get, _smw_now, _smw_count, _smw_slow):
                 _smw_e.touched = 1
                 _smw_count.hits += 1
                 _smw_t = _smw_e.thaw
-                return _smw_e.value if _smw_t is None else _smw_t(_smw_e.value)
+                if _smw_t is None:
+                    return _smw_e.value
+                {thaw}
         return {await_}_smw_slow({args}, {kwargs})
     def _smw_shift(get, now, count, slow):
         nonlocal _smw_get, _smw_now, _smw_count, _smw_slow
@@ -152,6 +156,11 @@ def _smw_make(_smw_get, _smw_now, _smw_count, _smw_slow):
         _smw_get, _smw_slow = get, slow
     return _smw_entry, _smw_shift
 """
+_THAW = "return _smw_t(_smw_e.value)"
+_THAW_SYNC = """try:
+                    return _smw_t(_smw_e.value)
+                except _smw_stopped as _smw_s:
+                    raise _smw_s.stop from None"""
 _PLAIN = """
 def _smw_make(_smw_get, _smw_now, _smw_count, _smw_slow):
     {async_}def _smw_entry(*args, **kwargs):
@@ -182,7 +191,7 @@ def compile_entry(
         The entry, and ``shift(get, now, counter, slow)``, which swaps what it uses.
     """
     words = {"async_": "async ", "await_": "await "} if is_async else {"async_": "", "await_": ""}
-    env: _Namespace = {"_smw_id": id, "int": int, "str": str}
+    env: _Namespace = {"_smw_id": id, "_smw_stopped": StoppedError, "int": int, "str": str}
     parts = _key_parts(signature, is_method=is_method) if geared else None
     if parts is None or signature is None:
         source = _PLAIN.format(**words)
@@ -191,6 +200,7 @@ def compile_entry(
         keyword = [p.name for p in signature.parameters.values() if p.kind is _P.KEYWORD_ONLY]
         source = _ENTRY.format(
             **words,
+            thaw=_THAW if is_async else _THAW_SYNC,
             declare=_declare(signature, env),
             guard=parts[0],
             key=parts[1],

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from smw._kernel.call import Call, Kind, Target
+from smw._kernel.raising import StoppedError
 from smw.errors import SmwError
 
 __all__ = ["Chain", "Slow", "base_of", "fuse", "runner_of"]
@@ -24,19 +25,11 @@ def _hand_over() -> Generator[Any, Any, Any]:
     return (yield _HANDED_OVER)
 
 
-class _StoppedError(RuntimeError):
-    """Carries a `StopIteration` of the function through the chain: coroutines may not raise it."""
-
-    def __init__(self, stop: StopIteration) -> None:
-        super().__init__(f"the function raised {stop!r}")
-        self.stop = stop
-
-
 async def _call_sync(call: Call) -> Any:
     try:
         return call.target.fn(*call.args, **call.kwargs)
     except StopIteration as stop:
-        raise _StoppedError(stop) from None
+        raise StoppedError(stop) from None
 
 
 async def _call_async(call: Call) -> Any:
@@ -68,7 +61,7 @@ def _run_sync(chain: Chain, target: Target) -> Slow:
             coroutine.send(None)
         except StopIteration as stop:
             return stop.value
-        except _StoppedError as stopped:
+        except StoppedError as stopped:
             raise stopped.stop from None
         coroutine.close()
         raise _suspended()

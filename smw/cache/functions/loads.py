@@ -11,7 +11,7 @@ from smw._kernel.flight import Flights, RecursiveLoadError
 from smw.cache.coherence.collecting import COLLECTING, tell
 from smw.cache.coherence.depending import Origin, collecting, lasting
 from smw.cache.functions.remarks import Remarks
-from smw.cache.loading.negative import kept_exception
+from smw.cache.loading.negative import kept_classes, kept_exception
 from smw.cache.loading.refresh import renewed
 from smw.cache.loading.stale import REST_S, Resting, stale_of
 from smw.cache.loading.ttl import Lifetimes
@@ -56,6 +56,7 @@ class Loads(ABC):
         lives = Lifetimes(options, jitter=engine.jitter, entropy=entropy, codec=codec, remarks=self._remarks)
         self._lives = lives
         self.policy = policy._replace(life=lives.of)
+        self.kept_classes = kept_classes(options.cache_exceptions)
         self._errors = self.policy._replace(stale_s=0.0, ahead=None)
         self._members = Members(engine.memory)
         self._records = Records(function, options.ttl_s, clear=engine.host.profile == "development")
@@ -139,7 +140,7 @@ class Loads(ABC):
             seen.append(sight)
         try:
             finding = await engine.obtain(place, policy, proceed, call.mode, look=look)
-        except self.options.cache_exceptions as error:
+        except self.kept_classes as error:
             await self._keep_error(error, place, epoch, sight, call.mode)
             raise
         except Exception as error:
@@ -198,7 +199,7 @@ class Loads(ABC):
                 newer = await begun
                 taken, value = newer.take()
                 finding = Finding("l1", copy=None, first=(value,), origin=newer.origin) if taken else finding
-            except self.options.cache_exceptions:
+            except self.kept_classes:
                 raise
             except Exception as error:  # noqa: BLE001 - there is a value, which stood when the caller came
                 self._remarks.not_refreshed(error)
@@ -214,7 +215,7 @@ class Loads(ABC):
         try:
             ends = entry.ahead.ends if entry.ahead is not None else ends
             finding = await renewed(engine, place, self.policy, proceed, call.mode, ends=ends, note=sights)
-        except self.options.cache_exceptions as error:
+        except self.kept_classes as error:
             await self._keep_error(error, place, epoch, self._sights.get(flight), call.mode)
             raise
         except Exception as error:

@@ -147,7 +147,7 @@ async def _replaced(function: CachedFunction, place: Place, call: Call, proceed:
     place, load = function.collected(call, place, function.loader(call, place, proceed))
     try:
         value = await load()
-    except function.options.cache_exceptions:  # an answer, which the present result contradicts
+    except function.kept_classes:  # an answer, which the present result contradicts
         await function.drop(place, call.mode)
         raise
     except Exception:  # counted, and raised again to who asked for the refresh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.raising import StoppedError
 from smw.cache.coherence.alone import warn_if_alone
 from smw.cache.levels.engine import Place
 from smw.cache.levels.level import run_blocking
@@ -67,7 +68,10 @@ class Tools:
 
     def peek_sync(self, key: str, default: Any = None) -> Any:
         """Return what `peek` does, from blocking code."""
-        return run_blocking(self._peek(key, default, "sync"))
+        try:
+            return run_blocking(self._peek(key, default, "sync"))
+        except StoppedError as stopped:
+            raise stopped.stop from None
 
     async def why(self, key: str) -> Story:
         """Tell what each level holds under a key, and which would answer now and why; read it by ``print``.

@@ -209,6 +209,47 @@ async def test_kept_exceptions_read_as_the_first_one(cache, error):
     assert (str(caught.value), repr(caught.value.args)) == (str(error), repr(error.args))
 
 
+@pytest.mark.parametrize("given", [Exception, StopIteration, (OSError, StopIteration)], ids=repr)
+def test_the_end_of_an_iterator_may_be_kept(cache, given):
+    """It reaches each caller as itself, from the compiled entry, past it and from `peek`."""
+    runs = []
+
+    @cache.cached(60, cache_exceptions=given, negative_ttl=5, key=lambda *numbers: numbers)
+    def keyed(*numbers: int) -> int:
+        return first(*numbers)
+
+    @cache.cached(60, cache_exceptions=given, negative_ttl=5)
+    def plain(number: int) -> int:
+        return first(number)
+
+    def first(*numbers: int) -> int:
+        runs.append(numbers)
+        raise StopIteration(*numbers)
+
+    for fn in (plain, keyed):
+        asked = [fn, fn, fn, lambda number, fn=fn: cache.peek_sync(cache_module.key_for(fn, number))]
+        for call in asked:
+            with pytest.raises(StopIteration) as caught:
+                call(7)
+            assert caught.value.args == (7,)
+    assert runs == [(7,), (7,)]
+
+
+def test_the_end_of_an_iterator_is_no_other_exception(cache):
+    """What carries it through the chain is of no class that is named for others."""
+    runs = []
+
+    @cache.cached(60, cache_exceptions=(RuntimeError, LookupError), negative_ttl=5)
+    def load(number: int) -> int:
+        runs.append(number)
+        raise StopIteration
+
+    for _ in range(2):
+        with pytest.raises(StopIteration):
+            load(1)
+    assert runs == [1, 1]
+
+
 async def test_what_a_caller_adds_to_a_kept_exception_is_seen_by_no_other(cache):
     """Notes and lists of one reader, the first one included, are not those of the next."""
 
