@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import sqlite3
 import threading
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
 from smw._kernel.facts import Fact
-from smw._kernel.loops import PerLoop
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.coherence.dropping import drop_soon
 from smw.cache.functions.readers import Scopes
@@ -24,6 +21,7 @@ from smw.cache.strategies.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, p
 from smw.cache.strategies.late import leave_behind, open_journal, tell_gone, tell_left
 from smw.cache.strategies.letters import Letters
 from smw.cache.strategies.onlookers import only_looks
+from smw.cache.strategies.onloops import OnLoops
 from smw.cache.strategies.outbox import Outbox
 from smw.cache.strategies.rounds import AGAIN_FIRST_S, Rounds
 from smw.cache.values.codec import CorruptError
@@ -31,6 +29,7 @@ from smw.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from smw._kernel.call import Call, Mode
@@ -88,11 +87,7 @@ class WriteBehind:
         self._rounds = Rounds(engine.host, arrivals, names=names, buried=self._dropped)
         self.outbox = Outbox(engine, lambda: None if folder is None else self.open())
         self._lock = ForkLock()
-        self._numbers = itertools.count(1)
-        self._loops: PerLoop[int] = PerLoop(self._number, self._loop_ends)
-        self._live: dict[int, asyncio.AbstractEventLoop] = {}
-        self._draining: dict[int, Future[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops = OnLoops(self._rounds, lambda: self._journal, drain_s=drain_s)
         self._journal: Journal | None = None
         self._thread: threading.Thread | None = None
         self._drainer = Drainer(self)
@@ -103,7 +98,8 @@ class WriteBehind:
 
     def _forked(self) -> None:
         self._journal, self._thread, self._drainer = None, None, Drainer(self)
-        self._live, self._draining, self._accepted = {}, {}, 0
+        self._accepted = 0
+        self._loops.forget()
         self._rounds.forget()
         self.outbox.forget()
 
@@ -118,7 +114,7 @@ class WriteBehind:
         if self._folder is None or self._is_closed or only_looks():
             return
         if on_asyncio():
-            self._loops.get()
+            self._loops.here()
         self._start()
 
     def open(self) -> Journal:
@@ -161,7 +157,7 @@ class WriteBehind:
         row = {
             "key": key,
             "writer": name,
-            "loop": NO_LOOP if mode == "sync" else ANY_LOOP if self._is_closed else self._loops.get(),
+            "loop": NO_LOOP if mode == "sync" else ANY_LOOP if self._is_closed else self._loops.here(),
             "arguments": arguments,
             "value": value,
             "made": self._host.clock.wall(),
@@ -199,7 +195,7 @@ class WriteBehind:
 
         async def load() -> Any:
             if call.mode == "async" and on_asyncio() and self._folder is not None:
-                self._loops.get()  # writes of dead processes may wait for an event loop
+                self._loops.here()  # writes of dead processes may wait for an event loop
             key = place.scopes[0]
             blob = self.waiting(key)
             if blob is not None:
@@ -239,8 +235,7 @@ class WriteBehind:
 
     def pause_s(self) -> float:
         """Return how long nothing has to be looked at: less than a second where a write is to be tried again sooner."""
-        under_way = any(not done.done() for done in list(self._draining.values()))
-        return min(_EVERY_S, self._rounds.again_s(), AGAIN_FIRST_S if under_way else _EVERY_S)
+        return min(_EVERY_S, self._rounds.again_s(), AGAIN_FIRST_S if self._loops.under_way() else _EVERY_S)
 
     def tick(self) -> None:
         """Have written what waits, and what dead processes have left."""
@@ -257,39 +252,10 @@ class WriteBehind:
         self.outbox.settle(journal)
         while not self._is_closed and self._rounds.run(journal, (NO_LOOP,)):
             pass
-        for number, loop in list(self._live.items()):
-            under_way = self._draining.get(number)
-            if loop.is_closed():
-                self._live.pop(number, None)
-                self._draining.pop(number, None)
-            elif loop.is_running() and (under_way is None or under_way.done()):
-                self._draining[number] = self._send(journal, number, loop)
-
-    def _send(
-        self, journal: Journal, number: int, loop: asyncio.AbstractEventLoop, tried: set[int] | None = None
-    ) -> Future[None]:
-        """Have an event loop do its writes; the future says when it has."""
-        done: Future[None] = Future()
-
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            if not task.cancelled() and task.exception() is not None:
-                _log.error("writing what was acknowledged failed; it is tried again: %r", task.exception())
-            done.set_result(None)
-
-        def begin() -> None:
-            task = loop.create_task(self._drain(journal, number, tried))
-            self._tasks.add(task)
-            task.add_done_callback(ended)
-
-        try:
-            loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # it was closed just now
-            done.set_result(None)
-        return done
+        self._loops.begin(journal)
 
     def _take_over(self, journal: Journal) -> None:
-        has_loop = any(loop.is_running() for loop in list(self._live.values()))
+        has_loop = bool(self._loops.running())
         for owner in journal.others():
             if journal.is_alive(owner):
                 continue
@@ -301,26 +267,6 @@ class WriteBehind:
             self.outbox.inherit(journal, owner)
             if owner not in journal.others():
                 journal.forget(owner)
-
-    async def _drain(self, journal: Journal, number: int, tried: set[int] | None = None) -> None:
-        mine = (number, ANY_LOOP, *(other for other, loop in list(self._live.items()) if loop.is_closed()))
-        while not journal.is_closed and await self._rounds.run_awaiting(journal, mine, tried=tried):
-            pass
-
-    def _number(self) -> int:
-        number = next(self._numbers)
-        self._live[number] = asyncio.get_running_loop()
-        return number
-
-    async def _loop_ends(self, number: int) -> None:
-        """Write what belongs to an event loop before it ends; the rest waits for the next one."""
-        journal = self._journal
-        if journal is not None and not journal.is_closed:
-            try:
-                async with asyncio.timeout(self._drain_s):
-                    await self._drain(journal, number, set())
-            except (TimeoutError, sqlite3.Error) as error:
-                _log.warning("an event loop ends before its writes are done: %r", error)
 
     def close(self) -> None:
         """Write what waits, for as long as closing may take, and say what is left; idempotent."""
@@ -365,8 +311,8 @@ class WriteBehind:
         except RuntimeError:  # the interpreter ends
             self._last_rounds(journal)
         here = asyncio.get_running_loop() if on_asyncio() else None
-        loops = [(number, loop) for number, loop in list(self._live.items()) if loop is not here and loop.is_running()]
-        sent = [self._send(journal, number, loop, set()) for number, loop in loops]
+        loops = [(number, loop) for number, loop in self._loops.running() if loop is not here]
+        sent = [self._loops.send(journal, number, loop, set()) for number, loop in loops]
         for done in sent:
             with suppress(TimeoutError):
                 done.result(max(0.0, until - self._host.clock.now()))

@@ -87,7 +87,7 @@ class Users:
     async def drain(self) -> None:
         """Do what the drainer does each second."""
         await asyncio.to_thread(self.cache.behind.tick)
-        for done in list(self.cache.behind._draining.values()):
+        for done in self.cache.behind._loops.under_way():
             await asyncio.wrap_future(done)
 
     def counts(self) -> dict[str, float]:
@@ -237,7 +237,7 @@ async def test_coroutines_are_written_on_the_loop_that_called(bench, where):
     await asyncio.to_thread(asyncio.run, own_loop())
     assert [name for _, name in loops] == ["there"]  # a loop does its writes before it ends
     await asyncio.to_thread(cache.behind.tick)
-    for done in list(cache.behind._draining.values()):
+    for done in cache.behind._loops.under_way():
         await asyncio.wrap_future(done)
     assert loops[1] == (asyncio.get_running_loop(), "here")
 
