@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from smw._kernel.blocked import is_awaited_by
 from smw._kernel.clock import SystemClock
 from smw._kernel.process import ForkLock, after_fork
+from smw._kernel.raising import own
 from smw.errors import SmwError
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from smw._kernel.call import Mode
 
 __all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led", "led_names", "name_led", "recursive"]
@@ -84,7 +87,7 @@ class _Overdue(Exception):
 
 
 class _Flight:
-    __slots__ = ("future", "name", "relief_at", "task", "thread", "waiters", "waits_on")
+    __slots__ = ("future", "name", "relief_at", "task", "thread", "traceback", "waiters", "waits_on")
 
     def __init__(self, mode: Mode) -> None:
         self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -94,6 +97,7 @@ class _Flight:
         self.relief_at = _now() + _RELIEF_S
         self.task: asyncio.Task[Any] | None = None
         self.thread = threading.get_ident() if mode == "sync" else None
+        self.traceback: TracebackType | None = None
         self.waiters = 1
         self.waits_on: set[_Flight] = set()
 
@@ -111,8 +115,18 @@ class _Flight:
 
     def land(self, result: Any = None, error: BaseException | None = None) -> None:
         """Tell those who wait how it has ended, unless somebody who loaded too was faster."""
+        if error is not None:
+            self.traceback = error.__traceback__
+            error = own(error) if self.waiters > 1 else error  # whoever leads goes on with it, and may add to it
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self.future.set_result(result) if error is None else self.future.set_exception(error)
+
+    def outcome(self, landed: concurrent.futures.Future[Any] | asyncio.Future[Any]) -> Any:
+        """Return what a wait has shown, or raise it as an error of the waiter's own, with the frames of the load."""
+        error = landed.exception()
+        if error is None:
+            return landed.result()
+        raise own(error).with_traceback(self.traceback)
 
 
 def _would_deadlock(flight: _Flight, stack: tuple[_Flight, ...]) -> bool:
@@ -134,10 +148,11 @@ class Flights:
 
     A caller that finds its key in flight waits for that result. A leader that is cancelled does not take
     its followers along: an asynchronous load runs in its own task and is cancelled only when its last
-    waiter has gone. An exception of the loader reaches every waiter once. Waiting for each other in a
-    circle is noticed, and the caller that would close the circle loads for itself. No wait depends on the leader
-    alone: each minute one of those who wait loads too. A load that nobody waits for, or nobody waits for any more,
-    runs to its end all the same; `close` ends it.
+    waiter has gone. An exception of the loader reaches every waiter once, as an equal one of its own where it can be
+    copied: no traceback holds another's frames. Waiting for each other in a circle is noticed, and the caller that
+    would close the circle loads for itself. No wait depends on the leader alone: each minute one of those who wait
+    loads too. A load that nobody waits for, or nobody waits for any more, runs to its end all the same;
+    `close` ends it.
 
     Args:
         name: What is loaded, for messages.
@@ -325,7 +340,7 @@ class Flights:
         while True:
             left_s = max(0.0, began + steps[0][0] - _now()) if steps else look_s
             if concurrent.futures.wait([flight.future], timeout=min(left_s, look_s)).done:
-                return flight.future.result()
+                return flight.outcome(flight.future)
             if steps and began + steps[0][0] <= _now():
                 given = await self._instead(flight, steps.pop(0)[1])
                 if given is not None:
@@ -345,7 +360,7 @@ class Flights:
             while True:
                 left_s = max(0.0, began + steps[0][0] - _now()) if steps else _LOOK_S
                 if (await asyncio.wait({landed}, timeout=min(left_s, _LOOK_S)))[0]:
-                    return landed.result()
+                    return landed.result() if leads else flight.outcome(landed)
                 if flight.is_stranded():
                     raise _Lost
                 if not leads and flight.is_overdue():

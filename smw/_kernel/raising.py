@@ -52,7 +52,7 @@ def copied(error: BaseException, *, with_frames: bool = False) -> Any:
     return made
 
 
-def own(error: Exception) -> Exception:
+def own(error: BaseException) -> BaseException:
     """Return an exception for one of several callers: what it adds to it, its own frames first, is no other's.
 
     It is `error` itself where that cannot be copied.

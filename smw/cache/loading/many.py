@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from smw._kernel.call import Call, Kind, kind_of
 from smw._kernel.flight import flying, led
 from smw._kernel.process import after_fork
+from smw._kernel.raising import own
 from smw.cache.loading.coming import Coming
 from smw.cache.naming.arguments import UnkeyableError, encode
 from smw.errors import ConfigError, DecorationError
@@ -88,6 +89,11 @@ def check_many(load: Any, target: Target) -> None:
     if not any(_takes(load, positional) for positional in {1, 1 + _owners(target)}):
         what = f"many= of {target.qualname} does not take one sequence"
         raise DecorationError("SMW-C170", what, seen=str(inspect.signature(load)), fix=_FORM)
+
+
+def _failed(error: BaseException, count: int) -> list[Outcome]:
+    """Return the outcomes of calls that have failed together: each raises an error of its own."""
+    return [Outcome(None, error), *[Outcome(None, own(error)) for _ in range(count - 1)]]
 
 
 def _put(outcomes: list[Outcome], numbers: Sequence[int], found: Sequence[Outcome]) -> None:
@@ -246,10 +252,10 @@ class Many:
                     try:
                         found = self._told(asked, await self._load(*self._arguments(asked)))
                     except Exception as error:  # noqa: BLE001 - it belongs to those who wait
-                        found = [Outcome(None, error)] * len(asked)
+                        found = _failed(error, len(asked))
                     _put(outcomes, numbers, found)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
-            outcomes = [Outcome(None, error)] * len(calls)
+            outcomes = _failed(error, len(calls))
         except BaseException:
             for _, future in pairs:
                 future.cancel()
@@ -274,7 +280,7 @@ class Many:
                     try:
                         found = self._told(asked, self._load(*self._arguments(asked)))
                     except Exception as error:  # noqa: BLE001 - it belongs to those who asked
-                        found = [Outcome(None, error)] * len(asked)
+                        found = _failed(error, len(asked))
                     _put(outcomes, some, found)
         return outcomes
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
+import time
+import traceback
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -120,17 +122,79 @@ async def test_the_load_is_cancelled_with_its_last_waiter() -> None:
     assert await flights.fly("k", again, "async") == "fresh"
 
 
-async def test_every_waiter_gets_the_loaders_exception() -> None:
-    """An exception is shared once, to all, and nothing is left behind."""
-    flights = Flights()
+class Unlike(LookupError):
+    """An exception that cannot be copied."""
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        raise TypeError
+
+    def __new__(cls, *args: Any) -> Any:
+        assert args
+        return super().__new__(cls, *args)
+
+
+def failing(kind: type[Exception], gate: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[str]]:
+    """Return a load that fails for a reason, in a function of its own."""
 
     async def load() -> str:
-        await asyncio.sleep(0.01)
-        raise LookupError("gone")
+        await gate()
+        error = kind("gone")
+        error.add_note("of the load")
+        raise error from KeyError("cause")
 
-    results = await asyncio.gather(*(flights.fly("k", load, "async") for _ in range(10)), return_exceptions=True)
-    assert all(isinstance(result, LookupError) for result in results)
+    return load
+
+
+def checked(errors: list[Any], kind: type[Exception]) -> None:
+    """All of one kind, each with the frames of the load and not of other waiters, and no other's notes."""
+    assert [(type(error), error.args, error.__cause__.args) for error in errors] == [(kind, ("gone",), ("cause",))] * 10
+    assert all(error.__suppress_context__ for error in errors)
+    for error in errors:
+        frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert frames.count("load") == 1
+        assert len(frames) < 12
+    if kind is not Unlike:
+        assert len({id(error) for error in errors}) == 10
+        assert [error.__notes__ for error in errors] == [["of the load", "of a waiter"]] * 10
+
+
+@pytest.mark.parametrize("kind", [LookupError, Unlike])
+async def test_every_waiter_gets_the_loaders_exception(kind: type[Exception]) -> None:
+    """Each has it as its own, and nothing is left behind."""
+    flights = Flights()
+
+    async def waits() -> Any:
+        try:
+            await flights.fly("k", failing(kind, lambda: asyncio.sleep(0.01)), "async")
+        except LookupError as error:
+            error.add_note("of a waiter")
+            return error
+
+    checked(await asyncio.gather(*(waits() for _ in range(10))), kind)
     assert len(flights) == 0
+
+
+def test_every_thread_gets_the_loaders_exception() -> None:
+    """The traceback grows with no waiter, and what one notes is no other's."""
+    flights, errors = Flights(), []
+
+    async def gate() -> None:
+        while next(iter(flights._flights.values())).waiters < 10:
+            time.sleep(0.001)  # noqa: ASYNC251 - it runs without an event loop
+
+    def waits() -> None:
+        try:
+            run_now(flights.fly("k", failing(LookupError, gate), "sync"))
+        except LookupError as error:
+            error.add_note("of a waiter")
+            errors.append(error)
+
+    threads = [threading.Thread(target=waits) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    checked(errors, LookupError)
 
 
 def test_a_closed_loop_does_not_strand_followers_elsewhere() -> None:
