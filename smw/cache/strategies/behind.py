@@ -194,8 +194,8 @@ class WriteBehind:
         """Return `proceed`, which first looks for a value that is on its way to the source."""
 
         async def load() -> Any:
-            if call.mode == "async" and on_asyncio() and self._folder is not None:
-                self._loops.here()  # writes of dead processes may wait for an event loop
+            if call.mode == "async" and on_asyncio() and (self._folder is not None or self._journal is not None):
+                self._loops.here()  # writes of dead processes, or of loops that have ended, may wait for one
             key = place.scopes[0]
             blob = self.waiting(key)
             if blob is not None:

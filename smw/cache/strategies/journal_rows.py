@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Sequence
 
-__all__ = ["ANY_LOOP", "BATCH", "NO_LOOP", "Row", "adopt", "bury", "claim", "give_back", "put", "settle"]
+__all__ = ["ANY_LOOP", "BATCH", "NO_LOOP", "Row", "adopt", "bury", "claim", "give_back", "leave", "put", "settle"]
 
 NO_LOOP, ANY_LOOP = 0, -1
 """Where a row is done: in a thread, or on whatever event loop there is; other numbers are loops of the owner."""
@@ -102,13 +102,26 @@ def settle(seqs: Sequence[int]) -> Callable[[sqlite3.Connection], None]:
     return change
 
 
-def give_back(seqs: Sequence[int], *, failed: int) -> Callable[[sqlite3.Connection], None]:
-    """Return the change that lets writes wait again, `failed` attempts later; one that a newer replaces is struck."""
+def give_back(rows: Sequence[tuple[int, int]]) -> Callable[[sqlite3.Connection], None]:
+    """Return the change that lets writes wait again, each so many attempts later; one that a newer replaces is struck.
+
+    Args:
+        rows: Numbers of writes, with how many attempts have failed.
+    """
 
     def change(connection: sqlite3.Connection) -> None:
-        for seq in seqs:
+        for seq, failed in rows:
             connection.execute(_STRIKE_REPLACED, (seq,))
             connection.execute("UPDATE writes SET running = 0, attempts = attempts + ? WHERE seq = ?", (failed, seq))
+
+    return change
+
+
+def leave(owner: str, loop: int) -> Callable[[sqlite3.Connection], None]:
+    """Return the change that leaves the writes of an event loop that ends to any other one."""
+
+    def change(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE writes SET loop = ? WHERE owner = ? AND loop = ?", (ANY_LOOP, owner, loop))
 
     return change
 

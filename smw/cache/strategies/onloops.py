@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from smw._kernel.loops import PerLoop
-from smw.cache.strategies.journal_rows import ANY_LOOP
+from smw.cache.strategies.journal_rows import ANY_LOOP, leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +68,14 @@ class OnLoops:
         for number, loop in self._live.copy().items():
             before = self._under_way.get(number)
             if loop.is_closed():
-                self._live.pop(number, None)
-                self._under_way.pop(number, None)
+                self._forget(number)
+                journal.submit(leave(journal.token, number))
             elif loop.is_running() and (before is None or before.done()):
                 self._under_way[number] = self.send(journal, number, loop)
+
+    def _forget(self, number: int) -> asyncio.AbstractEventLoop | None:
+        self._under_way.pop(number, None)
+        return self._live.pop(number, None)
 
     def send(
         self, journal: Journal, number: int, loop: asyncio.AbstractEventLoop, tried: set[int] | None = None
@@ -86,6 +90,9 @@ class OnLoops:
             done.set_result(None)
 
         def begin() -> None:
+            if number not in self._live:  # it ends, and does its last writes by itself
+                done.set_result(None)
+                return
             task = loop.create_task(self._drain(journal, number, tried))
             self._tasks.add(task)
             task.add_done_callback(ended)
@@ -97,19 +104,25 @@ class OnLoops:
         return done
 
     async def _drain(self, journal: Journal, number: int, tried: set[int] | None = None) -> None:
-        mine = (number, ANY_LOOP, *(other for other, loop in self._live.copy().items() if loop.is_closed()))
-        while not journal.is_closed and await self._rounds.run_awaiting(journal, mine, tried=tried):
+        while not journal.is_closed and await self._rounds.run_awaiting(journal, (number, ANY_LOOP), tried=tried):
             pass
 
     async def _ends(self, number: int) -> None:
         """Write what belongs to an event loop before it ends; the rest waits for the next one."""
+        loop = self._forget(number)  # first of all: nobody begins anything there any more
         journal = self._journal()
-        if journal is not None and not journal.is_closed:
-            try:
-                async with asyncio.timeout(self._drain_s):
-                    await self._drain(journal, number, set())
-            except (TimeoutError, sqlite3.Error) as error:
-                _log.warning("an event loop ends before its writes are done: %r", error)
+        if journal is None or journal.is_closed:
+            return
+        begun = [task for task in self._tasks.copy() if task.get_loop() is loop]
+        try:
+            async with asyncio.timeout(self._drain_s):
+                await asyncio.gather(*begun, return_exceptions=True)
+                await asyncio.wrap_future(journal.submit(lambda _: None))  # what was cancelled is given back by then
+                await self._drain(journal, number, set())
+        except (TimeoutError, sqlite3.Error) as error:
+            _log.warning("an event loop ends before its writes are done: %r", error)
+        finally:
+            journal.submit(leave(journal.token, number))
 
     def close(self) -> None:
         """Forget the loops, each in its own; idempotent."""

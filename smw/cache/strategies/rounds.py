@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from smw._kernel.facts import Fact
 from smw._kernel.signals import CacheWriteDead
@@ -15,11 +17,14 @@ from smw.cache.strategies.journal_rows import bury, claim, give_back, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from concurrent.futures import Future
 
     from smw._kernel.host import Host
     from smw.cache.strategies.arriving import Arrivals
     from smw.cache.strategies.journal import Journal
     from smw.cache.strategies.journal_rows import Row
+
+T = TypeVar("T")
 
 __all__ = ["AGAIN_FIRST_S", "Rounds"]
 
@@ -58,11 +63,13 @@ class Rounds:
         self._buried = buried
         self._again: dict[int, float] = {}
         self._first: dict[int, int] = {}
-        self._unsettled: list[int] = []
+        self._struck: deque[int] = deque()
+        self._returned: deque[tuple[int, int]] = deque()
 
     def forget(self) -> None:
         """Begin anew, in a forked child whose parent has all that waits."""
-        self._again, self._first, self._unsettled = {}, {}, []
+        self._again, self._first = {}, {}
+        self._struck, self._returned = deque(), deque()
 
     def again_s(self) -> float:
         """Return after how many seconds the next write that has failed is due."""
@@ -89,63 +96,85 @@ class Rounds:
         Raises:
             sqlite3.Error: The journal cannot be changed.
         """
-        rows = self._claim(journal, loops, tried).result()
-        for row in rows:
-            try:
-                run_blocking(self._arrivals.bring(journal, row, "sync"))
-            except BaseException as error:  # noqa: BLE001 - whatever the user's function raises
-                self._failed(journal, row, error)
-            else:
-                self._done(row)
-        self._settle(journal)
-        if tried is not None:
-            tried.update(row.seq for row in rows)
+        claimed, ended = self._claim(journal, loops, tried), set[int]()
+        rows = claimed.result()
+        try:
+            for row in rows:
+                try:
+                    run_blocking(self._arrivals.bring(journal, row, "sync"))
+                except BaseException as error:  # noqa: BLE001 - whatever the user's function raises
+                    self._failed(journal, row, error)
+                else:
+                    self._done(row)
+                ended.add(row.seq)
+        finally:
+            self._over(journal, tried, ended, claimed)
         return bool(rows)
 
     async def run_awaiting(self, journal: Journal, loops: Collection[int], *, tried: set[int] | None = None) -> bool:
         """Do a round of writes of coroutine functions, some at a time, as `run` does those of others."""
-        rows = await asyncio.wrap_future(self._claim(journal, loops, tried))
+        claimed, ended = self._claim(journal, loops, tried), set[int]()
         free = asyncio.Semaphore(_TOGETHER)
 
         async def one(row: Row) -> None:
             try:
                 async with free:
                     await self._arrivals.bring(journal, row, "async")
-            except asyncio.CancelledError:
-                journal.submit(give_back([row.seq], failed=0))
-                raise
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._failed(journal, row, error)  # the function has raised it by itself
             except Exception as error:  # noqa: BLE001 - whatever the user's function raises
                 self._failed(journal, row, error)
             else:
                 self._done(row)
+            ended.add(row.seq)
 
         try:
-            await asyncio.gather(*map(one, rows))
+            rows = await asyncio.wrap_future(claimed)
+            # None is left behind: a row that is given back while its function goes on would be begun a second time.
+            for raised in await asyncio.gather(*map(one, rows), return_exceptions=True):
+                if raised is not None:
+                    raise raised
         finally:
-            self._settle(journal)
-            if tried is not None:
-                tried.update(row.seq for row in rows)
+            # Also where this was cancelled before it knew its rows, and where its loop is closed and it is collected.
+            claimed.add_done_callback(partial(self._over, journal, tried, ended))
         return bool(rows)
+
+    def _over(
+        self, journal: Journal, tried: set[int] | None, ended: Collection[int], claimed: Future[list[Row]]
+    ) -> None:
+        """Give back what a round has begun and neither done nor failed, and have the journal told of the rest."""
+        if claimed.exception() is None:
+            seqs = [row.seq for row in claimed.result()]
+            self._returned.extend((seq, 0) for seq in seqs if seq not in ended)
+            if tried is not None:
+                tried.update(seqs)
+        self._settle(journal)
 
     def _done(self, row: Row) -> None:
         self.written[row.writer] += 1
         self._again.pop(row.seq, None)
         self._first.pop(row.seq, None)
-        self._unsettled.append(row.seq)
+        self._struck.append(row.seq)
 
     def _settle(self, journal: Journal) -> None:
-        """Strike what is done; what the journal does not take now is struck in the next round."""
-        seqs, self._unsettled = self._unsettled, []
-        if not seqs:
-            return
+        """Strike what is done, let the rest wait; what the journal does not take now it is told in the next round."""
+        struck, returned = _taken(self._struck), _taken(self._returned)
+        if struck:
+            self._tell(journal, settle(struck), self._struck, struck)
+        if returned:
+            self._tell(journal, give_back(returned), self._returned, returned)
 
-        def struck(future: Any) -> None:
+    def _tell(self, journal: Journal, change: Callable[..., None], owed: deque[T], what: list[T]) -> None:
+        def told(future: Future[None]) -> None:
             if future.exception() is not None:
-                self._unsettled.extend(seqs)
+                owed.extend(what)
                 level = logging.DEBUG if journal.is_closed else logging.ERROR  # it was given up when closing
-                _log.log(level, "writes that are done cannot be struck from the journal: %s", future.exception())
+                _log.log(level, "the journal cannot be told what became of writes: %s", future.exception())
 
-        journal.submit(settle(seqs)).add_done_callback(struck)
+        journal.submit(change).add_done_callback(told)
 
     def _failed(self, journal: Journal, row: Row, error: BaseException) -> None:
         self.failed[row.writer] += 1
@@ -159,7 +188,7 @@ class Rounds:
         _log.debug("attempt %d of write %d failed", attempts, row.seq, exc_info=error)
         pause_s = min(_AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** min(attempts - 1, 20))
         self._again[row.seq] = self._host.clock.now() + pause_s * (1 - 0.2 * self._host.entropy.random())
-        journal.submit(give_back([row.seq], failed=1))
+        self._tell(journal, give_back([(row.seq, 1)]), self._returned, [(row.seq, 1)])
 
     def _bury(self, journal: Journal, row: Row, reason: str) -> None:
         self._again.pop(row.seq, None)
@@ -168,7 +197,7 @@ class Rounds:
             journal.submit(bury(row.seq, reason, self._host.clock.wall())).result()
         except sqlite3.Error as error:
             _log.error("a write of %s cannot be moved to the dead ones: %s", row.writer, error)
-            journal.submit(give_back([row.seq], failed=0))
+            self._returned.append((row.seq, 0))
             return
         self.dead[row.writer] += 1
         _log.error(
@@ -191,3 +220,12 @@ class Rounds:
         ):
             for name, count in counted.copy().items():
                 yield Fact(metric, "counter", about, (("fn", name),), count)
+
+
+def _taken(owed: deque[T]) -> list[T]:
+    """Return what is in there, and empty it; safe while others do, and while they add."""
+    taken: list[T] = []
+    with suppress(IndexError):
+        while True:
+            taken.append(owed.popleft())
+    return taken

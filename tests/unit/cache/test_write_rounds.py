@@ -1,0 +1,129 @@
+"""What becomes of acknowledged writes whose rounds, loops or processes end before they are through."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import suppress
+
+from smw.cache.strategies import rounds as rounds_module
+from tests.unit.cache.test_write_back import MODES, Users, called, patient, until, where
+
+__all__ = ["patient", "where"]
+
+
+def begun(behind) -> int:
+    """Return how many rows are being done, once the journal has heard of everything so far."""
+    count = "SELECT count(*) FROM writes WHERE running = 1"
+    return behind.open().submit(lambda connection: connection.execute(count).fetchone()[0]).result()
+
+
+async def test_a_round_that_is_cancelled_at_any_step_gives_back_what_it_has_begun(bench, where):
+    """Also before it knows its rows, and before the first step of one of them: the next round does them."""
+    users = Users(bench.cache(**where), "async")
+    behind = users.cache.behind
+    for steps in range(8):
+        for number in range(3):
+            await users.put(number, f"Eve {steps}")
+        number = behind._loops.here()
+        task = asyncio.create_task(behind._rounds.run_awaiting(behind.open(), (number,)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: begun(behind) == 0)
+    await users.drain()
+    assert users.names == dict.fromkeys(range(3), "Eve 7")
+
+
+async def test_a_round_whose_loop_was_closed_gives_back_what_it_has_begun(bench, where):
+    """Nobody resumes it; when it is collected its rows wait again."""
+    users = Users(bench.cache(**where), "async")
+    behind = users.cache.behind
+    await users.put(1, "Eve")
+    left = behind._rounds.run_awaiting(behind.open(), (behind._loops.here(),))
+    left.send(None)
+    left.close()
+    await until(lambda: begun(behind) == 0)
+    await users.drain()
+    assert users.names == {1: "Eve"}
+
+
+async def test_a_loop_that_ends_does_its_last_writes_alone(bench, where):
+    """Nothing is begun on it any more that would be destroyed with it, and what it leaves another loop does."""
+    cache = bench.cache(**where)
+    loops, under_way = [], []
+
+    @cache.cached(60)
+    async def get(user_id: int) -> str:
+        return "?"
+
+    @cache.writes(get, strategy="write_back", value=lambda _result, arguments: arguments["name"])
+    async def put(user_id: int, name: str) -> None:
+        loops.append(asyncio.get_running_loop())
+        await asyncio.to_thread(cache.behind.tick)
+        under_way.extend(cache.behind._loops.under_way())
+        if len(loops) == 1:
+            raise OSError
+
+    await asyncio.to_thread(asyncio.run, put(1, "Eve"))
+    assert (len(loops), under_way) == (1, [])
+    bench.clock.advance(1)
+    await get(2)
+    await asyncio.to_thread(cache.behind.tick)
+    for done in cache.behind._loops.under_way():
+        await asyncio.wrap_future(done)
+    assert loops[1:] == [asyncio.get_running_loop()]
+
+
+async def test_a_loop_that_is_closed_by_hand_leaves_its_writes_to_another(bench, where):
+    """Also where nobody has shut its generators down before."""
+    users = Users(bench.cache(**where), "async")
+
+    def elsewhere() -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(users.put(1, "Eve"))
+        loop.close()
+
+    await asyncio.to_thread(elsewhere)
+    await users.read(2)
+    await users.drain()
+    assert users.names == {1: "Eve"}
+
+
+async def test_a_function_that_raises_as_if_cancelled_has_failed(bench, where):
+    """It is tried again after a pause, and the others of its round go on."""
+    users = Users(bench.cache(**where), "async")
+    users.failing = asyncio.CancelledError()
+    for number in range(3):
+        await users.put(number, "Eve")
+    await users.drain()
+    assert (len(users.writes), users.counts()) == (3, {"pending": 3, "failed_total": 3})
+    users.failing = None
+    bench.clock.advance(1)
+    await users.drain()
+    assert users.names == dict.fromkeys(range(3), "Eve")
+
+
+@MODES
+async def test_a_journal_that_does_not_hear_of_a_failure_hears_of_it_in_the_next_round(bench, where, mode, monkeypatch):
+    """A disk that is full for a moment keeps no write back for good."""
+    users = Users(bench.cache(**where), mode)
+
+    def full(_connection):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    users.failing = OSError("down")
+    await called(users.put(1, "Eve"))
+    refused, give_back = [], rounds_module.give_back
+    monkeypatch.setattr(
+        rounds_module, "give_back", lambda rows: give_back(rows) if refused else refused.append(rows) or full
+    )
+    with suppress(sqlite3.Error):  # what was to be done in the same transaction
+        await users.drain()
+    users.failing = None
+    bench.clock.advance(1)
+    for _ in range(3):
+        await users.drain()
+    assert refused == [[(1, 1)]]
+    assert users.names == {1: "Eve"}
