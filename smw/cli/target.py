@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from smw.errors import ConfigError, SmwError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smw._kernel.call import Target
+    from smw._kernel.call import Call, Target
     from smw.cache import Cache
+    from smw.cache.functions.advice import Cached
+    from smw.cache.naming.key import Key
     from smw.cache.values.codec import Codec
 
 __all__ = ["cache_of", "full_key", "function", "key_of", "module", "opened", "parted"]
@@ -204,6 +207,7 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     Raises:
         ConfigError: There is no such function, it is not cached, or the call has no key.
     """
+    from smw._kernel.call import Call
     from smw.cache.functions.readers import cached_in
 
     if what.startswith("smw:") or ":" not in what:
@@ -215,11 +219,29 @@ def key_of(cache: Cache, what: str, arguments: str | None) -> Iterator[tuple[Cac
     if found is None:
         raise ConfigError("SMW-C112", f"{what} is not decorated with @cached", seen=what, fix="name a cached function")
     args, kwargs = parted(arguments)
+    stands_in = found[1].is_method and type(fn) is not MethodType
     if type(fn) is MethodType:  # of a class
         args = (fn.__self__, *args)
-    elif found[1].is_method and args:
+    elif stands_in and args:
         args = (_standing_in(function(what.rpartition(".")[0]), args[0]), *args[1:])
     _fitting(found[1], args, kwargs)
     with nullcontext(cache) if found[0].owner is None else _beside(found[0].owner) as owner:
-        key = owner.function(found[1], found[0]).key_for(args, kwargs)
-        yield owner, key, getattr(key, "codec", None)
+        find = _untagged if stands_in and _reads_attributes(found[0], found[1].parameters[0]) else _tagged
+        key = find(owner, found[0], Call(found[1], args, kwargs))
+        yield owner, key, key.codec
+
+
+def _reads_attributes(advice: Cached, instance: str) -> bool:
+    """Tell whether tags are made from attributes of the object, of which only the identity was named."""
+    return any(path[0] == instance and len(path) > 1 for tag in advice.options.tags for path in tag.fields)
+
+
+def _tagged(owner: Cache, advice: Cached, call: Call) -> Key:
+    return owner.function(call.target, advice).placing.key_for(call.args, call.kwargs)
+
+
+def _untagged(owner: Cache, advice: Cached, call: Call) -> Key:
+    """Return the key of a call whose tags cannot be told; they are no part of it."""
+    bare = type(advice)(replace(advice.options, tags=()), owner=advice.owner)
+    key = _tagged(owner, bare, call)
+    return type(key).of(str(key), key.tags, fn=key.fn, names=key.names, codec=key.codec)

@@ -26,6 +26,7 @@ __all__ = ["LevelStory", "Story", "story_of"]
 _UNDONE = "was made from something that was dropped since"
 _UNSURE = "was made from something that was dropped since, or may have been"
 _UNKNOWN = "holds a value; whether its tags still stand is told of module:function alone, not of a bare key"
+_UNTOLD = "holds a value; its tags are made from attributes of the object, which is not here to tell whether they stand"
 _EXPIRED = "has expired"
 _EXPIRED_BUT_KEPT = "has expired, and may stand in for a load that fails"
 
@@ -38,7 +39,7 @@ class LevelStory:
         level: ``l1``, ``l2`` or ``l3``.
         server: Which server, or ``memory``.
         held: Whether it holds anything under the key, good or not.
-        stands: Whether it could answer with it at this moment; None where that cannot be told of a bare key.
+        stands: Whether it could answer with it at this moment; None where its tags are not known here.
         says: Why, in a few words.
         age_s: Seconds since it was stored, where that is known.
         remaining_s: Seconds that it still has to live.
@@ -76,7 +77,7 @@ class Story:
         fn: ``module:qualname`` of the cached function, where it is known.
         tags: Its tags, where they are known.
         served_by: The level that would answer a call now; None where the function would be called, or where it
-            cannot be told because of a bare key the tags are not known.
+            cannot be told because the tags are not known.
         levels: Each level, in the order in which they are asked.
         dropped_s: Seconds since this process last dropped it, or heard that another one did; None if not of late.
         owed: Servers that have not acknowledged a drop of it; while there is one, no server is taken at its word.
@@ -99,12 +100,15 @@ class Story:
         about = [self.fn or "function not known here"]
         if self.tags is not None:
             about.append(f"tags {', '.join(self.tags)}" if self.tags else "no tags")
+        elif self.fn is not None:
+            about.append("tags not known here")
         rows = [f"  {row.level}  {row.server}: {row}" for row in self.levels]
         last = ["  the function would be called"]
         if self.served_by is not None:
             last = [f"  answered by {self.served_by}"]
         elif any(row.stands is None for row in self.levels):
-            last = ["  answered if its tags still stand: ask by module:function and arguments"]
+            how = "by module:function and arguments" if self.fn is None else "in the application"
+            last = [f"  answered if its tags still stand: ask {how}"]
         if self.dropped_s is not None:
             last.append(f"  dropped {self.dropped_s:.1f} s ago, as far as this process knows")
         if self.owed:
@@ -231,7 +235,7 @@ class _Looking:
         against = against or self._undone.get(level.name)
         load_s = letter.load_ms / 1000 or None
         is_told = against is not None or self._key.labels is not None or self._has_tags_of(letter)
-        says = against or ("answers" if is_told else _UNKNOWN)
+        says = against or ("answers" if is_told else _UNKNOWN if self._key.fn is None else _UNTOLD)
         more = {"age_s": max(0.0, age_s), "remaining_s": left_s, "size_bytes": size_bytes, "load_s": load_s}
         return row(says, held=True, stands=against is None if is_told else None, **more)
 

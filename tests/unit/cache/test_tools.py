@@ -265,6 +265,22 @@ def test_the_text_of_a_key_tells_what_memory_knows(runtime):
     assert str(told).splitlines()[-1] == "  answered if its tags still stand: ask by module:function and arguments"
 
 
+def test_a_key_without_its_tags_is_left_open(runtime):
+    """As a shell has it that names an object by its identity: whether it stands is asked where the object is."""
+    price("a")
+    whole = cache.key_for(price, "a")
+    key = Key.of(str(whole), whole.tags[:1], fn=whole.fn, names=whole.names)
+    forget(runtime)
+    told = cache.why_sync(key)
+    assert (told.served_by, told.tags, level(told, "l2").stands) == (None, None, None)
+    assert "tags are made from attributes" in level(told, "l2").says
+    assert "ask in the application" in str(told).splitlines()[-1]
+    runtime.cache.drop_sync(keys=[key])
+    asked = len(calls)
+    price("a")
+    assert len(calls) == asked + 1
+
+
 def test_a_bare_key_without_tags_is_judged(runtime):
     """Where there is no tag beside the one of everything, its text says all: it stands, or what was dropped is told."""
     bare(1)

@@ -43,6 +43,10 @@ class Shelf:
     def first(self, sku: str) -> int:
         return 1
 
+    @cache.cached(ttl=60, tags=["shelf:{self.number}", "sku:{sku}"])
+    def tagged(self, sku: str) -> int:
+        return 1
+
     @classmethod
     @cache.cached(ttl=60)
     def every(cls, sku: str) -> int:
@@ -142,6 +146,7 @@ def test_a_method_is_not_called_without_its_object(smw):
         ("Shelf.first", '[7, "a"]', lambda shop: (shop.Shelf(7).first, "a")),
         ("Shelf.first", '[[7, 8], "a"]', lambda shop: (shop.Shelf((7, 8)).first, "a")),
         ("Rack.first", '[7, "a"]', lambda shop: (shop.Rack(7).first, "a")),
+        ("Shelf.tagged", '[7, "a"]', lambda shop: (shop.Shelf(7).tagged, "a")),
         ("Shelf.every", '["a"]', lambda shop: (shop.Shelf.every, "a")),
         ("Rack.every", '["a"]', lambda shop: (shop.Rack.every, "a")),
     ],
@@ -152,6 +157,13 @@ def test_a_method_is_named_with_its_object(smw, named, given, call):
     with isolated(service="shop"):
         fn, *arguments = call(importlib.import_module("shop"))
         assert json.loads(said)["key"] == key_for(fn, *arguments)
+
+
+def test_tags_that_read_the_object_are_not_told_of_its_identity(smw):
+    """Key and function are known, the tags are not, and nothing claims that there are none."""
+    told = json.loads(smw("why", "shop:Shelf.tagged", '[7, "a"]', "--json"))
+    assert (told["fn"], told["tags"]) == ("shop:Shelf.tagged", None)
+    assert "(shop:Shelf.tagged, tags not known here)" in smw("why", "shop:Shelf.tagged", '[7, "a"]')
 
 
 @pytest.mark.parametrize(
