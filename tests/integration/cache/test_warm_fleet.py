@@ -10,7 +10,6 @@ import sys
 import uuid
 from pathlib import Path
 
-import httpx
 import pytest
 import redis
 
@@ -19,6 +18,7 @@ from smw.cache.stores.redis_hot import HALF_LIFE_S
 from smw.testing import isolated
 from tests.integration.cache import hot_shop
 from tests.integration.web.processes import eventually, served
+from tests.services import asking
 
 ROOT = Path(__file__).parents[3]
 BEGIN = "from tests.integration.cache import hot_shop; hot_shop.main()"
@@ -61,7 +61,7 @@ def test_every_worker_of_a_preloaded_server_starts_warm(hot, tmp_path, monkeypat
         seen = {}
 
         def both() -> bool:
-            told = httpx.get(f"{server.url}/").json()
+            told = asking.get(f"{server.url}/").json()
             seen.setdefault(told["pid"], told)
             return len(seen) == 2
 

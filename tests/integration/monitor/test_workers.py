@@ -17,6 +17,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.services import asking
+
 APP = "tests.integration.monitor.worker_app:app"
 SERVERS = {
     "gunicorn": ("gunicorn", "-w", "4", "-k", "uvicorn.workers.UvicornWorker", "-b", "127.0.0.1:{port}", APP),
@@ -38,12 +40,12 @@ def eventually(check, within_s=20.0):
 
 def sale(url):
     """Sell over a connection of its own, so that any worker may take it; return who did."""
-    return httpx.get(f"{url}/sale", timeout=20).json()
+    return asking.get(f"{url}/sale", timeout=20).json()
 
 
 def scrape(url):
     """Return the samples that some worker shows."""
-    text = httpx.get(f"{url}/metrics", timeout=20).text
+    text = asking.get(f"{url}/metrics", timeout=20).text
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)
@@ -71,7 +73,7 @@ def served(command, folder):
     def answers():
         assert server.poll() is None
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+            return asking.get(f"http://127.0.0.1:{port}/health").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -131,7 +133,7 @@ def test_no_gauge_is_lost(tmp_path):
     folder = tmp_path / "workers"
     with served(SERVERS["gunicorn"], folder) as url, ThreadPoolExecutor(8) as pool:
         eventually(lambda: len(list(folder.glob("*.cells"))) >= 4)
-        waiting = [pool.submit(httpx.get, f"{url}/wait", timeout=20) for _ in range(8)]
+        waiting = [pool.submit(asking.get, f"{url}/wait", timeout=20) for _ in range(8)]
         eventually(lambda: scrape(url)["active_connections",] == 8)
         seen = scrape(url)
         memory = sum(psutil.Process(int(path.name.split("-")[0])).memory_info().rss for path in folder.glob("*.cells"))

@@ -22,6 +22,7 @@ from smw.testing import isolated
 from smw.web import create_security_middleware
 from smw.web.fastapi import install
 from tests.integration.web.serving import served
+from tests.services import asking
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def eventually(check, within_s=5.0):
 
 
 def requests_total(url):
-    text = httpx.get(f"{url}/metrics").text
+    text = asking.get(f"{url}/metrics").text
     return [line for line in text.splitlines() if line.startswith("http_requests_total{")]
 
 
@@ -59,7 +60,7 @@ def test_chunks_arrive_while_the_next_one_is_waited_for(runtime):
         return StreamingResponse(chunks())
 
     install(app)
-    with served(app) as url, httpx.stream("GET", f"{url}/stream") as answer:
+    with served(app) as url, asking.stream("GET", f"{url}/stream") as answer:
         parts = answer.iter_raw()
         assert next(parts) == b"first"
         go_on.set()
@@ -87,7 +88,7 @@ def test_server_sent_events_flow_and_a_leaving_client_ends_them(runtime):
 
     install(app)
     with served(app) as url:
-        with httpx.stream("GET", f"{url}/events") as answer:
+        with asking.stream("GET", f"{url}/events") as answer:
             lines = answer.iter_lines()
             assert [next(lines) for _ in range(3)] == ["data: 0", "", "data: 1"]
         assert closed.wait(5)
@@ -115,7 +116,7 @@ def test_uploads_reach_the_application_chunk_by_chunk(runtime):
 
     install(app)
     with served(app) as url:
-        assert httpx.post(f"{url}/upload", content=chunks()).json() == 2000
+        assert asking.post(f"{url}/upload", content=chunks()).json() == 2000
 
 
 def test_a_chunked_upload_above_the_cap_is_413(runtime):
@@ -147,16 +148,16 @@ def test_files_head_and_conditional_requests(runtime, tmp_path):
 
     install(app)
     with served(app) as url:
-        first = httpx.get(f"{url}/file")
+        first = asking.get(f"{url}/file")
         assert len(first.content) == 256_000
-        again = httpx.get(f"{url}/file")
+        again = asking.get(f"{url}/file")
         assert again.content == first.content
         assert "age" in again.headers
-        part = httpx.get(f"{url}/file", headers={"range": "bytes=1-3"})
+        part = asking.get(f"{url}/file", headers={"range": "bytes=1-3"})
         assert (part.status_code, part.content) == (206, b"\x01\x02\x03")
-        head = httpx.head(f"{url}/file")
+        head = asking.head(f"{url}/file")
         assert (head.headers["content-length"], head.content) == ("256000", b"")
-        same = httpx.get(f"{url}/file", headers={"if-none-match": first.headers["etag"]})
+        same = asking.get(f"{url}/file", headers={"if-none-match": first.headers["etag"]})
         assert (same.status_code, same.content) == (304, b"")
 
 
@@ -176,7 +177,7 @@ def test_background_work_does_not_hold_the_answer_and_still_runs(runtime):
 
     install(app)
     with served(app) as url:
-        assert httpx.get(f"{url}/later").json() == "now"
+        assert asking.get(f"{url}/later").json() == "now"
         assert not done.is_set()
         go_on.set()
         assert done.wait(5)
@@ -196,7 +197,7 @@ def test_denials_and_errors_as_clients_see_them(runtime):
 
     install(app)
     with served(app) as url:
-        denied, broken = httpx.get(f"{url}/denied"), httpx.get(f"{url}/broken")
+        denied, broken = asking.get(f"{url}/denied"), asking.get(f"{url}/broken")
         assert (denied.status_code, denied.headers["content-type"]) == (403, "application/problem+json")
         assert (broken.status_code, broken.text) == (500, "Internal Server Error")
         assert set(requests_total(url)) == {
@@ -218,7 +219,7 @@ def test_many_clients_at_once(runtime):
     with served(app) as url:
 
         async def load():
-            async with httpx.AsyncClient(base_url=url) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=60) as client:
                 answers = await asyncio.gather(*(client.get(f"/echo/{number}") for number in range(300)))
             return [answer.json() for answer in answers]
 
@@ -237,7 +238,7 @@ def test_a_raw_application_without_lifespan_is_served(runtime, lifespan):
         await send({"type": "http.response.body", "body": b"raw"})
 
     with served(MonitoringMiddleware(raw), lifespan=lifespan) as url:
-        assert httpx.get(url).content == b"raw"
+        assert asking.get(url).content == b"raw"
         assert requests_total(url) == ['http_requests_total{method="GET",route="unmatched",status="200"} 1.0']
 
 
@@ -259,7 +260,7 @@ def test_the_applications_own_lifespan_runs_in_order(runtime):
 
     install(app)
     with served(app) as url:
-        httpx.get(url)
+        asking.get(url)
     assert order == ["up", "request", "down"]
 
 
@@ -295,13 +296,13 @@ def test_sigterm_flushes_what_was_recorded(tmp_path, unused_port):
         def is_up():
             assert server.poll() is None
             try:
-                return httpx.get(f"{url}/health/live").status_code == 200
+                return asking.get(f"{url}/health/live").status_code == 200
             except httpx.TransportError:
                 return False
 
         eventually(is_up, within_s=30)
         for _ in range(5):
-            assert httpx.get(f"{url}/read").json() == 1
+            assert asking.get(f"{url}/read").json() == 1
         server.send_signal(signal.SIGTERM)
         server.wait(20)
     finally:
