@@ -15,6 +15,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.services import asking
+
 ROOT = Path(__file__).parents[3]
 _START_S = 30
 _STOP_S = 30
@@ -28,6 +30,7 @@ class Served:
     port: int
     home: Path
     process: subprocess.Popen[bytes]
+    workers: int = 1
 
     def stop(self) -> int:
         """Stop it by SIGTERM and return its exit code."""
@@ -68,7 +71,7 @@ def served(command: list[str], home: Path) -> Iterator[Served]:
 def _answers(server: Served) -> bool:
     assert server.process.poll() is None, server.log
     try:
-        return httpx.get(f"{server.url}/health/live").status_code == 200
+        return asking.get(f"{server.url}/health/live").status_code == 200
     except httpx.TransportError:
         return False
 

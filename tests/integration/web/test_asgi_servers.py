@@ -7,6 +7,7 @@ import pytest
 
 from smw import security
 from tests.integration.web.processes import eventually, served
+from tests.services import asking
 
 APP = "tests.integration.web.asgi_app:app"
 UVICORN = ["uvicorn", "--host", "127.0.0.1", "--port", "{port}", APP]
@@ -24,16 +25,17 @@ SERVERS = {
 
 @pytest.fixture(scope="module", params=SERVERS.values(), ids=SERVERS.keys())
 def server(request, tmp_path_factory):
-    """One server for all tests that only ask."""
-    command, _ = request.param
+    """One server for all tests; the last one ends it."""
+    command, workers = request.param
     with served(command, tmp_path_factory.mktemp("shop")) as server:
+        server.workers = workers
         yield server
 
 
 def test_a_piece_arrives_while_the_next_one_is_waited_for(server):
     """Nothing is buffered on the way."""
     (server.home / "go").unlink(missing_ok=True)
-    with httpx.stream("GET", f"{server.url}/stream", timeout=15) as answer:
+    with asking.stream("GET", f"{server.url}/stream", timeout=15) as answer:
         parts = answer.iter_raw()
         assert next(parts) == b"first "
         (server.home / "go").touch()
@@ -42,7 +44,7 @@ def test_a_piece_arrives_while_the_next_one_is_waited_for(server):
 
 def test_a_client_that_leaves_ends_the_stream(server):
     """The application's generator is closed."""
-    with httpx.stream("GET", f"{server.url}/endless") as answer:
+    with asking.stream("GET", f"{server.url}/endless") as answer:
         next(answer.iter_raw())
     eventually((server.home / "left").exists)
 
@@ -59,26 +61,27 @@ def test_uploads_up_to_the_cap(server):
 
 def test_denials_stored_answers_and_head(server):
     """What policies answer is the same on every server."""
-    assert httpx.get(f"{server.url}/denied").status_code == 403
-    answers = [httpx.get(f"{server.url}/charts") for _ in range(20)]
+    assert asking.get(f"{server.url}/denied").status_code == 403
+    answers = [asking.get(f"{server.url}/charts") for _ in range(20)]
     assert all(answer.status_code == 200 for answer in answers)
     assert any("age" in answer.headers for answer in answers)
-    assert httpx.head(f"{server.url}/health").content == b""
+    assert asking.head(f"{server.url}/health").content == b""
 
 
-@pytest.mark.parametrize(("command", "workers"), SERVERS.values(), ids=SERVERS.keys())
-def test_every_worker_serves_records_and_stops_cleanly(command, workers, tmp_path):
-    """SIGTERM leaves an audit log that verifies, and no record of a stream behind, in any worker."""
+def test_every_worker_serves_records_and_stops_cleanly(server):
+    """SIGTERM leaves an audit log that verifies, and no record of a stream behind, in any worker.
+
+    It ends the server, so it comes last.
+    """
     sent: dict[int, list[str]] = {}
-    with served(command, tmp_path) as server:
-        for number in range(300):
-            pid = httpx.post(f"{server.url}/plays/{number}").json()
-            sent.setdefault(pid, []).append(str(number))
-            assert httpx.get(f"{server.url}/read").json() == 1
-            if len(sent) == workers and number > 20:
-                break
-        assert len(sent) == workers
-        server.stop()
+    for number in range(300):
+        pid = asking.post(f"{server.url}/plays/{number}").json()
+        sent.setdefault(pid, []).append(str(number))
+        assert asking.get(f"{server.url}/read").json() == 1
+        if len(sent) == server.workers and number > 20:
+            break
+    assert len(sent) == server.workers
+    server.stop()
     for pid, numbers in sent.items():
-        assert (tmp_path / f"plays-{pid}").read_text().split() == numbers
-    assert security.verify(tmp_path / "trail").status == "ok"
+        assert (server.home / f"plays-{pid}").read_text().split() == numbers
+    assert security.verify(server.home / "trail").status == "ok"
