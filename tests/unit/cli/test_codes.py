@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from pathlib import Path
@@ -33,11 +34,15 @@ def statuses(tree: ast.AST) -> set[str]:
     return {f"SMW-W{first.value}" for first in firsts if isinstance(first, ast.Constant)}
 
 
-def raised() -> set[str]:
+@functools.cache
+def raised() -> frozenset[str]:
     """Return every code that some module of the package gives to an error or an answer."""
-    trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
-    found = set().union(*map(texts, trees))
-    return found | statuses(ast.parse(REFUSALS.read_text("utf-8")))
+    found = statuses(ast.parse(REFUSALS.read_text("utf-8")))
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text("utf-8")
+        if CODE.search(text):
+            found |= texts(ast.parse(text))
+    return frozenset(found)
 
 
 def test_every_code_has_an_explanation_and_none_is_left_over() -> None:
