@@ -117,7 +117,7 @@ def writing_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name in ("smw-cache-writes", "smw-cache-journal")]
 
 
-def until(met, within_s: float = 10.0) -> None:
+def until(met, within_s: float = 60.0) -> None:
     ends = time.monotonic() + within_s
     while not met():
         assert time.monotonic() < ends, "did not happen in time"
