@@ -40,7 +40,7 @@ def read(number: int) -> dict[str, Any]:
 
 def main(playlists: int = 3) -> None:
     """Enqueue jobs, two for each playlist, and print what came of them."""
-    queue = rq.Queue(connection=Redis.from_url(REDIS))
+    queue = rq.Queue(connection=Redis.from_url(REDIS, socket_timeout=90))  # longer than a result is waited for
     jobs = [queue.enqueue("examples.workers.rq_jobs.read", number) for number in range(playlists) for _ in range(2)]
     for job in jobs:
         result = job.latest_result(timeout=60)
