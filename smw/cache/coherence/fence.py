@@ -38,8 +38,8 @@ class Fence:
         for scope in scopes:
             raised[scope] = self.epoch, now
         if len(raised) > MOST_SCOPES:
-            self._raised = {}
             self.lift_all()
+            self._raised = {}  # last: whoever looks without the lock must find either
 
     def lift_all(self) -> None:
         """Begin a new epoch of every scope: others may have dropped anything."""

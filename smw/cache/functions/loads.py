@@ -125,8 +125,8 @@ class Loads(ABC):
     ) -> Finding:
         engine, policy, epoch = self._engine, self.policy, self._engine.fence.epoch
         place, proceed = self.collected(call, place, proceed)
-        if landed != self._landed:
-            look = None  # a load has ended since, perhaps of this very key
+        if landed != self._landed and not policy.in_memory:
+            look = None  # a load has ended since, perhaps of this very key; memory would have its value
         if look is None and self.is_shared(place) and engine.fresh(place) is None:
             look = await engine.look(place, policy, call.mode)
         if flight in self._resting and engine.fresh(place) is None and (look is None or look.found is None):

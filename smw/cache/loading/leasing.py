@@ -118,7 +118,13 @@ class Leasing:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Leased | None] = loop.create_future()
         self._waiting.add(loop, (asked, future), self._ask)
-        return await future
+        try:
+            return await future
+        except BaseException:
+            leased = future.result() if future.done() and not future.cancelled() and not future.exception() else None
+            if leased is not None and leased.leads and self.forget(lease := Lease(asked.lease.key, leased.counters)):
+                self._left.add(loop, (lease, NEXT, loop.create_future()), self._give_back)
+            raise
 
     async def _ask(self, waiting: Sequence[tuple[Asked, asyncio.Future[Leased | None]]]) -> None:
         """Ask for all who wait, and give back what nobody wants any more."""

@@ -1,0 +1,58 @@
+"""Leases that are asked for together: what becomes of those that nobody wants any more."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+from smw._kernel.guard import Budget
+from smw.cache.coherence.listener import NEXT
+from smw.cache.loading.leasing import Asked, Leasing
+from smw.cache.ports import Lease, LeaseAsk, Leased
+from smw.testing import FakeClock
+
+
+class Lessor:
+    """A server that grants every lease, and notes which it gets back."""
+
+    def __init__(self) -> None:
+        self.store, self.granted = self, asyncio.Event()
+        self.held: set[Lease] = set()
+        self.returned: list[tuple[list[Lease], str]] = []
+
+    def of(self, _key):
+        return self
+
+    async def ask(self, ask, *args, **_more):
+        return await ask(*args)
+
+    async def lease(self, asks, _ttl_s):
+        self.held |= {Lease(each.key, (1,)) for each in asks}
+        self.granted.set()
+        return [Leased((1,), leads=True, is_filled=False, left_s=0.0) for _ in asks]
+
+    async def release(self, leases, how):
+        self.returned.append((list(leases), how))
+        return True
+
+    def forget(self, lease):
+        held = lease in self.held
+        self.held.discard(lease)
+        return held
+
+
+async def test_a_lease_that_is_granted_to_one_who_leaves_in_that_moment_is_given_back():
+    """Whoever is cancelled between the answer and its own next step keeps nobody waiting."""
+    server, clock = Lessor(), FakeClock()
+    remote = SimpleNamespace(tiers=[server])
+    leasing = Leasing(SimpleNamespace(host=SimpleNamespace(clock=clock), remote=remote, budget=lambda: None))
+    asked = Asked(LeaseAsk("k", ("k~",), is_absent=True), 60.0, Budget(clock, 1.0))
+    caller = asyncio.ensure_future(leasing.one(asked, "async", is_stepped=False))
+    await server.granted.wait()
+    caller.cancel()
+    await asyncio.wait([caller])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert caller.cancelled()
+    assert server.held == set()
+    assert server.returned == [([Lease("k", (1,))], NEXT)]
