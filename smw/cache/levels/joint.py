@@ -24,19 +24,21 @@ _LEAST_S = 0.001
 class _Question:
     """What is asked for all: in a task of its own, so that whoever leaves takes it from nobody."""
 
-    __slots__ = ("sent", "task")
+    __slots__ = ("sent", "task", "told")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> None:
         self.sent: float | None = None
+        self.told: float | None = None
         self.task = loop.create_task(self._ask(loop, ask))
 
     async def _ask(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> None:
         self.sent = loop.time()
         await ask()
+        self.told = loop.time()
 
-    def begun(self, came: float) -> float:
-        """Return from when on it has kept somebody who came at a moment."""
-        return came if self.sent is None else max(came, self.sent)
+    def kept_s(self, came: float, now: float) -> float:
+        """Return how long it has kept somebody who came at a moment: not while it was not sent yet."""
+        return 0.0 if self.sent is None else (self.told or now) - max(came, self.sent)
 
 
 class Joint:
@@ -71,11 +73,10 @@ class Joint:
         question, left_s = self._joined(loop, ask), had_s
         while left_s > 0 and not question.task.done():
             await asyncio.wait([question.task], timeout=left_s)
-            if question.sent is not None:
-                left_s = question.begun(came) + had_s - loop.time()
+            left_s = had_s - question.kept_s(came, loop.time())
         now = self._clock.now()
-        budget.begin(now + question.begun(came) - loop.time())
-        budget.end(now)
+        budget.begin(now)
+        budget.end(now + question.kept_s(came, loop.time()))
         return question.task.done()
 
     def _joined(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> _Question:

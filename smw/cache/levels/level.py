@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from smw._kernel.guard import Allowance, Breaker
+from smw._kernel.guard import EXCUSED, Allowance, Breaker
 from smw._kernel.process import ForkLock, after_fork
 from smw._kernel.threads import in_background
 from smw.cache.coherence.debt import Debt, Owed
@@ -122,6 +122,8 @@ class Level:
             self.errors["budget"] += 1
             return None
         op = ask.__name__.lstrip("_")
+        if EXCUSED.get():
+            EXCUSED.set(0.0)
         try:
             if self._spans.wanted:
                 answer = await self._spanned(op, ask, *args, mode=mode, timeout_s=left_s, **more)
@@ -148,8 +150,8 @@ class Level:
         return answer
 
     def _timed(self, op: str, began: float, budget: Budget) -> float:
-        """Note what a request has taken, and return it."""
-        now = self._now()
+        """Note what a request has taken, less what the event loop took, and return it."""
+        now = max(began, self._now() - EXCUSED.get())
         budget.end(now)
         took_s = now - began
         self.timings.add(op, took_s)

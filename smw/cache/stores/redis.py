@@ -120,7 +120,7 @@ class RedisStore(RedisHot):
         try:
             if mode == "sync":
                 return self._client().run(*command)
-            return await self._awaiting.get().run(timeout_s, *command)
+            return await self._awaiting.get().runs.run(timeout_s, *command)
         except Exception as error:
             raise _failure(error) from error
 

@@ -71,7 +71,10 @@ class _Node(RedisStore):
         try:
             if mode == "sync":
                 return self._client().run(*command, first=first)
-            return await self._awaiting.get().run(timeout_s, *command, first=first)
+            lines = self._awaiting.get()
+            if first is None:
+                return await lines.runs.run(timeout_s, *command)
+            return await lines.run(timeout_s, *command, first=first)
         except Exception as error:
             raise _failure(error) from error
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from smw.cache.stores.redis_reads import Reads
+    from smw.cache.stores.redis_runs import Runs
 
 __all__ = ["AwaitingLines", "BlockingLines"]
 
@@ -131,6 +132,7 @@ class AwaitingLines:
 
     Attributes:
         reads: Those of one tick together.
+        runs: The scripts of one tick together.
 
     Args:
         client: Whose pool the connections come from.
@@ -143,9 +145,10 @@ class AwaitingLines:
 
         import redis.exceptions as known
 
-        from smw.cache.stores.redis_reads import Reads as Plain
+        from smw.cache.stores import redis_reads, redis_runs
 
-        self.reads: Reads = (reads or Plain)(self)
+        self.reads: Reads = (reads or redis_reads.Reads)(self)
+        self.runs: Runs = redis_runs.Runs(self, self.reads.busy)
         self._pack = _packer()
         self._client = client
         self._pool = client.connection_pool
@@ -254,7 +257,9 @@ class AwaitingLines:
 
     async def _ask_all(self, line: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:
-            packed = b"".join(b"".join(line.pack_command(*command)) for command in commands)
+            pack = self._pack
+            parts = map(pack, commands) if pack else (b"".join(line.pack_command(*command)) for command in commands)
+            packed = b"".join(parts)
             await line.send_packed_command(packed, check_health=False)
             replies: list[Any] = []
             for _ in commands:

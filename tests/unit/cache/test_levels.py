@@ -157,17 +157,18 @@ def test_value_loaded_before_a_drop_elsewhere_is_not_stored(bench):
 async def test_caller_after_a_drop_does_not_join_an_older_load(bench):
     """A call that begins after the drop has returned never gets the result of a load that began before it."""
     cache = bench.cache("l2")
-    source, gate = Source(), asyncio.Event()
+    source, begun, gate = Source(), asyncio.Event(), asyncio.Event()
 
     @cache.cached(60, tags=["user"], key=lambda user_id: user_id)
     async def load(user_id: int) -> str:
         value = source.read()
+        begun.set()
         if source.reads == 1:
             await gate.wait()
         return value
 
     early = asyncio.ensure_future(load(1))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     source.value = "new"
     await cache.drop(tags=["user"])
     assert await load(1) == "new"
@@ -372,17 +373,18 @@ def test_slow_load_without_bytes_is_not_trusted_from_its_end(bench):
 async def test_caller_after_a_drop_elsewhere_does_not_join_an_older_load(bench):
     """A call that sees that something was dropped elsewhere does not wait for a load that began before."""
     here, there = bench.cache("l2"), bench.cache("l2")
-    source, gate = Source(), asyncio.Event()
+    source, begun, gate = Source(), asyncio.Event(), asyncio.Event()
 
     @here.cached(60, tags=["user"], key=lambda user_id: user_id)
     async def load(user_id: int) -> str:
         value = source.read()
+        begun.set()
         if source.reads == 1:
             await gate.wait()
         return value
 
     early = asyncio.ensure_future(load(1))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     joined = asyncio.ensure_future(load(1))
     await asyncio.sleep(0.01)
     assert source.reads == 1

@@ -1,0 +1,187 @@
+"""Gathers what coroutines ask of Redis in one tick of their event loop, and sends it at once; knows no command."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from smw._kernel.guard import EXCUSED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smw.cache.stores.redis_lines import AwaitingLines
+
+__all__ = ["Batch", "Gathered"]
+
+_SAME_S = 0.005
+
+
+class Busy:
+    """How long an event loop was at work for certain, as those have seen it who had to wait for it.
+
+    Attributes:
+        seconds: All in all.
+    """
+
+    __slots__ = ("_until", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = self._until = 0.0
+
+    def note(self, since: float, until: float) -> None:
+        """Note that it was at work from one moment to another, which others may have noted in part."""
+        since = max(since, self._until)
+        if until > since:
+            self.seconds += until - since
+            self._until = until
+
+
+class Batch:
+    """Commands that travel together.
+
+    Attributes:
+        waiters: For each who waits: for what, what `Gathered._added` has returned, and how long.
+        weight: What the commands weigh together.
+        first_s: The shortest wait.
+        last_s: The longest one.
+        sent: When it was, in the time of the loop.
+        busy_s: For how long the loop had been at work by then.
+        ended: When its answer was there, or the first who wait had to be let go.
+    """
+
+    __slots__ = ("busy_s", "ended", "first_s", "last_s", "sent", "waiters", "weight")
+
+    def __init__(self) -> None:
+        self.waiters: list[tuple[asyncio.Future[Any], Any, float]] = []
+        self.weight = 0
+        self.first_s = self.ended = float("inf")
+        self.last_s = self.sent = self.busy_s = 0.0
+
+
+class Gathered(ABC):
+    """The commands of one kind of one event loop.
+
+    One that finds none on its way is sent at once. The others of its tick, and those of every later tick until it
+    has returned, are collected until the tick ends. From then on each waits no longer than its own time-out: what the
+    tick itself takes is not the server's, and many callers at once would leave it nothing. Nor is what it takes until
+    all of them have gone on; both are told in `EXCUSED`. Each may be cancelled without harm to the others; a failure
+    reaches all that travel together. When the last deadline passes the connection is cut off.
+
+    Args:
+        lines: The connections of the loop.
+        busy: How long the loop was at work, where others see that as well.
+
+    Attributes:
+        busy: As given.
+    """
+
+    kind: type[Batch] = Batch
+
+    def __init__(self, lines: AwaitingLines, busy: Busy | None = None) -> None:
+        self._lines = lines
+        self.busy = busy or Busy()
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._under_way = 0
+        self._batch: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, timeout_s: float, *command: Any) -> Any:
+        """Return the reply to a command.
+
+        Raises:
+            LagError: The event loop was too busy to take it in within `timeout_s`, or to ask at all.
+            TimeoutError: It did not come within `timeout_s`.
+        """
+        before_s = self.busy.seconds
+        try:
+            if self._under_way:
+                return await self._join(timeout_s, command)
+            self._under_way = 1
+            try:
+                return await self._lines.run(timeout_s, *command)
+            finally:
+                self._under_way -= 1
+        finally:
+            if self.busy.seconds != before_s:
+                EXCUSED.set(EXCUSED.get() + self.busy.seconds - before_s)
+
+    async def _join(self, timeout_s: float, command: tuple[Any, ...]) -> Any:
+        batch = self._batch
+        if batch is None or self._is_full(batch):
+            batch = self._batch = self.kind()
+            self._loop.call_soon(self._send, batch, self._now())
+        future = self._loop.create_future()
+        batch.waiters.append((future, self._added(batch, command), timeout_s))
+        batch.first_s = min(batch.first_s, timeout_s)
+        batch.last_s = max(batch.last_s, timeout_s)
+        try:
+            return await future
+        finally:
+            self.busy.note(batch.ended, self._now())
+
+    @abstractmethod
+    def _is_full(self, batch: Any) -> bool:
+        """Tell whether the next command has to go with another batch."""
+
+    @abstractmethod
+    def _added(self, batch: Any, command: tuple[Any, ...]) -> Any:
+        """Take a command into a batch; returns what `_ask` needs to know of who waits."""
+
+    @abstractmethod
+    async def _ask(self, batch: Any) -> Sequence[Any]:
+        """Return the reply for each who waits; an exception is raised there."""
+
+    def _send(self, batch: Batch, opened: float) -> None:
+        if self._batch is batch:
+            self._batch = None
+        self.busy.note(opened, self._now())
+        task = self._loop.create_task(self._exchange(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exchange(self, batch: Batch) -> None:
+        batch.waiters = [waiter for waiter in batch.waiters if not waiter[0].done()]
+        if not batch.waiters:
+            return
+        timer, batch.sent, batch.busy_s = None, self._now(), self.busy.seconds
+        if batch.last_s - batch.first_s > _SAME_S:
+            timer = self._loop.call_at(batch.sent + batch.first_s, self._release, batch)
+        replies: Sequence[Any] = [ConnectionAbortedError("the event loop ended")] * len(batch.waiters)
+        self._under_way += 1
+        try:
+            replies = await self._ask(batch)
+        except Exception as error:  # noqa: BLE001 - each who waits raises it
+            replies = [error] * len(batch.waiters)
+        finally:
+            self._under_way -= 1
+            batch.ended = self._now()
+            if timer is not None:
+                timer.cancel()
+            self._hand_out(batch, replies)
+
+    def _hand_out(self, batch: Batch, replies: Sequence[Any]) -> None:
+        for (future, _, _), reply in zip(batch.waiters, replies, strict=True):
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+    def _release(self, batch: Batch) -> None:
+        self._loop.call_soon(self._let_go, batch)  # what has arrived is taken in first
+
+    def _let_go(self, batch: Batch) -> None:
+        """Let go those whose deadline has come before the others'."""
+        now = batch.ended = self._now()
+        had_s = now - batch.sent - self.busy.seconds + batch.busy_s
+        left = [waiter for waiter in batch.waiters if not waiter[0].done()]
+        for future, _, timeout_s in left:
+            if timeout_s <= had_s:
+                future.set_exception(TimeoutError())
+        later = [timeout_s for _, _, timeout_s in left if timeout_s > had_s]
+        if later and min(later) < batch.last_s:
+            self._loop.call_at(now + min(later) - had_s, self._release, batch)
