@@ -38,7 +38,7 @@ from smw.cache.strategies.writing import WRITERS, Writes, known_writers
 from smw.cache.values.codec import Codec
 from smw.cache.values.forms import Policy
 from smw.cache.values.tampering import Tampering
-from smw.cache.values.typed import Classes, declared_classes
+from smw.cache.values.typed import Classes, classes_of
 from smw.cache.warming.warmth import Warmth
 from smw.settings import CacheSettings, build
 
@@ -274,7 +274,7 @@ class Cache(Tools):
                 return function
             told = advice.options
             names = tuple(level for level in told.levels if level in self._levels)
-            classes = Classes(declared_classes(target.fn) if names or told.copy == "decode" else None)
+            classes = classes_of(target.fn) if names or told.copy == "decode" else Classes()
             codec = Codec(classes, allow_pickle=self.settings.allow_pickle, as_json=told.codec == "json")
             in_memory = "l1" in told.levels and self._in_memory
             l1_ttl_s = told.l1_ttl_s or float("inf")

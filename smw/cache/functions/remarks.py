@@ -26,7 +26,14 @@ _REMEDIES = {
     "failing-result-tag": "have the functions of tags= return a text, several, or None, for every result",
     "method-without-identity": "give the class a __cache_key__(self) method or pass key= to share its results",
     "function-without-identity": "define it at module level, or pass key= with all that tells it from others",
-    "unstorable-result": "results of this type stay in memory; annotate the return type or return plain values",
+    "unstorable-result": "results of this type stay in memory; return plain values, or a dataclass, named tuple or "
+    "pydantic model of such that the return annotation names",
+    "undeclared-result": "results of this class stay in memory; have the return annotation name it",
+    "unresolved-annotation": "results of this class stay in memory, as the return annotation cannot be resolved at run "
+    "time; import what it names outside of TYPE_CHECKING, at module level",
+    "extended-result": "it stays in memory, for it holds more than the fields of its class: private attributes, extra "
+    "fields, a cached property; return one of a class without, or plain values",
+    "deep-result": "it stays in memory, for it holds itself, or is nested more than 200 levels deep; return it flat",
     "no-json-result": "JSON makes no equal value of it, so it stays in memory; return dictionaries with keys of text, "
     'lists, texts, numbers, bools and None, or leave out codec="json"',
     "unpicklable-result": "results of this type stay in memory; return what pickle takes, or plain values",

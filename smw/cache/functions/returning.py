@@ -56,10 +56,9 @@ def unkeepable(fn: Any, copy: str) -> Unkeepable | None:
 
 def says_none(fn: Any) -> bool:
     """Tell whether the annotation says that `fn` may return None; what cannot be resolved does not."""
-    try:
-        hint = typing.get_type_hints(fn).get("return")
-    except Exception:  # noqa: BLE001 - names that only a type checker knows
-        return False
+    from smw.cache.values.typed import returned
+
+    hint, _ = returned(fn)
     is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
     return types.NoneType in (typing.get_args(hint) if is_union else (hint,))
 

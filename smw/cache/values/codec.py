@@ -12,7 +12,7 @@ from uuid import UUID
 import msgpack
 
 from smw.cache.stores.plugged import codec_named, codec_of
-from smw.cache.values.copies import Survey, survey
+from smw.cache.values.copies import MOST_NODES, Survey, survey
 from smw.cache.values.typed import Classes
 
 if TYPE_CHECKING:
@@ -91,10 +91,15 @@ _EXTENSIONS: dict[type, _Pair] = {
 _BACK = {code: make for code, _, make in _EXTENSIONS.values()}
 
 
+def _reason_cut(found: Survey) -> str:
+    """Return why a value was not looked at to its end."""
+    return "deep-result" if found.deep else "huge-result" if found.nodes > MOST_NODES else "unstorable-result"
+
+
 def _json(value: Any, found: Survey) -> bytes:
     """Return the JSON of a value, if that makes an equal one."""
     if found.cut:
-        raise UnstorableError("huge-result", type(value).__name__)
+        raise UnstorableError("no-json-result" if found.types else _reason_cut(found), type(value).__name__)
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         payload, is_equal = text.encode(), not found.types and json.loads(text) == value
@@ -146,7 +151,9 @@ class Codec:
         for kind in (_TREACHEROUS & found.types) | found.bound:
             raise UnstorableError("unstorable-result", kind.__name__)
         if found.cut:  # what was not looked at may be treacherous, or unfold without end
-            raise UnstorableError("huge-result", type(value).__name__)
+            for kind in sorted(found.types, key=lambda kind: (kind is not type(value), kind.__qualname__)):
+                self._check_known(kind)
+            raise UnstorableError(_reason_cut(found), type(value).__name__)
         try:
             packed = msgpack.packb(
                 value, default=self._extend, strict_types=True, use_bin_type=True, unicode_errors="surrogatepass"
@@ -168,9 +175,16 @@ class Codec:
             return msgpack.ExtType(_OBJECT, self._pack(list(taken), survey(taken[2])))
         plugged = codec_of(type(value))
         payload = None if plugged is None else plugged[1].pack(value)
-        if plugged is None or not isinstance(payload, bytes):
+        if plugged is None:
+            raise UnstorableError(self._classes.why_not(type(value)), type(value).__name__)
+        if not isinstance(payload, bytes):
             raise UnstorableError("unstorable-result", type(value).__name__)
         return msgpack.ExtType(_PLUGGED, self._pack([plugged[0], payload], _EMPTY))
+
+    def _check_known(self, kind: type) -> None:
+        """Refuse a class of which no object has a form."""
+        if not (kind in _EXTENSIONS or self._classes.knows(kind) or codec_of(kind)):
+            raise UnstorableError(self._classes.why_not(kind), kind.__name__)
 
     def unpack(self, encoding: int, payload: bytes) -> Any:
         """Return the value of a payload.

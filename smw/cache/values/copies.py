@@ -70,16 +70,17 @@ class Survey:
         plain: Only exact built-ins that marshal knows.
         foreign: Objects of which the walk took no more than the size.
         cut: The walk ended early: too deep, too many, or changed by somebody meanwhile.
+        deep: It was too deep, as it is where something holds itself.
         size: Estimated bytes.
         types: Types other than plain scalars and built-in containers.
         bound: Those of them whose objects are of use only while all have the same one, such as locks and queues.
         weighed: Objects, by ``id``, whose size is in `size`.
     """
 
-    __slots__ = ("bound", "cut", "foreign", "mutable", "nested", "nodes", "plain", "size", "types", "weighed")
+    __slots__ = ("bound", "cut", "deep", "foreign", "mutable", "nested", "nodes", "plain", "size", "types", "weighed")
 
     def __init__(self) -> None:
-        self.mutable = self.nested = self.foreign = self.cut = False
+        self.mutable = self.nested = self.foreign = self.cut = self.deep = False
         self.plain = True
         self.size = self.nodes = 0
         self.types: set[type] = set()
@@ -95,6 +96,7 @@ class Survey:
             return
         if depth > _DEEPEST or self.nodes > MOST_NODES:
             self.foreign = self.cut = True
+            self.deep = self.deep or depth > _DEEPEST
             return
         if kind is dict:
             self._changeable(depth)

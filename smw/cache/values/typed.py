@@ -6,13 +6,15 @@ Only classes named by the return annotation are rebuilt, so that stored bytes ca
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import types
 import typing
 from enum import Enum
 from typing import Any, NamedTuple
 
 from smw.cache.naming.arguments import UnkeyableError, name_of, slots_of
 
-__all__ = ["Classes", "argument_classes", "declared_classes"]
+__all__ = ["Classes", "argument_classes", "classes_of", "declared_classes", "returned"]
 
 
 class _Shape(NamedTuple):
@@ -92,9 +94,11 @@ class Classes:
 
     Args:
         found: What `declared_classes` returned.
+        undeclared: The reason why a class that is not among them, and could be, is not taken.
     """
 
-    def __init__(self, found: dict[str, Any] | None = None) -> None:
+    def __init__(self, found: dict[str, Any] | None = None, *, undeclared: str = "unstorable-result") -> None:
+        self._undeclared = undeclared
         shapes = {name: _shape_of(cls) for name, cls in (found or {}).items()}
         self._by_name = {name: shape for name, shape in shapes.items() if shape is not None}
         self._names = {shape.cls: name for name, shape in self._by_name.items()}
@@ -107,6 +111,17 @@ class Classes:
         shape = self._by_name[name]
         parts = shape.take(value, shape.names)
         return None if parts is None else (name, list(shape.names), parts)
+
+    def knows(self, kind: Any) -> bool:
+        """Tell whether objects of a class are taken, unless they hold more than others of it."""
+        return kind in self._names
+
+    def why_not(self, kind: Any) -> str:
+        """Return the reason why `take` takes no object of a class, or not this one."""
+        if kind in self._names and not issubclass(kind, Enum):
+            return "extended-result"
+        is_none = kind in self._names or _shape_of(kind) is None or name_of(kind) is None
+        return "unstorable-result" if is_none else self._undeclared
 
     def make(self, name: str, names: list[str], parts: list[Any]) -> Any:
         """Return an object equal to the one that was taken apart.
@@ -127,9 +142,29 @@ def _hints(thing: Any) -> dict[str, Any]:
         return {}
 
 
+def returned(fn: Any) -> tuple[Any, bool]:
+    """Return what the annotation says that `fn` returns, and whether that could be resolved.
+
+    Those of its parameters may name what exists for type checkers only.
+    """
+    try:
+        given = getattr(fn, "__annotations__", {})
+        about = types.SimpleNamespace(__annotations__={"return": given["return"]} if "return" in given else {})
+        names = getattr(inspect.unwrap(fn), "__globals__", {})
+        return typing.get_type_hints(about, globalns=names).get("return"), True
+    except Exception:  # noqa: BLE001 - names that exist for type checkers only
+        return None, False
+
+
 def declared_classes(fn: Any) -> dict[str, Any]:
     """Return ``module:qualname`` → class for every class that the return annotation of `fn` reaches."""
-    return _reached([_hints(fn).get("return")])
+    return _reached([returned(fn)[0]])
+
+
+def classes_of(fn: Any) -> Classes:
+    """Return the classes that `fn` may return."""
+    hint, is_told = returned(fn)
+    return Classes(_reached([hint]), undeclared="undeclared-result" if is_told else "unresolved-annotation")
 
 
 def argument_classes(fn: Any, owner: Any = None) -> dict[str, Any]:

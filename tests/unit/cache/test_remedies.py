@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 
 from smw import cache as cache_module
+from smw._kernel.signals import CacheUncached
 from smw.cache import Cache
+from smw.cache.functions.remarks import remedy
+from tests.unit.cache import answers
 
 
 def _of_nobody(number: int) -> int:
@@ -78,3 +82,45 @@ def test_a_database_that_the_server_has_not_is_told(redis_server, caplog):
         assert [load(1), load(2)] == [1, 2]
     cache.close()
     assert "(database: correct the number of the database in CACHE_L2_URL" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "advice"),
+    [
+        ("entity", "unstorable-result (Entity)", "return plain values"),
+        ("entities", "unstorable-result (Entity)", "return plain values"),
+        ("row", "unstorable-result (Row)", "return plain values"),
+        ("cyclic", "deep-result (list)", "it holds itself"),
+        ("long", "huge-result (list)", "return less"),
+        ("unnamed", "undeclared-result (Answer)", "have the return annotation name it"),
+        ("unresolved", "unresolved-annotation (Answer)", "outside of TYPE_CHECKING"),
+        ("private", "extended-result (Private)", "private attributes"),
+        ("extra", "extended-result (Extra)", "extra fields"),
+        ("derived", "extended-result (Derived)", "a cached property"),
+        ("added", "extended-result (Answer)", "holds more than the fields"),
+    ],
+)
+def test_what_stays_in_memory_is_told_why(bench, caplog, name, reason, advice):
+    """Each kind of result that servers do not keep has its own reason, and advice that helps it."""
+    cache = bench.cache("l2")
+    cache.cached(60)(getattr(answers, name))(1)
+    assert not bench.stores["l2"].data
+    assert reason in caplog.text
+    assert advice in caplog.text
+    assert [signal.reason for signal in cache.recorded.of(CacheUncached)] == [reason.partition(" ")[0]]
+
+
+def test_an_annotation_of_a_parameter_need_not_resolve(bench, caplog):
+    """What only a type checker knows of the arguments keeps no result from servers."""
+    bench.cache("l2").cached(60)(answers.asked)(1)
+    assert len(bench.stores["l2"].data) == 1
+    assert not caplog.records
+
+
+def test_the_page_lists_the_reasons():
+    """Whoever reads a reason in the log finds it on the page of values."""
+    page = Path(__file__).parents[3].joinpath("docs", "cache", "values.md").read_text()
+    kinds = ("unstorable", "undeclared", "extended", "deep", "huge", "no-json")
+    for reason in [*(f"{kind}-result" for kind in kinds), "unresolved-annotation"]:
+        assert f"| `{reason}` |" in page
+        assert remedy(reason) != remedy("another")
