@@ -8,10 +8,12 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.blocked import is_awaited_by
 from smw._kernel.clock import SystemClock
+from smw._kernel.landing import Landing
 from smw._kernel.process import ForkLock, after_fork
 from smw._kernel.raising import own
 from smw.errors import SmwError
@@ -87,12 +89,10 @@ class _Overdue(Exception):
 
 
 class _Flight:
-    __slots__ = ("future", "name", "relief_at", "task", "thread", "traceback", "waiters", "waits_on")
+    __slots__ = ("landing", "name", "relief_at", "task", "thread", "traceback", "waiters", "waits_on")
 
     def __init__(self, mode: Mode) -> None:
-        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        # Running futures refuse cancellation, so that one waiter cannot cancel it for the others.
-        self.future.set_running_or_notify_cancel()
+        self.landing = Landing()
         self.name = ""
         self.relief_at = _now() + _RELIEF_S
         self.task: asyncio.Task[Any] | None = None
@@ -103,7 +103,7 @@ class _Flight:
 
     def is_stranded(self) -> bool:
         """Tell whether its task belongs to an event loop that no longer runs, so that nobody will ever land it."""
-        return self.task is not None and not self.future.done() and not self.task.get_loop().is_running()
+        return self.task is not None and not self.landing.done() and not self.task.get_loop().is_running()
 
     def is_overdue(self) -> bool:
         """Tell one of those who wait, each time that a while has passed, to load too."""
@@ -118,8 +118,7 @@ class _Flight:
         if error is not None:
             self.traceback = error.__traceback__
             error = own(error) if self.waiters > 1 else error  # whoever leads goes on with it, and may add to it
-        with contextlib.suppress(concurrent.futures.InvalidStateError):
-            self.future.set_result(result) if error is None else self.future.set_exception(error)
+        self.landing.tell(result, error)
 
     def outcome(self, landed: concurrent.futures.Future[Any] | asyncio.Future[Any]) -> Any:
         """Return what a wait has shown, or raise it as an error of the waiter's own, with the frames of the load."""
@@ -275,10 +274,11 @@ class Flights:
                 _leading.reset(token)
 
     async def _launch(self, key: Hashable, flight: _Flight, load: Load, meanwhile: Meanwhile) -> Any:
-        flight.task = asyncio.get_running_loop().create_task(self._lead(key, flight, load))
-        flight.task.add_done_callback(_taken)
-        landing = asyncio.shield(flight.task)
-        leads = self._landing(flight, landing, meanwhile, leads=True) if meanwhile else landing
+        loop = asyncio.get_running_loop()
+        landed: asyncio.Future[Any] = loop.create_future()  # as `shield` makes one, at half the price
+        flight.task = loop.create_task(self._lead(key, flight, load))
+        flight.task.add_done_callback(partial(_passed_on, landed))
+        leads = self._landing(flight, landed, meanwhile, leads=True) if meanwhile else landed
         return await self._wait(flight, leads)
 
     async def _follow(self, key: Hashable, flight: _Flight, load: Load, mode: Mode, meanwhile: Meanwhile) -> Any:
@@ -296,7 +296,8 @@ class Flights:
                 return await load()
             if mode == "sync":
                 return await self._until_landed(flight, meanwhile)
-            return await self._wait(flight, self._landing(flight, asyncio.wrap_future(flight.future), meanwhile))
+            landed = asyncio.wrap_future(flight.landing.future())
+            return await self._wait(flight, self._landing(flight, landed, meanwhile))
         except _Lost:
             overdue = False
         except _Overdue:
@@ -336,11 +337,11 @@ class Flights:
         return given
 
     async def _until_landed(self, flight: _Flight, meanwhile: Meanwhile) -> Any:
-        began, steps, look_s = _now(), list(meanwhile), _FIRST_LOOK_S
+        began, steps, look_s, landed = _now(), list(meanwhile), _FIRST_LOOK_S, flight.landing.future()
         while True:
             left_s = max(0.0, began + steps[0][0] - _now()) if steps else look_s
-            if concurrent.futures.wait([flight.future], timeout=min(left_s, look_s)).done:
-                return flight.outcome(flight.future)
+            if concurrent.futures.wait([landed], timeout=min(left_s, look_s)).done:
+                return flight.outcome(landed)
             if steps and began + steps[0][0] <= _now():
                 given = await self._instead(flight, steps.pop(0)[1])
                 if given is not None:
@@ -371,6 +372,19 @@ class Flights:
                         return given[0]
         finally:
             landed.cancel()  # no one would read its outcome; the flight itself cannot be cancelled by this
+
+
+def _passed_on(landed: asyncio.Future[Any], task: asyncio.Task[Any]) -> None:
+    """Tell whoever waits for a task without being able to cancel it; who has left hears nothing."""
+    error = None if task.cancelled() else task.exception()
+    if landed.done():
+        return
+    if task.cancelled():
+        landed.cancel()
+    elif error is None:
+        landed.set_result(task.result())
+    else:
+        landed.set_exception(error)
 
 
 def _taken(task: asyncio.Task[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smw._kernel.facts import Fact
 from smw._kernel.flight import led_names, name_led
+from smw._kernel.landing import Landing
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.coherence.depending import scopes_of
 from smw.cache.coherence.listener import AGAIN, ALONE, NEXT
@@ -80,7 +81,7 @@ class Fleet:
         listener.carry(self.news, self.leasing.renew)
 
     def _forked(self) -> None:
-        self._waiting: dict[str, set[concurrent.futures.Future[tuple[str, bytes | None]]]] = {}
+        self._waiting: dict[str, set[Landing]] = {}
         self._vain: dict[str, float] = {}
         self._took: dict[int, float] = {}
         self._rallies: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[None]]
@@ -104,7 +105,7 @@ class Fleet:
         key, ends, load = place.text or "", self._now() + WAIT_S, self._timed(place, load)
         failed = 0
         while self.is_fit(place, look.sight):
-            waits: concurrent.futures.Future[tuple[str, bytes | None]] = concurrent.futures.Future()
+            waits = Landing()
             with self._lock:
                 self._waiting.setdefault(key, set()).add(waits)
             try:
@@ -253,21 +254,21 @@ class Fleet:
     async def _told(
         self,
         place: Place,
-        waits: concurrent.futures.Future[tuple[str, bytes | None]],
+        waits: Landing,
         left_s: float,
         ends: float,
         mode: Mode,
     ) -> tuple[str, bytes | None]:
         """Wait for news of a lease; when it has run out without any, its holder has died."""
-        connected = self._listener.is_connected
+        connected, told = self._listener.is_connected, waits.future()
         seconds = min(left_s + _SLACK_S if connected else _CONNECT_S, ends - self._now())
         if place.is_stepped:
-            await ask(WAIT, Wait(waits, self._now() + seconds))
+            await ask(WAIT, Wait(told, self._now() + seconds))
         elif mode == "sync":
-            concurrent.futures.wait([waits], seconds)
+            concurrent.futures.wait([told], seconds)
         else:
-            await asyncio.wait([asyncio.wrap_future(waits)], timeout=seconds)
-        how, blob = waits.result() if waits.done() else (FILLED if self._listener.is_connected else RELEASED, None)
+            await asyncio.wait([asyncio.wrap_future(told)], timeout=seconds)
+        how, blob = told.result() if told.done() else (FILLED if self._listener.is_connected else RELEASED, None)
         if self._now() >= ends:
             how = LATE
         self.waits[_OUTCOMES[how]] += 1
@@ -282,7 +283,7 @@ class Fleet:
             loop.call_later(MORE_S, rally.set_result, None)
         await asyncio.shield(rally)
 
-    def _done(self, key: str, waits: concurrent.futures.Future[tuple[str, bytes | None]]) -> None:
+    def _done(self, key: str, waits: Landing) -> None:
         with self._lock:
             waiting = self._waiting.get(key)
             if waiting is not None:
@@ -300,9 +301,8 @@ class Fleet:
         """
         with self._lock:
             woken = [waits for each, some in self._waiting.items() if key in (None, each) for waits in some]
-            for waits in woken:
-                if not waits.done():
-                    waits.set_result((how, blob))
+        for waits in woken:
+            waits.tell((how, blob))
 
     def facts(self) -> Iterator[Fact]:
         """Yield how waits for other processes have ended."""
