@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
+from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -12,9 +14,10 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from smw._kernel.call import Target
     from smw.cache.coherence.commit import WaitingDrop
 
-__all__ = ["transactions"]
+__all__ = ["among_arguments", "transactions"]
 
 _ASYNC = "sqlalchemy.ext.asyncio"
 _MOST_WITHIN = 32
@@ -66,15 +69,22 @@ def _session_of(value: Any) -> Session | None:
     return value if isinstance(value, Session) else None
 
 
-def _within(arguments: Mapping[str, object]) -> Iterator[object]:
-    """Yield the arguments, what the small tuples and mappings among them hold, and the attributes of the instance."""
+def _within(arguments: Mapping[str, object], instance_name: str) -> Iterator[object]:
+    """Yield the arguments, what the small tuples and mappings among them hold, and the attributes of the instance.
+
+    Of its properties, which are code of its class, those that are called after a session.
+    """
     for value in arguments.values():
         yield value
         if isinstance(value, tuple | dict) and len(value) <= _MOST_WITHIN:  # as `*args` and `**kwargs` are
             yield from value.values() if isinstance(value, dict) else value
-    instance = arguments.get("self")
+    instance = arguments.get(instance_name)
     yield from getattr(instance, "__dict__", {}).values()
     for owner in type(instance).__mro__:
+        for name, member in tuple(vars(owner).items()):
+            if isinstance(member, property | cached_property) and "session" in name.lower():
+                with suppress(Exception):  # the call may never ask for it
+                    yield getattr(instance, name)
         slots = owner.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             is_private = name.startswith("__") and not name.endswith("__")
@@ -88,10 +98,12 @@ class Transactions:
         source: A session, a scoped session, or a function that returns the session of the moment; None looks for
             sessions among the arguments of the call, ``*args`` and ``**kwargs`` included, and among the attributes of
             the instance that it is called on.
+        instance: The parameter that takes that instance.
     """
 
-    def __init__(self, source: Any = None) -> None:
+    def __init__(self, source: Any = None, *, instance: str = "self") -> None:
         self._source = source
+        self._instance = instance
 
     def _sessions(self, arguments: Mapping[str, object]) -> Iterator[Session]:
         if self._source is not None:
@@ -101,7 +113,7 @@ class Transactions:
             if found is not None:
                 yield found
             return
-        for value in _within(arguments):
+        for value in _within(arguments, self._instance):
             session = _session_of(value)
             if session is not None:
                 yield session
@@ -129,5 +141,8 @@ def transactions(session: Any = None) -> Transactions:
     return Transactions(session)
 
 
-ARGUMENTS = Transactions()
-"""Sessions among the arguments need no registration."""
+def among_arguments(target: Target) -> Transactions:
+    """Return the hook that needs no registration: sessions among the arguments of a function, or on its instance."""
+    owner = target.qualname.rpartition(".")[0]
+    in_class = bool(owner) and not owner.endswith("<locals>")
+    return Transactions(instance=target.parameters[0] if in_class and target.parameters else "self")

@@ -100,9 +100,9 @@ class Commits:
         hooks = self.hooks()
         nobody = None if hooks else partial(self._nobody_knows, call.target.name)
         if "sqlalchemy.orm" in sys.modules:
-            from smw.cache.sqlalchemy import ARGUMENTS
+            from smw.cache.sqlalchemy import among_arguments
 
-            hooks = (ARGUMENTS, *hooks)
+            hooks = (among_arguments(call.target), *hooks)
         return Transaction(hooks, arguments, nobody)
 
     def _nobody_knows(self, name: str) -> None:

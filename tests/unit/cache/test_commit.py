@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cached_property
 
 import pytest
 from sqlalchemy import String, create_engine, select
@@ -183,6 +184,45 @@ def test_the_session_of_an_instance(cache, database, name_of):
         assert entries(name_of) == 1
         session.commit()
     assert name_of(1) == "Eve"
+
+
+@pytest.mark.parametrize("place", ["attribute", "property", "cached", "inherited", "class"])
+def test_the_session_of_an_instance_of_any_name(cache, database, name_of, place, caplog):
+    """Whatever the first parameter is called, and where a property hands the session out."""
+    commit = cache.invalidate(fn=name_of, key=lambda _, user_id, name: (user_id,), when="commit")
+
+    class Plain:
+        def __init__(this, session: Session) -> None:  # noqa: N805 - the name is what this is about
+            this.held = [session] if place in {"property", "cached"} else session
+
+        @commit
+        def rename(this, user_id: int, name: str) -> None:  # noqa: N805
+            session = this.held[0] if isinstance(this.held, list) else this.held
+            session.get_one(User, user_id).name = name
+
+        @classmethod
+        @commit
+        def rename_all(kind, user_id: int, name: str) -> None:  # noqa: N804
+            kind.shared.get_one(User, user_id).name = name
+
+    class Derived(Plain):
+        if place == "property":
+            session = property(lambda this: this.held[0])
+        elif place == "cached":
+            db_session = cached_property(lambda this: this.held[0])
+        broken_session = property(lambda _: 1 / 0)
+
+    with Session(database) as session:
+        if place == "class":
+            Plain.shared = session
+            Plain.rename_all(1, "Eve")
+        else:
+            (Plain if place == "attribute" else Derived)(session).rename(1, "Eve")
+        assert name_of(1) == "Ada"
+        assert entries(name_of) == 1
+        session.commit()
+    assert name_of(1) == "Eve"
+    assert not caplog.records
 
 
 class Slotted:
