@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr
 
 from smw._kernel.clock import SystemEntropy
+from smw.cache.values import copies
 from smw.cache.values.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError, UnstorableError
 from smw.cache.values.envelope import Dependency, Envelope, Letter
 from smw.cache.values.seal import Seal
@@ -197,8 +198,9 @@ def test_what_would_come_back_different_is_refused_however_deep(value):
         CODEC.pack(value)
 
 
-def test_value_that_unfolds_without_end_is_refused():
+def test_value_that_unfolds_without_end_is_refused(monkeypatch):
     """Lists that hold one another twice over are refused before they are written out."""
+    monkeypatch.setattr(copies, "MOST_NODES", 20_000)
     value: list = []
     for _ in range(60):
         value = [value, value]
