@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
@@ -30,6 +31,12 @@ _COME_S = 0.02
 MOST_AT_ONCE = 500
 """How many results one call of `many=` is asked for."""
 _FORM = "many=load_users, where load_users(user_ids) returns {user_id: result}"
+_log = logging.getLogger("smw.cache")
+_STRANGE = (
+    "many= of %s left out what it was asked for (%s) and returned what nobody asked for (%s): what is left out is "
+    "None; return the arguments themselves as the keys"
+)
+_LEFT_OUT = object()
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -144,6 +151,7 @@ class Many:
         self._owners = _owners(target)
         self._hands_owner = bool(self._owners) and _takes(load, 2)
         self._keyed = target.parameters[self._owners :]
+        self._said_strange = False
         self._forked()
         after_fork(self._forked)
 
@@ -330,10 +338,15 @@ class Many:
     def _told(self, calls: Sequence[Call], given: Any) -> list[Outcome]:
         """Return the outcome of each call; one that a mapping leaves out is None."""
         if isinstance(given, Mapping):
+            asked = [self._one(call) for call in calls]
             try:
-                found = [given.get(self._one(call)) for call in calls]
+                found = [given.get(one, _LEFT_OUT) for one in asked]
             except TypeError:
                 raise self._unfit(calls, "a mapping, of arguments that cannot be its keys") from None
+            left_out = [one for one, each in zip(asked, found, strict=True) if each is _LEFT_OUT]
+            if left_out:
+                self._warn_if_strange(asked, left_out, given)
+                found = [None if each is _LEFT_OUT else each for each in found]
         elif isinstance(given, list | tuple):
             found = list(given)
             if len(found) != len(calls):
@@ -341,6 +354,21 @@ class Many:
         else:
             raise self._unfit(calls, type(given).__name__)
         return [Outcome(None, each) if isinstance(each, Exception) else Outcome(each) for each in found]
+
+    def _warn_if_strange(self, asked: list[Any], left_out: list[Any], given: Mapping[Any, Any]) -> None:
+        """Say so once where results seem to stand under other keys than those that were asked for.
+
+        A load may return more than that, such as a whole table, and know of some that it has none.
+        """
+        if self._said_strange or len(given) <= len(asked) - len(left_out):
+            return
+        known, kinds = set(asked), {type(one) for one in asked}
+        strange = next((key for key in given if key not in known), _LEFT_OUT)
+        if strange is _LEFT_OUT or (type(strange) in kinds and len(left_out) < len(asked)):
+            return
+        self._said_strange = True
+        kind = type(left_out[0]).__name__, type(strange).__name__
+        _log.warning(_STRANGE, self._target.name, *kind)
 
     def _unfit(self, calls: Sequence[Call], seen: str) -> ConfigError:
         what = f"many= of {self._target.qualname} was asked for {len(calls)} results and returned something else"

@@ -311,6 +311,30 @@ async def test_what_a_mapping_leaves_out_is_none(bench, shop):
     assert asked == [[1, 9], [9]]
 
 
+@pytest.mark.parametrize(
+    ("answer", "kinds"),
+    [
+        (lambda keys: {str(key): key for key in keys}, "(int) and returned what nobody asked for (str)"),
+        (lambda keys: {keys[0]: 1, "2": 2}, "(int) and returned what nobody asked for (str)"),
+        (lambda keys: {key + 10: key for key in keys}, "(int) and returned what nobody asked for (int)"),
+        (lambda keys: {key: key for key in range(keys[0], 100)}, None),
+        (lambda keys: {}, None),
+        (lambda keys: {keys[0]: None}, None),
+    ],
+    ids=["texts", "some", "others", "more", "none", "fewer"],
+)
+async def test_keys_that_nobody_asked_for_are_told_once(cache, caplog, answer, kinds):
+    """What stands under other keys than the arguments is None for everybody: the log names function and types."""
+
+    def user(user_id: int) -> object: ...
+
+    get = cache.cached(60, many=answer)(user)
+    get_many_sync(get, [1, -2])
+    get_many_sync(get, [3, -4])
+    said = [record.getMessage() for record in caplog.records]
+    assert [user.__qualname__ in each and str(kinds) in each for each in said] == [True] * (kinds is not None)
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 async def test_arguments_that_are_equal_and_not_the_same_are_loaded_apart(shop, mode):
     """A mapping cannot tell the results of 1, True and 1.0 from each other, so they are asked for in turn."""
