@@ -26,6 +26,7 @@ TOMBSTONE = b"\xa5x"
 _END = b"END\r\n"
 _AFTER = b"\r\n" + _END
 _DIGITS = 16
+_REMEMBERED, _FEW = 512, 8
 _VALUE = rb"VALUE ([^ ]+) \d+ (\d+) (\d+)\r\n"
 _COUNTER = rb"VALUE ([^ ]+) 0 %d \d+\r\n([0-9a-f]{%d})\r\n" % (_DIGITS, _DIGITS)
 _head = re.compile(_VALUE).match
@@ -42,6 +43,12 @@ def question(keys: Sequence[str]) -> bytes:
     Raises:
         ReplyError: A key holds what would end it, and begin something else.
     """
+    names = tuple(keys)
+    return _asked(names) if len(names) <= _FEW else _asked.__wrapped__(names)
+
+
+@lru_cache(maxsize=_REMEMBERED)  # hot keys are asked for again and again
+def _asked(keys: tuple[str, ...]) -> bytes:
     line = f"gets {' '.join(keys)}"
     if _line(len(keys))(line) is None:
         raise ReplyError("not a key")
