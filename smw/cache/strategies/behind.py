@@ -165,15 +165,18 @@ class WriteBehind:
         future = self._submitted(row)
         if future is None:
             return await self._left_to_the_next(row, mode)
-        seq = future.result() if mode == "sync" else await asyncio.wrap_future(future)
-        if seq is None:
-            return False
+        future.add_done_callback(partial(self._taken, writer))  # also where the caller stops waiting for it
+        return (future.result() if mode == "sync" else await asyncio.wrap_future(future)) is not None
+
+    def _taken(self, writer: Writes, future: Future[int | None]) -> None:
+        """Have a write done that is in the journal from now on."""
+        if future.exception() is not None or future.result() is None:
+            return
         self._accepted += 1
         self._drainer.owe(self, writer)
         self._start()
         if self._accepted % BATCH == 0:
             self._drainer.wake.set()
-        return True
 
     def _submitted(self, row: dict[str, Any]) -> Future[int | None] | None:
         """Return what adds a row to the journal, or None where that is closed; while it closes, only to older ones."""

@@ -155,12 +155,15 @@ class Journal:
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         with self._entering:
-            if self.folder is not None and self._has_thread():
+            if self.folder is not None and not self._is_told() and self._has_thread():
                 self._queue.put((change, future))
                 return future
-        with self._lock:
-            self._commit([(change, future)])
+        self._commit([(change, future)])
         return future
+
+    def _is_told(self) -> bool:
+        """Whether it is the journal's thread that asks, telling somebody: it cannot wait for itself."""
+        return threading.current_thread() is self._thread and not self._connection.in_transaction
 
     def _has_thread(self) -> bool:
         if self._is_ending:
@@ -186,29 +189,32 @@ class Journal:
                     self._queue.put(None)
                     break
                 batch.append(item)
-            with self._lock:
-                self._commit(batch)
+            self._commit(batch)
 
     def _commit(self, batch: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
-        done: list[tuple[Future[Any], Any]] = []
-        connection = self._connection
+        """Make changes in one transaction; who waits for them is told when nothing is locked any more."""
         try:
-            self._check_open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for change, future in batch:
-                    done.append((future, change(connection)))
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            with self._lock:
+                results = self._changed([change for change, _ in batch])
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, and the next ones be served
             for _, future in batch:
                 future.set_exception(error)
             return
-        for future, result in done:
+        for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
+
+    def _changed(self, changes: Sequence[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+        self._check_open()
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            results = [change(connection) for change in changes]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return results
 
     def _check_open(self) -> None:
         if self._is_closed:

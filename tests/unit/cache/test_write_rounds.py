@@ -127,3 +127,34 @@ async def test_a_journal_that_does_not_hear_of_a_failure_hears_of_it_in_the_next
         await users.drain()
     assert refused == [[(1, 1)]]
     assert users.names == {1: "Eve"}
+
+
+async def test_a_write_whose_caller_stops_waiting_is_done(bench):
+    """Once it is in the journal somebody does it, and the cache is held until then."""
+    users = Users(bench.cache(), "async")
+    behind = users.cache.behind
+    task = asyncio.create_task(users.put(1, "Eve"))
+    while behind._journal is None or not behind.waiting_writers():  # noqa: ASYNC110 - its very step, not a while after
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert behind._thread is not None
+    assert list(behind._drainer._owing.values()) == [behind]
+
+
+async def test_who_hears_that_a_write_is_taken_may_write_another(bench, where):
+    """What is called when the journal has something is not within it, and so waits for it as anybody does."""
+    users = Users(bench.cache(**where))
+    users.put(1, "Eve")
+    told = asyncio.get_running_loop().create_future()
+
+    def hear(_future: object) -> None:
+        users.put(2, "Bob")
+        told.get_loop().call_soon_threadsafe(told.set_result, None)
+
+    users.cache.behind.open().submit(lambda _: None).add_done_callback(hear)
+    async with asyncio.timeout(20):
+        await told
+    await users.drain()
+    assert users.names == {1: "Eve", 2: "Bob"}
