@@ -11,31 +11,12 @@ from smw._kernel.guard import EXCUSED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from smw.cache.stores.deadlines import Busy
     from smw.cache.stores.redis_lines import AwaitingLines
 
 __all__ = ["Batch", "Gathered"]
 
 _SAME_S = 0.005
-
-
-class Busy:
-    """How long an event loop was at work for certain, as those have seen it who had to wait for it.
-
-    Attributes:
-        seconds: All in all.
-    """
-
-    __slots__ = ("_until", "seconds")
-
-    def __init__(self) -> None:
-        self.seconds = self._until = 0.0
-
-    def note(self, since: float, until: float) -> None:
-        """Note that it was at work from one moment to another, which others may have noted in part."""
-        since = max(since, self._until)
-        if until > since:
-            self.seconds += until - since
-            self._until = until
 
 
 class Batch:
@@ -71,17 +52,14 @@ class Gathered(ABC):
 
     Args:
         lines: The connections of the loop.
-        busy: How long the loop was at work, where others see that as well.
-
-    Attributes:
-        busy: As given.
+        busy: How long the loop was at work.
     """
 
     kind: type[Batch] = Batch
 
-    def __init__(self, lines: AwaitingLines, busy: Busy | None = None) -> None:
+    def __init__(self, lines: AwaitingLines, busy: Busy) -> None:
         self._lines = lines
-        self.busy = busy or Busy()
+        self._busy = busy
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._under_way = 0
@@ -95,7 +73,7 @@ class Gathered(ABC):
             LagError: The event loop was too busy to take it in within `timeout_s`, or to ask at all.
             TimeoutError: It did not come within `timeout_s`.
         """
-        before_s = self.busy.seconds
+        before_s = self._busy.seconds
         try:
             if self._under_way:
                 return await self._join(timeout_s, command)
@@ -105,8 +83,8 @@ class Gathered(ABC):
             finally:
                 self._under_way -= 1
         finally:
-            if self.busy.seconds != before_s:
-                EXCUSED.set(EXCUSED.get() + self.busy.seconds - before_s)
+            if self._busy.seconds != before_s:
+                EXCUSED.set(EXCUSED.get() + self._busy.seconds - before_s)
 
     async def _join(self, timeout_s: float, command: tuple[Any, ...]) -> Any:
         batch = self._batch
@@ -120,7 +98,7 @@ class Gathered(ABC):
         try:
             return await future
         finally:
-            self.busy.note(batch.ended, self._now())
+            self._busy.note(batch.ended, self._now())
 
     @abstractmethod
     def _is_full(self, batch: Any) -> bool:
@@ -137,7 +115,7 @@ class Gathered(ABC):
     def _send(self, batch: Batch, opened: float) -> None:
         if self._batch is batch:
             self._batch = None
-        self.busy.note(opened, self._now())
+        self._busy.note(opened, self._now())
         task = self._loop.create_task(self._exchange(batch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -146,7 +124,7 @@ class Gathered(ABC):
         batch.waiters = [waiter for waiter in batch.waiters if not waiter[0].done()]
         if not batch.waiters:
             return
-        timer, batch.sent, batch.busy_s = None, self._now(), self.busy.seconds
+        timer, batch.sent, batch.busy_s = None, self._now(), self._busy.seconds
         if batch.last_s - batch.first_s > _SAME_S:
             timer = self._loop.call_at(batch.sent + batch.first_s, self._release, batch)
         replies: Sequence[Any] = [ConnectionAbortedError("the event loop ended")] * len(batch.waiters)
@@ -177,7 +155,7 @@ class Gathered(ABC):
     def _let_go(self, batch: Batch) -> None:
         """Let go those whose deadline has come before the others'."""
         now = batch.ended = self._now()
-        had_s = now - batch.sent - self.busy.seconds + batch.busy_s
+        had_s = now - batch.sent - self._busy.seconds + batch.busy_s
         left = [waiter for waiter in batch.waiters if not waiter[0].done()]
         for future, _, timeout_s in left:
             if timeout_s <= had_s:

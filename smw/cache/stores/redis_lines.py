@@ -147,14 +147,14 @@ class AwaitingLines:
 
         from smw.cache.stores import redis_reads, redis_runs
 
-        self.reads: Reads = (reads or redis_reads.Reads)(self)
-        self.runs: Runs = redis_runs.Runs(self, self.reads.busy)
+        self._deadlines = Deadlines(_transport)
+        self.reads: Reads = (reads or redis_reads.Reads)(self, self._deadlines.busy)
+        self.runs: Runs = redis_runs.Runs(self, self._deadlines.busy)
         self._pack = _packer()
         self._client = client
         self._pool = client.connection_pool
         self._idle: deque[Any] = deque([None] * most)  # None: room for a connection that is still to be made
         self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._deadlines = Deadlines(_transport)
         self._now = self._deadlines.now
         self._future = asyncio.get_running_loop().create_future
         self._lost: type[Exception] = known.ConnectionError
@@ -189,7 +189,9 @@ class AwaitingLines:
                 return await self._exchange(idle.pop(), until, ask, *what)
             except self._lost:
                 pass
+        busy, busy_s = self._deadlines.busy, self._deadlines.busy.seconds
         line = await self._deadlines.obtain(until, self._ready)
+        until += busy.seconds - busy_s  # nobody connects while the loop is at work
         is_cut_short = 2 * (until - self._now()) < timeout_s
         try:
             return await self._exchange(line, until, ask, *what)

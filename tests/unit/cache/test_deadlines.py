@@ -66,6 +66,19 @@ async def test_what_ends_in_time_is_left_alone(deadlines, line, another):
     assert line.aborted == 0
 
 
+async def test_what_the_loop_was_seen_to_be_at_work_prolongs_the_time(deadlines, line, another):
+    """What came before an exchange has begun does not, and what two have seen counts once."""
+    now = deadlines.now()
+    deadlines.begin(line, now + 0.02)
+    deadlines.busy.note(now, now + 30)
+    deadlines.busy.note(now + 10, now + 40)
+    assert deadlines.busy.seconds == pytest.approx(40)
+    deadlines.begin(another, deadlines.now() + 0.02)
+    await until(lambda: another.aborted)
+    assert line.aborted == 0
+    assert deadlines.end(line) is None
+
+
 async def test_what_is_not_answered_is_cut_off_once(deadlines, line):
     """Whoever was waiting is told that the time was up, and the connection can be used again."""
     deadlines.begin(line, deadlines.now() + 0.02)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from smw.cache.stores.deadlines import Busy
 from smw.cache.stores.redis_reads import MOST_KEYS, Reads
 
 
@@ -38,7 +39,7 @@ async def lines():
 
 @pytest.fixture
 async def reads(lines):
-    return Reads(lines)
+    return Reads(lines, Busy())
 
 
 async def test_a_lone_read_is_sent_at_once(reads, lines):

@@ -13,7 +13,7 @@ from smw._kernel.guard import EXCUSED, Allowance
 from smw._kernel.host import Host
 from smw.cache.levels.level import Level
 from smw.cache.ports import StoreFailedError
-from smw.cache.stores.deadlines import LagError
+from smw.cache.stores.deadlines import Busy, LagError
 from smw.cache.stores.redis import RedisStore
 from smw.cache.stores.redis_runs import ALONE_BYTES, MOST_BYTES, MOST_COMMANDS, Runs
 from smw.testing import SeededEntropy
@@ -28,7 +28,7 @@ class Lines:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
-        self.runs = Runs(self)
+        self.runs = Runs(self, Busy())
 
     async def run(self, timeout_s, *command):
         (reply,) = await self.run_all(timeout_s, [command])
