@@ -120,7 +120,7 @@ def test_of_three_the_last_stays(bench, processes, hears):
     fleet = Fleet(bench)
     fleet.hears = hears
     drawn = random.Random(7)
-    for _ in range(60):
+    for _ in range(30):
         order = drawn.choices((0, 1, 2), k=12)
         read = fleet.put(order, processes)
         assert {*read} == {f"of {fleet.store.last[1]}"}, order
