@@ -74,14 +74,16 @@ class Rounds:
     def again_s(self) -> float:
         """Return after how many seconds the next write that has failed is due."""
         now = self._host.clock.now()
-        return min((at - now for at in list(self._again.values()) if at > now), default=_AGAIN_MOST_S)
+        return min((at - now for at in self._again.copy().values() if at > now), default=_AGAIN_MOST_S)
 
     def _claim(self, journal: Journal, loops: Collection[int], tried: set[int] | None) -> Any:
         now = self._host.clock.now()
         if len(self._first) > _REMEMBERED:  # mostly of writes that newer ones have replaced
-            self._first = dict(list(self._first.items())[_REMEMBERED // 2 :])
-            self._again = {seq: at for seq, at in self._again.items() if at > now}
-        waiting = {seq for seq, at in self._again.items() if at > now} if tried is None else tried
+            for seq in list(self._first.copy())[: _REMEMBERED // 2]:
+                self._first.pop(seq, None)
+            for seq in [seq for seq, at in self._again.copy().items() if at <= now]:
+                self._again.pop(seq, None)
+        waiting = {seq for seq, at in self._again.copy().items() if at > now} if tried is None else tried
         return journal.submit(claim(journal.token, loops, self._names(), waiting))
 
     def run(self, journal: Journal, loops: Collection[int], *, tried: set[int] | None = None) -> bool:

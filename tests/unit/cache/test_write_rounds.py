@@ -158,3 +158,29 @@ async def test_who_hears_that_a_write_is_taken_may_write_another(bench, where):
         await told
     await users.drain()
     assert users.names == {1: "Eve", 2: "Bob"}
+
+
+async def test_rounds_meet_failures_of_others(bench, where, monkeypatch):
+    """While one looks at what waits for its time, another thread adds to it, and what is remembered for long goes."""
+    users = Users(bench.cache(**where))
+    rounds, journal = users.cache.behind._rounds, users.cache.behind.open()
+
+    class Later(float):
+        """A time of which it is told, while all are looked at, that another write has failed."""
+
+        def __gt__(self, other: float) -> bool:
+            rounds._again[len(rounds._again)] = 0.0
+            return float.__gt__(self, other)
+
+        def __le__(self, other: float) -> bool:
+            rounds._again[len(rounds._again)] = 0.0
+            return float.__le__(self, other)
+
+    monkeypatch.setattr(rounds_module, "_REMEMBERED", 2)
+    users.put(1, "Eve")
+    rounds._again[0] = Later(0)
+    rounds._first = dict.fromkeys(range(-4, 0), 0)
+    assert rounds.again_s() > 0
+    assert rounds.run(journal, (0,))
+    assert users.names == {1: "Eve"}
+    assert list(rounds._first) == [-3, -2, -1]
