@@ -98,5 +98,7 @@ class Debt:
     def batch(self) -> Owed:
         """Return some of what is owed."""
         with self._lock:
-            sequence = self._sequence
-            return Owed(list(self._counters)[:_BATCH], list(self._keys)[:_BATCH], sequence)
+            counters = dict(itertools.islice(self._counters.copy().items(), _BATCH))
+            keys = dict(itertools.islice(self._keys.copy().items(), _BATCH))
+            # Not the last number of all: where a signal handler owed these, that may be an earlier one.
+            return Owed(list(counters), list(keys), max((*counters.values(), *keys.values()), default=0))

@@ -335,3 +335,21 @@ def test_what_has_expired_at_the_first_server_is_loaded_although_it_may_stand_in
     load(2)
     source.value = "new"
     assert load(1)["value"] == "new"
+
+
+def test_what_a_signal_handler_owes_within_a_drop_is_struck_with_the_batch_that_paid_it():
+    """Its number is later than that of the drop that it interrupted, which is the last one noted."""
+    debt = Debt("*")
+    numbers = debt._numbers
+
+    class Interrupted:
+        def __next__(self) -> int:
+            number = next(numbers)
+            debt._numbers = numbers
+            debt.add(["handler"], ["key"])
+            return number
+
+    debt._numbers = Interrupted()
+    debt.add(["outer"], [])
+    debt.settle(debt.batch())
+    assert debt.names() == ((), ())
