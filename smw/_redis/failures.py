@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+
+from smw.urls import form_of
 
 __all__ = ["kind_of_failure", "remedy_for", "strictness"]
 
@@ -13,7 +16,10 @@ _PERMANENT = {
     "tls": "the scheme, the port or ssl_certfile and ssl_keyfile",
     "master-name": "the name of the master",
     "database": "the number of the database",
+    "other-server": "the scheme, the host or the port",
 }
+_UNKNOWN = re.compile(r"unknown command [`'\"]?(?P<name>\w+)", re.IGNORECASE)
+_MOST_SHOWN = 60
 
 _FORMALITIES = range(80, 94)
 """Codes of OpenSSL for what ``VERIFY_X509_STRICT`` alone refuses, such as a missing key usage or key identifier."""
@@ -41,12 +47,24 @@ def _unwrapped(error: BaseException) -> BaseException:
     return cause if type(error) is known.ConnectionError and isinstance(cause, known.RedisError) else error
 
 
-def kind_of_failure(error: BaseException) -> tuple[str, bool]:
+def _of_cluster(error: BaseException) -> bool:
+    """Tell whether only a node of a cluster says this."""
+    import redis.exceptions as known
+
+    said = (known.AskError, known.TryAgainError, known.ClusterDownError, known.ClusterCrossSlotError)
+    return isinstance(error, said) and not isinstance(error, known.MasterDownError)  # which a replica says as well
+
+
+def kind_of_failure(error: BaseException, *, is_alone: bool = False) -> tuple[str, bool]:
     """Sort a failure of redis-py into a short constant, and tell whether trying again is useless.
+
+    Args:
+        error: The failure.
+        is_alone: Whether the URL is that of one server: what a node of a cluster says comes from the wrong one then.
 
     Returns:
         (``timeout`` | ``auth`` | ``permission`` | ``certificate`` | ``tls`` | ``master-name`` | ``database`` |
-        ``readonly`` | ``full`` | ``loading`` | ``busy`` | ``protocol`` | ``refused`` | ``moving`` |
+        ``other-server`` | ``readonly`` | ``full`` | ``loading`` | ``busy`` | ``protocol`` | ``refused`` | ``moving`` |
         ``cluster-down`` | ``answer`` | ``connection``, permanent).
     """
     import redis.exceptions as known
@@ -77,6 +95,8 @@ def kind_of_failure(error: BaseException) -> tuple[str, bool]:
         kind = "database"
     if kind == "answer" and text.startswith(_OF_ACL):
         kind = "permission"
+    if (kind == "answer" and _UNKNOWN.match(text)) or (is_alone and _of_cluster(error)):
+        kind = "other-server"
     if kind == "connection" and (broken := _tls_failure(error)):
         kind = "certificate" if isinstance(broken, ssl.SSLCertVerificationError) else "tls"
     return kind, kind in _PERMANENT
@@ -90,8 +110,21 @@ def remedy_for(kind: str, error: BaseException, holder: str) -> str:
         error: The failure.
         holder: The setting that holds the URL.
     """
-    cause, what = _cause(error), _PERMANENT[kind]
+    cause, what = _cause(kind, error), _PERMANENT[kind]
     return f"{kind}: {cause + '; ' if cause else ''}correct {what} in {holder}"
+
+
+def _other(error: BaseException) -> str:
+    """Return what another kind of server has shown itself to be, and what leads to such a one."""
+    text = str(error)
+    if getattr(error, "kind", ""):  # a finder's
+        return f"{text}, and {form_of('redis')} leads to a server"
+    if _of_cluster(error):
+        return f"the server is a node of a cluster, to which {form_of('redis+cluster')} leads"
+    if unknown := _UNKNOWN.match(text):
+        form = form_of("redis+sentinel")
+        return f"the server does not know {unknown['name'].upper()}; a Sentinel does not, and {form} leads past it"
+    return f"the server refuses everything ({''.join(filter(str.isprintable, text[:_MOST_SHOWN]))})"
 
 
 def strictness(error: ssl.SSLCertVerificationError) -> str:
@@ -101,13 +134,15 @@ def strictness(error: ssl.SSLCertVerificationError) -> str:
     return "; make the authority and the certificate anew, or add ssl_exclude_verify_flags=VERIFY_X509_STRICT"
 
 
-def _cause(error: BaseException) -> str:
+def _cause(kind: str, error: BaseException) -> str:
     broken = _tls_failure(error)
     if isinstance(broken, ssl.SSLCertVerificationError):
         return f"the server's certificate is refused ({broken.verify_message}){strictness(broken)}"
     if broken is not None:
         return f"the handshake failed ({(broken.reason or 'no reason given').replace('_', ' ').lower()})"
     error = _unwrapped(error)
-    if kind_of_failure(error)[0] == "permission":
+    if kind == "other-server":
+        return _other(error)
+    if kind == "permission":
         return str(error).removeprefix("NOPERM ").partition(" script: ")[0]
     return str(error) if getattr(error, "kind", "") == "master-name" else ""

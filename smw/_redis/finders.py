@@ -40,6 +40,12 @@ class MasterNameError(known.ConnectionError):
     kind = "master-name"
 
 
+class NoSentinelError(known.ConnectionError):
+    """What was named as a Sentinel is none."""
+
+    kind = "other-server"
+
+
 class _Inquiry:
     """What the Sentinels have said so far of one master."""
 
@@ -81,6 +87,8 @@ class _Inquiry:
         if names is not None and self._name not in names:
             others = ", ".join(sorted(names)) or "none"
             return MasterNameError(f"the Sentinels know no master {self._name!r}; they know: {others}")
+        if names is None and any(str(error).lower().startswith("unknown command") for error in errors):
+            return NoSentinelError("a Redis answers there that is no Sentinel")
         telling = [error for error in errors if not isinstance(error, known.TimeoutError)] or errors
         if names is None and telling:
             return telling[0]

@@ -189,7 +189,7 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
     state = "without TLS (redis://)" if redis.url.startswith("rediss:") else "overloaded"
     stopped, other = f"is it stopped, or {state}? or {where}", f"a Redis that wants TLS (rediss://)? or {where}"
     wrong = f"correct the database number or the options in {redis.holder}"
-    if redis.kind == "sentinel" and "unknown command" in str(error).lower():
+    if redis.kind == "sentinel" and kind == "other-server":
         fix = f"name the Sentinels in {redis.holder}, which listen on 26379, or write {_redis.form('redis://')}"
         return Finding(f"{redis.name}.ping", "fail", f"{place.address}: a Redis answers there that is no Sentinel", fix)
     seen, fix = {
@@ -199,6 +199,7 @@ def _login_failed(redis: Redis, place: Place, error: Exception) -> Finding:
         "refused": ("connection refused, nothing listens there", f"start a Redis there, or {where}"),
         "loading": ("is loading its data and does not answer yet", "wait until it has loaded"),
         "busy": ("takes no more connections", "raise maxclients of the server"),
+        "other-server": (f"refuses: {str(error)[:60]}", where),
         "answer": (f"refuses: {str(error)[:60]}", wrong),
         "database": (f"refuses: {str(error)[:60]}", f"correct the number of the database in {redis.holder}"),
     }.get(kind, (f"failed ({kind})", where))
@@ -224,7 +225,10 @@ def _from_info(redis: Redis, info: Mapping[str, Any]) -> Iterator[Finding]:
     version = str(info.get("redis_version", "unknown"))
     role = info.get("role")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if role == "slave" and redis.kind != "cluster":
+    mode = info.get("redis_mode", "standalone")
+    if other := _other_mode(redis, str(mode)):
+        yield Finding(f"{redis.name}.role", "fail", f"{other[0]}, Redis {version}", other[1])
+    elif role == "slave" and redis.kind != "cluster":
         fix = f"name its primary in {redis.holder}"
         yield Finding(f"{redis.name}.role", "fail", f"a replica, which refuses writes (READONLY), Redis {version}", fix)
     elif redis.purpose == "streams" and numbers and numbers < _STREAMS_FROM:
@@ -234,6 +238,16 @@ def _from_info(redis: Redis, info: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(f"{redis.name}.role", "ok", f"{shown}, Redis {version}")
     yield _memory(redis, info)
     yield _clients(redis, info)
+
+
+def _other_mode(redis: Redis, mode: str) -> tuple[str, str] | None:
+    """Return what answers there and what to do about it, where it is another kind of server than the URL's."""
+    if mode == "cluster" and redis.kind != "cluster":
+        form = f"write {_redis.form('redis+cluster://')}" if redis.purpose == "cache" else "name a Redis that is none"
+        return "a node of a cluster, which refuses the keys of others", f"{form} in {redis.holder}"
+    if mode == "sentinel":
+        return "a Sentinel, which keeps nothing", f"write {_redis.form('redis+sentinel://')} in {redis.holder}"
+    return None
 
 
 def _memory(redis: Redis, info: Mapping[str, Any]) -> Finding:

@@ -57,9 +57,10 @@ def cluster_state(url: str, name: str, holder: str) -> Finding:
         try:
             answer: Any = client.execute_command("CLUSTER", "INFO")
         except Exception as error:
-            if _redis.kind_of_failure(error)[0] == "permission":
+            kind, _ = _redis.kind_of_failure(error)
+            if kind == "permission":
                 return Finding(name, "not checked", "this user may not ask CLUSTER INFO", "ACL SETUSER ... +cluster")
-            if "cluster support disabled" not in str(error):
+            if kind != "other-server" and "cluster support disabled" not in str(error):
                 raise
             fix = f"name nodes of a cluster in {holder}, or write {_redis.form('redis://')} for a single server"
             return Finding(name, "fail", "a Redis answers there that is no cluster", fix)

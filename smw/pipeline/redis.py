@@ -307,7 +307,7 @@ class RedisStream:
         except (RedisError, OSError) as error:
             kind, _ = kind_of_failure(error)
             text = str(error)
-            if kind == "answer" and text.startswith(("WRONGTYPE", "ERR unknown command")):
+            if kind == "other-server" or (kind == "answer" and text.startswith("WRONGTYPE")):
                 raise ConfigError(
                     "SMW-P133",
                     f"the Redis at {self._where} cannot hold the stream {self.name!r}: {text}",

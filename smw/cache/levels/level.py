@@ -175,12 +175,15 @@ class Level:
             self._failed(error, took_s)
 
     def _lagged(self) -> None:
-        """Note a question that has failed without the fault of the server, as far as one can tell from a busy loop.
-
-        So the server is asked in a thread of its own, which no event loop keeps from taking in the answer. That an
-        answer comes is believed for a moment; that none does speaks against the server each time.
-        """
+        """Note a question that has failed without the fault of the server, as far as one can tell from a busy loop."""
         self.errors["lag"] += 1
+        self._doubted()
+
+    def _doubted(self) -> None:
+        """Ask the server for a sign of life in a thread of its own, which no event loop keeps from taking it in.
+
+        That an answer comes is believed for a moment; that none does speaks against the server each time.
+        """
         with self._lock:
             if self._is_asking or self._stop.is_set() or self._now() - self._well_at < _WELL_S:
                 return
@@ -212,6 +215,8 @@ class Level:
             told = {"cache_level": self.name}
             why = error.remedy or error.kind
             _log.warning("%s refused a request (%s); said once a minute", self.store.name, why, extra=told)
+        if error.kind == "answer":
+            self._doubted()  # it may refuse everything
 
     async def drop(self, owed: Owed, *, budget: Budget, mode: Mode) -> None:
         """Drop what is owed; what is not acknowledged in time is paid in the background."""

@@ -15,6 +15,7 @@ from smw.cache.naming.names import is_fence
 from smw.cache.ports import Found, Lease, Leased, Pulse, StoreFailedError
 from smw.cache.stores.counters import number_of
 from smw.cache.stores.redis_ear import RedisEar
+from smw.cache.stores.redis_failures import failure, probe_failure
 from smw.cache.stores.redis_hot import RedisHot
 from smw.cache.stores.redis_lines import AwaitingLines, BlockingLines
 from smw.cache.stores.redis_scripts import DROP, LEASE, OPEN, PULSE, RELEASE, RENEW, REPLACE, TIME, WAITERS, WRITE
@@ -64,6 +65,8 @@ class RedisStore(RedisHot):
     is_atomic = True
     most_enclosed = 4096
     """Bytes of a value that is sent to those who wait for it; they read a larger one."""
+    is_alone = True
+    """Whether it is no node of a cluster."""
     part = ""
     """Which of several servers that share the keys this is, in their messages."""
 
@@ -114,7 +117,7 @@ class RedisStore(RedisHot):
             lines = self._awaiting.get()
             return await lines.reads.read(timeout_s, keys), lines
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error, is_alone=self.is_alone) from error
 
     async def _run(self, mode: Mode, timeout_s: float, *command: Any) -> Any:
         try:
@@ -122,7 +125,7 @@ class RedisStore(RedisHot):
                 return self._client().run(*command)
             return await self._awaiting.get().runs.run(timeout_s, *command)
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error, is_alone=self.is_alone) from error
 
     async def _discard(self, lines: AwaitingLines | None) -> None:
         if lines is None:
@@ -248,7 +251,7 @@ class RedisStore(RedisHot):
         try:
             return RedisEar(self._client_of_one(), [self._channel, self._wire.mail + self._wire.sender])
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error, is_alone=self.is_alone) from error
 
     def _client_of_one(self) -> redis.Redis:
         return _redis.blocking(self._url, timeout_s=_EAR_S, max_connections=1)
@@ -358,15 +361,17 @@ class RedisStore(RedisHot):
             )
 
     def probe(self) -> None:
-        """Ask for a PING on a blocking connection.
+        """Ask for two names on a blocking connection: a PING is answered by other kinds of servers as well.
 
         Raises:
             StoreFailedError: No answer, or a refusal.
         """
+        wire = self._wire
         try:
-            self._client().run("PING")
+            self._client().run(*(("PING",) if wire is None else ("MGET", wire.number, wire.guard)))
         except Exception as error:
-            raise _failure(error) from error
+            if (failed := probe_failure(error)) is not None:
+                raise failed from error
 
     def close(self) -> None:
         """Close the blocking connections, and have those of event loops closed there; idempotent."""
@@ -379,15 +384,3 @@ class RedisStore(RedisHot):
         """Close the connections of the running loop, then as `close`; idempotent."""
         await self._awaiting.aclose()
         self.close()
-
-
-def _failure(error: Exception) -> StoreFailedError:
-    import redis.exceptions as known
-
-    if isinstance(error, known.NoScriptError):
-        return StoreFailedError("noscript", counts=False)
-    kind, permanent = _redis.kind_of_failure(error)
-    # A server that answers that it is full or read-only is alive and still good for reading.
-    counts = kind not in ("full", "readonly", "answer", "moving", "permission")
-    remedy = _redis.remedy_for(kind, error, "CACHE_L2_URL (cache setting l2_url)") if permanent else ""
-    return StoreFailedError(kind, permanent=permanent, counts=counts, remedy=remedy)

@@ -20,8 +20,9 @@ from smw._kernel.process import ForkLock
 from smw.cache.levels.level import run_blocking
 from smw.cache.ports import StoreFailedError
 from smw.cache.stores.redis import _CONNECTIONS as CONNECTIONS
-from smw.cache.stores.redis import RedisStore, _failure
+from smw.cache.stores.redis import RedisStore
 from smw.cache.stores.redis_ear import RedisEar
+from smw.cache.stores.redis_failures import failure
 from smw.cache.stores.redis_lines import AwaitingLines
 from smw.cache.stores.redis_reads import SlotReads
 
@@ -61,6 +62,8 @@ def slot_of(tag: str) -> int:
 class _Node(RedisStore):
     """The server at one place."""
 
+    is_alone = False
+
     def __init__(self, url: str, place: Place, *, timeout_s: float) -> None:
         super().__init__(url, timeout_s=timeout_s)
         self.place = place
@@ -76,14 +79,14 @@ class _Node(RedisStore):
                 return await lines.runs.run(timeout_s, *command)
             return await lines.run(timeout_s, *command, first=first)
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
     def listen_to(self, *channels: str) -> RedisEar:
         """Return a connection over which everything is told that any node of the cluster publishes there."""
         try:
             return RedisEar(self._client_of_one(), channels)
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
     async def hang_up(self) -> None:
         """Close the connections of blocking callers."""
@@ -101,9 +104,9 @@ class _Node(RedisStore):
         try:
             reply = await lines.reads.read(timeout_s, keys)
         except Exception as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         for refusal in [value for value in reply or () if isinstance(value, Exception)]:
-            raise _failure(refusal) from refusal
+            raise failure(refusal) from refusal
         return reply, partial(self._discard, lines)
 
 
@@ -213,6 +216,7 @@ class Shard(RedisStore):
         on_moved: Called when another node has the shard than the one that was asked before.
     """
 
+    is_alone = False
     most_enclosed = -1
 
     def __init__(self, cluster: Cluster, url: str, wire: Wire, number: int, tag: str, *, timeout_s: float) -> None:

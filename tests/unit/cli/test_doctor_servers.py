@@ -417,6 +417,19 @@ def test_a_sentinel_that_is_gone_and_a_name_that_nobody_knows(redis_sentinel):
     assert checks["cache.l2.auth"]["fix"] == "correct the name of the master in CACHE_L2_URL"
 
 
+def test_nodes_and_sentinels_are_no_servers(redis_cluster, redis_sentinel):
+    """Both answer a PING as a server does; they are told by name, with the scheme that leads there."""
+    node, sentinel = redis_cluster.nodes[0].address, redis_sentinel.url.partition("://")[2].partition(",")[0]
+    code, checks = report(CACHE_L2_URL=f"redis://{node}", PIPELINE_REDIS_URL=f"redis://{sentinel}")
+    assert code == 1
+    assert checks["cache.l2.role"]["seen"].startswith("a node of a cluster")
+    assert checks["cache.l2.role"]["fix"].endswith("redis+cluster://host1:6379,host2:6379 in CACHE_L2_URL")
+    assert checks["pipeline.redis.role"]["seen"].startswith("a Sentinel")
+    _, checks = report(CACHE_L2_URL=f"redis+cluster://{sentinel}", PIPELINE_REDIS_URL=f"redis://{node}")
+    assert checks["cache.l2.cluster"]["seen"] == "a Redis answers there that is no cluster"
+    assert checks["pipeline.redis.role"]["fix"] == "name a Redis that is none in PIPELINE_REDIS_URL"
+
+
 def test_a_cluster_that_is_whole(redis_cluster):
     """The doctor says that all slots are served, and does not mind a replica among the nodes that are named."""
     url = f"redis+cluster://{redis_cluster.nodes[3].address},127.0.0.1:1"
