@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks._peers import TTL_S, optional
 from benchmarks._table import Row, absent
-from smw.cache.levels.memory import Entry, Memory
+from smw._kernel.clock import SystemClock
+from smw.cache.coherence.fence import Fence
+from smw.cache.levels.memory import ENTRY_BYTES, Entry, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +28,7 @@ NAME = "cache_hit_ratio"
 KEYS, REQUESTS, QUICK_REQUESTS = 100_000, 1_000_000, 100_000
 SCAN = 10_000
 PLAYS = 3
-BYTES = 64 * 2**20
+BYTES, BYTES_OF_ONE = 64 * 2**20, 50 + ENTRY_BYTES
 cachebox, cachetools, theine = optional("cachebox"), optional("cachetools"), optional("theine")
 Request = tuple[int, bool]
 """A key, and whether it counts."""
@@ -60,12 +62,9 @@ def _shifting(count: int) -> list[Request]:
     return requests
 
 
-def _stands() -> bool:
-    return True
-
-
 def _ours(room: int) -> Callable[[int], bool]:
-    memory, table, expires = Memory(room, BYTES), dict[Any, Entry](), time.monotonic() + TTL_S
+    memory, table = Memory(room, BYTES), dict[Any, Entry]()
+    fence, expires = Fence(SystemClock()), time.monotonic() + TTL_S
     get: Callable[[int], Entry | None] = table.get
     put, now = memory.put, time.monotonic
 
@@ -74,7 +73,7 @@ def _ours(room: int) -> Callable[[int], bool]:
         if entry is not None and entry.deadline > now():
             entry.touched = 1
             return True
-        put(Entry(key, None, expires, expires, 50), table, key, _stands)
+        put(table, key, key, None, expires, BYTES_OF_ONE, (), fence, 0, None)
         return False
 
     return ask

@@ -23,7 +23,7 @@ from smw.cache.functions.placing import Placing
 from smw.cache.levels.ahead import read_ahead
 from smw.cache.levels.engine import Engine, Place
 from smw.cache.levels.level import Level
-from smw.cache.levels.memory import Entry, Memory
+from smw.cache.levels.memory import Entry, Memory, Terms
 from smw.cache.levels.remote import Remote, Tier
 from smw.cache.loading.leasing import Leasing
 from smw.cache.loading.stepping import WAIT
@@ -249,9 +249,8 @@ class Process:
             self._lease()
         if setup.filled:
             ticket = Versions(1, (2, 3))
-            entry = Entry(1, None, expires=TTL_S, deadline=TRUST_S, size=1, scopes=self.place.scopes, ticket=ticket)
-            entry.asked = 0.0
-            self.memory.put(entry, self.table, "k", lambda: True)
+            terms = Terms(TTL_S, TRUST_S, ticket=ticket, asked=0.0)
+            self.memory.put(self.table, "k", 1, None, TRUST_S, 1, self.place.scopes, self.fence, 0, terms)
 
     def _lease(self) -> None:
         """Have one process load for all."""

@@ -10,7 +10,7 @@ from smw.cache.coherence.backplane import NEVER
 from smw.cache.coherence.bookmark import READING
 from smw.cache.coherence.depending import Basis, Origin, lasting, scopes_of
 from smw.cache.coherence.planes import backplane_of
-from smw.cache.levels.memory import Entry
+from smw.cache.levels.entry import ENTRY_BYTES, Terms
 from smw.cache.loading.refresh import ahead_of
 from smw.cache.naming.place import OF_INSTANCE, Look, Place
 from smw.cache.ports import Versions
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from smw._kernel.guard import Budget
     from smw._kernel.host import Host
     from smw.cache.coherence.fence import Fence
+    from smw.cache.levels.entry import Entry
     from smw.cache.levels.memory import Memory
     from smw.cache.levels.remote import Ahead, Remote, Sight
     from smw.cache.loading.fleet import Fleet
@@ -357,20 +358,22 @@ class Engine:
         trusted = self._trusted_until(sight, expires) if shared else expires
         if basis is not None:  # known to be current only as long as everything that it was made from
             asked, trusted = min(asked, basis.asked), min(trusted, basis.asked + self.trust_s) if shared else expires
-        entry = Entry(
-            held.value,
-            held.thaw,
-            expires=expires,
-            deadline=trusted,
-            size=held.size + _SCOPE_BYTES * (len(scopes) - len(place.scopes)),
-            scopes=scopes,
-            ticket=None if sight is None else sight.versions,
-            stale_until=expires + policy.stale_s,
-            ahead=ahead_of(policy.ahead, ends=now + ttl_s, life_s=life_s or ttl_s, took_s=took_s),
-            asked=asked,
-            basis=basis,
-        )
-        self.memory.put(entry, place.home, place.key, lambda: self.fence.stands(scopes, epoch))
+        ahead = ahead_of(policy.ahead, ends=now + ttl_s, life_s=life_s or ttl_s, took_s=took_s)
+        terms = None
+        if shared or basis is not None or ahead is not None or policy.stale_s > 0:
+            terms = Terms(
+                expires,
+                trusted,
+                stale_until=expires + policy.stale_s,
+                ahead=ahead,
+                ticket=None if sight is None else sight.versions,
+                asked=asked,
+                basis=basis,
+            )
+        deadline = expires if terms is None else terms.deadline
+        size = held.size + ENTRY_BYTES + _SCOPE_BYTES * (len(scopes) - len(place.scopes))
+        put = self.memory.put
+        put(place.home, place.key, held.value, held.thaw, deadline, size, scopes, self.fence, epoch, terms)
 
     def drop_here(self, scopes: Sequence[str]) -> None:
         """Invalidate in this process; cannot fail."""

@@ -1,9 +1,12 @@
 """Holds entries within bounds of count and bytes and decides which goes first; knows no function and no server.
 
-The order of eviction is S3-FIFO: newcomers wait in a small queue, and only those asked for again, or remembered from
-before, reach the main one. A hit takes no lock: it sets the entry's `touched` bit, which eviction reads. In the main
-queue an entry that was found touched rises in rank, up to a bound, and goes round once more for each rank: what is
+The order of eviction is that of S3-FIFO: newcomers wait in a small queue, and only those asked for again, or remembered
+from before, reach the main one. A hit takes no lock: it sets the entry's `touched` bit, which eviction reads. In the
+main queue an entry that was found touched rises in rank, up to a bound, and goes round once more for each rank: what is
 asked for often stays longer, although a hit does not count.
+
+Storing takes no lock either, but for one in many: that one enters in the books what has arrived since, and makes room
+for as many again.
 """
 
 from __future__ import annotations
@@ -13,118 +16,21 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.process import after_fork
+from smw.cache.levels.entry import ENTRY_BYTES, MAIN, NEWCOMER, REMOVED, SCOPE_BYTES, Entry, Table, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
-    from smw.cache.coherence.depending import Basis
-    from smw.cache.loading.refresh import Ahead
+    from smw.cache.coherence.fence import Fence
 
-__all__ = ["ENTRY_BYTES", "SCOPE_BYTES", "Entry", "Memory"]
+__all__ = ["ENTRY_BYTES", "SCOPE_BYTES", "Entry", "Memory", "Table", "Terms"]
 
-ENTRY_BYTES, SCOPE_BYTES = 540, 360
-"""What an entry costs beside its value (the object, its key, its place in a table and a queue), and each scope that it
-alone stands under (text, place in the index, and set), its own key being one of them."""
-_NEWCOMERS_SHARE = 10
-_BATCH_SHARE = 64
-_GHOSTS_SHARE = 3 / 4
-"""Of the most entries: so many ghosts are gathered before those that were gathered earlier are forgotten."""
-_REMOVED_NEWCOMER, _REMOVED, _NEWCOMER, _MAIN, _HIGHEST = -2, -1, 0, 1, 4
-
-Table = dict[Any, "Entry"]
-_NOWHERE: Table = {}
+_BATCH_SHARE = 16
+"""Of the most entries and bytes: for so many there is room again once any had to go."""
+_NEWCOMERS_SHARE = 100
+"""Of the entries: so many newcomers stay, the latest ones."""
+_HIGHEST = 4
 _NEVER = float("-inf")
-
-
-class Entry:
-    """A value in memory.
-
-    Attributes:
-        value: What `thaw` takes, or the value itself where `thaw` is None.
-        deadline: On the monotonic clock: until when it may be handed out without looking further.
-        touched: 1 when it was handed out since eviction last looked, 2 when that has been counted since (`Heat`).
-        thaw: Makes the caller's own copy.
-        expires: When its time to live ends; `deadline` never lies beyond it.
-        trusted: Until when nobody needs to be asked whether it still stands.
-        stale_until: Until when it may stand in for a load that fails.
-        ahead: When it is to be loaded anew before it expires; None: not at all.
-        scopes: Tags and the key text under which it can be dropped.
-        ticket: What the remote levels said when it was stored, to ask them whether it still stands.
-        asked: When the question was asked to which `ticket` is the newest answer; minus infinity without one.
-        basis: The cached results that it was made from, as far as it is dropped with them.
-        rank: Where it stands in the order of eviction: removed, a newcomer, or in the main queue, where each time that
-            it is found touched lifts it by one.
-        ghost: What is remembered of a newcomer that had to go.
-    """
-
-    __slots__ = (
-        "ahead", "asked", "basis", "bytes", "deadline", "expires", "ghost", "home", "key", "rank", "scopes",
-        "stale_until", "thaw", "ticket", "touched", "trusted", "value",
-    )  # fmt: skip
-
-    home: Table
-    key: Hashable
-    rank: int
-    ghost: int
-
-    def __init__(  # noqa: PLR0917 - each parameter that is keyword-only costs every entry a look-up
-        self,
-        value: Any,
-        thaw: Callable[[Any], Any] | None,
-        expires: float,
-        deadline: float,
-        size: int,
-        scopes: tuple[str, ...] = (),
-        ticket: Any = None,
-        stale_until: float = 0.0,
-        asked: float = _NEVER,
-        ahead: Ahead | None = None,
-        basis: Basis | None = None,
-    ) -> None:
-        self.value = value
-        self.thaw = thaw
-        self.expires = expires
-        self.stale_until = stale_until
-        self.touched = 0
-        self.bytes = size + ENTRY_BYTES
-        self.scopes = scopes
-        self.ticket = ticket
-        self.asked = asked
-        self.ahead = ahead
-        self.basis = basis
-        self.trusted = deadline
-        self.deadline = deadline if ahead is None else min(deadline, ahead.at)
-
-    @property
-    def alive(self) -> bool:
-        """Whether memory still has it."""
-        return self.rank >= 0
-
-    def trust(self, until: float) -> None:
-        """Let it be handed out until then, without looking further than whether it is to be loaded anew."""
-        self.trusted = until
-        self.deadline = until if self.ahead is None else min(until, self.ahead.at)
-
-    def postpone(self, at: float) -> None:
-        """Do not have it loaded anew before then."""
-        if self.ahead is not None:
-            self.ahead = self.ahead._replace(at=max(at, self.ahead.at))
-            self.trust(self.trusted)
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Its own tags, without those of what it was made from."""
-        if self.ticket is not None:
-            return self.scopes[1 : 1 + len(self.ticket.generations)]
-        return (
-            self.scopes[1:]
-            if self.basis is None
-            else tuple([tag for tag in self.scopes[1:] if tag not in self.basis.scopes])
-        )
-
-    def copy(self) -> Any:
-        """Return the value for one more caller."""
-        return self.value if self.thaw is None else self.thaw(self.value)
 
 
 class Memory:
@@ -143,20 +49,23 @@ class Memory:
         self.most_bytes = most_bytes
         self.evictions = self.evictions_by_bytes = 0
         self.largest = most_bytes // 2 if most_entries else 0
+        self._batch = most_entries // _BATCH_SHARE
         self._orphans: deque[Entry] = deque()
         self._reset()
         after_fork(self._forked)
 
     def _reset(self) -> None:
         self.lock = threading.RLock()
-        self.entries = self.bytes = 0
-        self._newcomers: deque[Entry] = deque()
-        self._main: deque[Entry] = deque()
-        self._removed = self._removed_newcomers = self._removed_bytes = 0
-        self._is_evicting = self._is_disturbed = False
+        self._newcomers: list[Entry] = []  # changed in place alone: who stores appends to it without the lock
+        self._settled = 0  # so many of them are in the books
+        self._main: list[Entry] = []
+        self._entries = self._bytes = 0
+        self._removed = self._removed_bytes = 0
+        self._is_settling = self._is_disturbed = False
         self._ghosts: set[int] = set()
         self._older_ghosts: set[int] = set()
         self._scopes: dict[str, set[Entry]] = {}
+        self._plan()
 
     def _forked(self) -> None:
         # The parent may have been in the middle of a change: start empty rather than trust it.
@@ -165,55 +74,70 @@ class Memory:
         self._orphans.clear()
         self._reset()
 
-    def put(self, entry: Entry, home: Table, key: Hashable, stands: Callable[[], bool]) -> bool:
-        """Store `entry` as ``home[key]``.
+    @property
+    def entries(self) -> int:
+        """How many there are."""
+        with self.lock:
+            self._settle()
+            return self._entries
 
-        Args:
-            entry: A new entry; it is never changed again except for `deadline`, `asked` and `touched`.
-            home: The table in which it is looked up.
-            key: Its key there.
-            stands: Asked under the lock; False means that it was invalidated meanwhile.
+    @property
+    def bytes(self) -> int:
+        """What all of them are estimated to take."""
+        with self.lock:
+            self._settle()
+            return self._bytes
 
-        Returns:
-            Whether it was stored.
+    def put(  # noqa: PLR0917 - each parameter that is keyword-only costs every entry a look-up
+        self,
+        home: Table,
+        key: Hashable,
+        value: Any,
+        thaw: Callable[[Any], Any] | None,
+        deadline: float,
+        size: int,
+        scopes: tuple[str, ...],
+        fence: Fence,
+        epoch: int,
+        terms: Terms | None,
+    ) -> bool:
+        """Store ``home[key]`` unless it was invalidated after `epoch`; returns whether it was stored.
+
+        It is handed out only after the fence was looked at, and the fence is looked at only after it has joined the
+        newcomers. So a drop, which raises the fence before it looks at the newcomers, is seen here or sees it.
+
+        Arguments are called as in `Entry`; `size` is in bytes, with `ENTRY_BYTES` and without what its scopes take.
         """
-        if entry.bytes > self.largest:
+        is_large = size > self._small
+        if is_large and size > self.largest:
             return False
-        lock = self.lock
-        lock.acquire()  # half the price of `with`
-        try:
-            if self._orphans:
-                self._reap()
-            if not stands():
-                return False
-            before = home.get(key)
-            if before is not None:
-                self._remove(before)
-            entry.home = home
-            entry.key = key
-            entry.ghost = ghost = hash((id(home), key))
-            if ghost in self._ghosts or ghost in self._older_ghosts:
-                entry.rank = _MAIN
-                self._main.append(entry)
-            else:
-                entry.rank = _NEWCOMER
-                self._newcomers.append(entry)
-            home[key] = entry
-            if entry.scopes:
-                self._index(entry)
-            self.entries = entries = self.entries + 1
-            self.bytes = held = self.bytes + entry.bytes
-            if entries > self.most_entries or held > self.most_bytes:
-                self._make_room()
-            elif self._is_evicting:
-                self._is_disturbed = True
-        finally:
-            lock.release()
+        entry = Entry()
+        entry.home, entry.key = home, key
+        entry.value, entry.thaw = value, thaw
+        entry.bytes = size
+        entry.scopes = scopes
+        entry.rank = entry.touched = NEWCOMER
+        entry.terms, entry.deadline = None, _NEVER
+        newcomers = self._newcomers
+        newcomers.append(entry)
+        is_first = home.setdefault(key, entry) is entry
+        stands = fence.epoch == epoch or fence.stands(scopes, epoch)
+        if not stands or entry.rank < NEWCOMER or not (is_first or self._replace(entry, size)):
+            self._withdraw(entry, home, key)
+            return False
+        entry.terms, entry.deadline = terms, deadline
+        if is_large or len(newcomers) > self._full:
+            with self.lock:
+                self._settle()
         return True
 
     def drop(self, scopes: Iterable[str]) -> int:
         """Remove every entry under any of `scopes`; returns how many. Call it holding `lock`, after raising fences."""
-        found = [entry for scope in scopes for entry in self._scopes.get(scope, ())]
+        if self._settle():
+            found = [entry for scope in scopes for entry in self._scopes.get(scope, ())]
+        else:  # called from within: what has arrived may not be in the index yet
+            wanted, everything = set(scopes), (*self._newcomers, *self._main)
+            found = [entry for entry in everything if not wanted.isdisjoint(entry.scopes)]
         for entry in found:
             self._remove(entry)
         return len(found)
@@ -221,23 +145,24 @@ class Memory:
     def held(self, key: str) -> list[Entry]:
         """Return what is held under a full key of its own, expired or not; not what was made from that."""
         with self.lock:
+            self._settle()
             return [entry for entry in self._scopes.get(key, ()) if entry.scopes[0] == key]
 
     def move(self, entry: Entry, home: Table, key: Hashable) -> None:
         """Have `entry` found as ``home[key]`` from now on, unless there is another one by now, which is the newer."""
         with self.lock:
-            if entry.rank < 0:
+            self._settle()
+            if entry.rank < NEWCOMER:
                 return
-            if key in home:
+            if home.setdefault(key, entry) is not entry:
                 self._remove(entry)
                 return
             if entry.home.get(entry.key) is entry:
                 del entry.home[entry.key]
-            entry.home, entry.key, entry.ghost = home, key, hash((id(home), key))
-            home[key] = entry
+            entry.home, entry.key = home, key
 
     def abandon(self, entry: Entry) -> None:
-        """Remove one entry without the lock, as a finalizer must; its space is reclaimed with the next change."""
+        """Remove one entry without the lock, as a finalizer must; its space is reclaimed later on."""
         if entry.home.get(entry.key) is entry:
             entry.home.pop(entry.key, None)
         self._orphans.append(entry)
@@ -245,13 +170,36 @@ class Memory:
     def clear(self) -> None:
         """Remove everything."""
         with self.lock:
-            for entry in (*self._newcomers, *self._main):
+            self._settle()
+            for entry in (*self._newcomers[: self._settled], *self._main):
                 self._remove(entry)
             self._sweep()
 
-    def _reap(self) -> None:
-        while self._orphans:
-            self._remove(self._orphans.popleft())
+    def _replace(self, entry: Entry, size: int) -> bool:
+        """Have `entry` found in the place of another, unless it is removed by now; returns whether it is found."""
+        home, key = entry.home, entry.key
+        with self.lock:
+            self._settle()
+            while entry.rank >= NEWCOMER and (before := home.setdefault(key, entry)) is not entry:
+                self._settle()  # so that it is in the books
+                self._remove(before)
+                if home.get(key) is before:
+                    home.pop(key, None)
+            if entry.rank >= NEWCOMER:  # it may be alone now under what they have shared
+                self._unindex(entry)
+                self._bytes -= entry.bytes
+                entry.bytes = size
+                self._index(entry)
+                self._bytes += entry.bytes
+            return entry.rank >= NEWCOMER
+
+    def _withdraw(self, entry: Entry, home: Table, key: Hashable) -> None:
+        """Remove what has just arrived, and was perhaps removed before it could be found."""
+        with self.lock:
+            self._settle()
+            self._remove(entry)
+            if home.get(key) is entry:
+                home.pop(key, None)
 
     def _index(self, entry: Entry) -> None:
         scopes = self._scopes
@@ -272,115 +220,180 @@ class Memory:
                     del self._scopes[scope]
 
     def _remove(self, entry: Entry) -> None:
-        if entry.rank < 0:
+        if entry.rank < NEWCOMER:
             return
         if entry.home.get(entry.key) is entry:
             entry.home.pop(entry.key, None)  # a finalizer may have been there since
         self._unindex(entry)
-        self.entries -= 1
-        self.bytes -= entry.bytes
+        self._entries -= 1
+        self._bytes -= entry.bytes
         # Its place in a queue stays, with its value; both leave when they are passed, or with the next sweep.
         self._removed += 1
-        self._removed_newcomers += entry.rank == _NEWCOMER
         self._removed_bytes += entry.bytes
-        entry.rank = _REMOVED_NEWCOMER if entry.rank == _NEWCOMER else _REMOVED
-        entry.home, entry.scopes, entry.ticket = _NOWHERE, (), None
-        if self._is_evicting:
-            self._is_disturbed = True
-        elif self._removed > self.entries + 64 or self._removed_bytes > self.most_bytes // 8:
+        entry.leave()
+        if self._removed > self._entries + 64 or self._removed_bytes > self.most_bytes // 8:
             self._sweep()
 
     def _sweep(self) -> None:
-        if self._is_evicting:
+        if self._is_settling:
             return
-        self._newcomers = deque([entry for entry in self._newcomers if entry.rank >= 0])
-        self._main = deque([entry for entry in self._main if entry.rank >= 0])
-        self._removed = self._removed_newcomers = self._removed_bytes = 0
+        kept = [entry for entry in self._newcomers[: self._settled] if entry.rank == NEWCOMER]
+        self._newcomers[: self._settled] = kept
+        self._settled = len(kept)
+        self._main = [
+            entry for entry in dict.fromkeys(self._main) if entry.rank >= MAIN
+        ]  # each once, whatever broke off
+        self._removed = self._removed_bytes = 0
+        self._plan()
 
-    def _make_room(self) -> None:
-        """Let entries go, and count anew where the handler of a signal, or a finalizer, has come in between."""
-        if self._is_evicting:
+    def _plan(self) -> None:
+        """Say how many may arrive, and of which size, until the next one has to settle."""
+        room_bytes = max(0, self.most_bytes - self._bytes)
+        usual_bytes = 1 + self._bytes // (self._entries or 1)
+        # Half of the room is left for what the index takes.
+        count = max(0, min(self._batch, self.most_entries - self._entries, room_bytes // (4 * usual_bytes)))
+        self._small = room_bytes // (2 * count) if count else 0
+        self._full = self._settled + count
+
+    def _settle(self) -> bool:
+        """Enter in the books what has arrived, and make room; returns False where that is being done further up.
+
+        All is counted anew where the handler of a signal, or a finalizer, has come in between.
+        """
+        if self._is_settling:
             self._is_disturbed = True
-            return
-        self._is_evicting, self._is_disturbed = True, False
+            return False
+        self._is_settling, self._is_disturbed = True, False
+        orphans = len(self._orphans)
         try:
-            self._evict()
-        except IndexError:  # the queues hold less than was counted
-            self._is_disturbed = True
+            self._enter()
+            for _ in range(orphans):
+                self._remove(self._orphans.popleft())
+            if self._entries > self.most_entries or self._bytes > self.most_bytes:
+                self._evict()
         except BaseException:
             self._is_disturbed = True
             raise
         finally:
-            self._is_evicting = False
+            self._is_settling = False
             if self._is_disturbed:
                 self._sweep()
-                kept = (*self._newcomers, *self._main)
-                self.entries, self.bytes = len(kept), sum([entry.bytes for entry in kept])
+                kept = (*self._newcomers[: self._settled], *self._main)
+                self._entries, self._bytes = len(kept), sum([entry.bytes for entry in kept])
+            self._plan()
+        return True
+
+    def _enter(self) -> None:
+        arrived = self._newcomers[self._settled :]
+        for entry in arrived:
+            if entry.scopes:
+                self._index(entry)
+        sizes = [entry.bytes for entry in arrived if entry.rank >= NEWCOMER]
+        self._settled += len(arrived)
+        self._entries += len(sizes)
+        self._bytes += sum(sizes)
 
     def _evict(self) -> None:
         """Let entries go until there is room for some more."""
-        next_newcomer, next_in_main, stay = self._newcomers.popleft, self._main.popleft, self._main.append
-        enough = self.most_entries - self.most_entries // _BATCH_SHARE
-        before, held, most_bytes = self.entries, self.bytes, self.most_bytes
-        entries, by_bytes, remember = before, 0, self._ghosts.add
-        waiting = len(self._newcomers) - self._removed_newcomers
-        entry: Entry | None = None
-        try:
-            while entries > enough or held > most_bytes:
-                if waiting * _NEWCOMERS_SHARE > entries:
-                    entry = next_newcomer()
-                    if entry.touched and entry.rank >= 0:
-                        entry.touched = 0
-                        entry.rank = _MAIN
-                        waiting -= 1
-                        stay(entry)
-                        continue
-                else:
-                    entry = next_in_main()
-                    rank = entry.rank
-                    if entry.touched and rank >= 0:
-                        entry.touched = 0
-                        entry.rank = rank + (rank < _HIGHEST)
-                        stay(entry)
-                        continue
-                    if rank > _MAIN:
-                        entry.rank = rank - 1
-                        stay(entry)
-                        continue
-                found = entry.home.pop(entry.key, None)
-                if found is not entry and self._is_passed(entry, found):
-                    continue
-                if entry.rank == _NEWCOMER:
-                    waiting -= 1
-                    remember(entry.ghost)
-                entry.rank = _REMOVED
-                if entry.scopes:
-                    self._unindex(entry)
-                if entries <= enough:
-                    by_bytes += 1
-                entries -= 1
-                held -= entry.bytes
-        except BaseException:
-            if entry is not None and entry.rank >= 0 and not (self._main and self._main[-1] is entry):
-                stay(entry)  # it was just taken out of its queue
-            raise
-        self.entries, self.bytes = entries, held
+        entries = before = self._entries
+        held, most, most_bytes = self._bytes, self.most_entries, self.most_bytes
+        if entries > most:
+            most -= self._batch
+        if held > most_bytes:
+            most_bytes -= most_bytes // _BATCH_SHARE
+        staying = 1 + entries // _NEWCOMERS_SHARE
+        while entries > most or held > most_bytes:
+            wanted = max(1, entries - most, (held - most_bytes) * entries // (2 * held + 1))
+            leaving = self._settled - (staying if self._main else 0)
+            if leaving > 0:
+                gone, freed = self._pass_newcomers(min(leaving, wanted))
+            elif self._main:
+                gone, freed = self._pass_main(wanted)
+            else:  # the queues hold less than was counted
+                self._is_disturbed = True
+                break
+            entries -= gone
+            held -= freed
+        self._entries, self._bytes = entries, held
         self.evictions += before - entries
-        self.evictions_by_bytes += by_bytes
-        self._forget_ghosts()
-
-    def _forget_ghosts(self) -> None:
-        """Remember about as many newcomers that have gone as there may be entries, the latest ones."""
-        if len(self._ghosts) >= self.most_entries * _GHOSTS_SHARE:
+        self.evictions_by_bytes += max(0, min(before, most) - entries)
+        if len(self._ghosts) >= self.most_entries:  # the newcomers that went last, about as many as there may be
             self._older_ghosts, self._ghosts = self._ghosts, set()
 
-    def _is_passed(self, entry: Entry, found: Entry | None) -> bool:
-        """Tell whether an entry that was not where it belongs is removed; else a finalizer has just taken it out."""
-        if found is not None:
-            entry.home[entry.key] = found
-        if entry.rank >= 0:
-            return False
+    def _pass_newcomers(self, count: int) -> tuple[int, int]:
+        """Let so many newcomers go, or stay in the main queue; returns how many have gone, and their bytes."""
+        ghosts, older_ghosts, stay = self._ghosts, self._older_ghosts, self._main.append
+        gone, freed, salt = count, 0, 0
+        salted: Table | None = None
+        for entry in self._newcomers[:count]:
+            if entry.touched:
+                gone -= 1
+                if entry.rank < NEWCOMER:
+                    self._passed(entry)
+                    continue
+                entry.touched = 0
+                stay(entry)
+                entry.rank = MAIN
+                continue
+            home, key = entry.home, entry.key
+            if home is not salted:
+                salted, salt = home, id(home)
+            ghost = hash(key) ^ salt
+            if ghost in ghosts or ghost in older_ghosts:
+                gone -= 1
+                stay(entry)
+                entry.rank = MAIN
+                continue
+            ghosts.add(ghost)
+            found = home.pop(key, None)
+            if found is not entry:
+                _give_back(home, key, found)
+            entry.rank = REMOVED
+            freed += entry.bytes
+            if entry.scopes:
+                self._unindex(entry)
+        del self._newcomers[:count]
+        self._settled -= count
+        return gone, freed
+
+    def _pass_main(self, wanted: int) -> tuple[int, int]:
+        """Let so many of the main queue go; returns how many have gone, and their bytes."""
+        main, stay, count, gone, freed = self._main, self._main.append, 0, 0, 0
+        for entry in main:
+            if gone >= wanted:
+                break
+            count += 1
+            rank = entry.rank
+            if entry.touched:
+                if rank < NEWCOMER:
+                    self._passed(entry)
+                    continue
+                entry.touched = 0
+                entry.rank = rank + (rank < _HIGHEST)
+                stay(entry)
+                continue
+            if rank > MAIN:
+                entry.rank = rank - 1
+                stay(entry)
+                continue
+            found = entry.home.pop(entry.key, None)
+            if found is not entry:
+                _give_back(entry.home, entry.key, found)
+            entry.rank = REMOVED
+            gone += 1
+            freed += entry.bytes
+            if entry.scopes:
+                self._unindex(entry)
+        del main[:count]
+        return gone, freed
+
+    def _passed(self, entry: Entry) -> None:
+        """Count no longer what was removed, now that its place in a queue is free."""
         self._removed -= 1
-        self._removed_newcomers -= entry.rank == _REMOVED_NEWCOMER
         self._removed_bytes -= entry.bytes
-        return True
+
+
+def _give_back(home: Table, key: Hashable, found: Entry | None) -> None:
+    """Put back what has come after an entry that a finalizer had taken out, unless there is something newer by now."""
+    if found is not None:
+        home.setdefault(key, found)

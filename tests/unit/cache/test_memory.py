@@ -12,16 +12,16 @@ import types
 import pydantic
 import pytest
 
-from smw.cache.levels.memory import ENTRY_BYTES, SCOPE_BYTES, Entry, Memory
+from smw._kernel.clock import SystemClock
+from smw.cache.coherence.fence import Fence
+from smw.cache.levels.memory import ENTRY_BYTES, SCOPE_BYTES, Memory
 from smw.cache.values.copies import survey
 
-
-def entry(value=None, size=100, scopes=()) -> Entry:
-    return Entry(value, None, expires=1e9, deadline=1e9, size=size, scopes=scopes)
+FENCE = Fence(SystemClock())
 
 
-def put(memory, table, key, **options) -> None:
-    memory.put(entry(key, **options), table, key, lambda: True)
+def put(memory, table, key, value=None, *, size=100, scopes=(), fence=FENCE, epoch=0) -> bool:
+    return memory.put(table, key, value, None, 1e9, size + ENTRY_BYTES, scopes, fence, epoch, None)
 
 
 def test_entries_and_bytes_stay_bounded():
@@ -118,11 +118,45 @@ def test_dropping_removes_exactly_the_scope():
     assert memory._scopes == {}
 
 
+class Raised:
+    """A fence that is raised, and what it fences dropped, the moment before it is looked at."""
+
+    def __init__(self, *, drops=lambda: None):
+        self.drops = drops
+
+    @property
+    def epoch(self):
+        self.drops()
+        return 1
+
+    def stands(self, scopes, epoch):
+        assert epoch == 0
+        return "raised" not in scopes
+
+
 def test_what_does_not_stand_is_not_stored():
-    """An entry that was invalidated while it was made is refused under the lock."""
+    """An entry that was invalidated while it was made is refused, and a newer one that is there stays."""
     memory, table = Memory(10, 10**6), {}
-    assert memory.put(entry(), table, 1, lambda: False) is False
-    assert table == {}
+    assert put(memory, table, 1, "newer", scopes=("other",), fence=Raised())
+    assert not put(memory, table, 1, "older", scopes=("raised",), fence=Raised())
+    assert not put(memory, table, 2, scopes=("raised",), fence=Raised())
+    assert [(key, entry.value) for key, entry in table.items()] == [(1, "newer")]
+    assert set(memory._scopes) == {"other"}
+    assert (memory.entries, memory.bytes) == (1, table[1].bytes)
+
+
+def test_what_is_dropped_before_it_is_handed_out_is_not_stored():
+    """A drop that comes between the joining of an entry and the look at the fence finds it, and nobody else did."""
+    memory, table, seen = Memory(100, 10**6), {}, []
+
+    def drops() -> None:
+        seen.append(table[1].deadline)
+        assert memory.drop(["tag"]) == 1
+
+    assert not put(memory, table, 1, scopes=("tag",), fence=Raised(drops=drops))
+    assert table == memory._scopes == {}
+    assert seen == [float("-inf")]
+    assert (memory.entries, memory.bytes) == (0, 0)
 
 
 def test_abandoned_entries_are_reclaimed():
@@ -137,14 +171,20 @@ def test_abandoned_entries_are_reclaimed():
 
 def test_evicting_what_was_abandoned_spares_its_successor():
     """An entry that a finalizer takes out while its key is stored anew does not take the new one along."""
-    memory, table = Memory(2, 10**6), {}
-    put(memory, table, "a")
-    put(memory, table, "b")
-    newer = entry("newer")
-    assert memory.put(newer, table, "a", lambda: memory.abandon(table["a"]) or True)
-    assert table["a"] is newer
-    put(memory, table, "c")
-    assert memory.entries == len(table) == 2
+    memory, table = Memory(4, 10**6), {}
+
+    def come() -> None:
+        memory.abandon(table["b"])
+        put(memory, table, "b", "newer")
+
+    for key in "abcd":
+        put(memory, table, key)
+    table["a"].home = Home(table, come)
+    put(memory, table, "e", size=400_000)
+    put(memory, table, "f", size=400_000)
+    put(memory, table, "g", size=400_000)
+    assert table["b"].value == "newer"
+    assert memory.entries == len(table) <= 4
 
 
 def test_what_is_remembered_stays_bounded():
@@ -152,10 +192,16 @@ def test_what_is_remembered_stays_bounded():
     memory, table = Memory(100, 10**9), {}
     for number in range(10_000):
         put(memory, table, number)
-    assert len(memory._ghosts) <= 107
-    put(memory, table, 9_899)
+        table[number].touched = number < 80
+    assert memory.entries <= 100
+    assert len(memory._ghosts) <= 106
+    put(memory, table, 9_900)
     put(memory, table, 5_000)
-    assert [table[number].rank for number in (9_899, 5_000)] == [1, 0]
+    for number in range(10_000, 10_020):
+        put(memory, table, number)
+    assert memory.entries <= 100
+    assert table[9_900].rank == 1
+    assert 5_000 not in table
 
 
 def test_often_used_outlives_once_used():
@@ -182,19 +228,21 @@ def test_often_used_outlives_once_used():
 
 def test_threads_leave_it_consistent():
     """Concurrent puts, hits and drops keep table, counters and index in step."""
-    memory, table = Memory(50, 10**6), {}
+    memory, table, fence = Memory(50, 10**6), {}, Fence(SystemClock())
 
     def work(seed: int) -> None:
         chance = random.Random(seed)
         for _ in range(2000):
             key = chance.randrange(100)
-            put(memory, table, key, scopes=(f"s{key % 7}",))
+            put(memory, table, key, scopes=(f"s{key % 7}",), fence=fence, epoch=fence.epoch)
             found = table.get(chance.randrange(100))
             if found is not None:
                 found.touched = 1
             if chance.random() < 0.05:
+                scope = f"s{chance.randrange(7)}"
                 with memory.lock:
-                    memory.drop([f"s{chance.randrange(7)}"])
+                    fence.lift([scope])
+                    memory.drop([scope])
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:

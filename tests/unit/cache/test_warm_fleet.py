@@ -364,9 +364,9 @@ def test_a_newer_result_is_not_replaced(fleet):
     price("tea")
     assert (made.warm_fleet_sync().kept, cache.info(price).entries) == (2, 1)
     newer = made.engine.memory.held(cache.key_for(price, "tea"))[0]
-    newer.expires = 0.0  # for the warm-up there is none
+    newer.terms.expires = 0.0  # for the warm-up there is none
     assert made.warm_fleet_sync().kept == 1
-    newer.expires = newer.deadline
+    newer.terms.expires = newer.deadline
     price("tea")
     advice, target = cached_in(price)
     placing = made.function(target, advice).placing
