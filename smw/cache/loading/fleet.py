@@ -40,7 +40,7 @@ _CONNECT_S = 0.25
 _SLACK_S = 0.05
 _VAIN_S = 60.0
 _QUICK_S = 0.001
-_MOST_VAIN = 1000
+_MOST_VAIN = _MOST_TIMED = 1000
 _MOST_FAILED = 3
 """How many loads of others may fail, one after the other, before a caller waits for none any more."""
 _OUTCOMES = {FILLED: "filled", RELEASED: "released", FAILED: "failed", LATE: "late"}
@@ -189,6 +189,8 @@ class Fleet:
                 return await load()
             finally:
                 took_s, function = self._now() - began, id(place.home)
+                if len(self._took) >= _MOST_TIMED and function not in self._took:
+                    self._took = {}
                 self._took[function] = max(took_s, self._took.get(function, 0.0) / 2)
 
         return timed
