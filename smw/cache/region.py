@@ -63,9 +63,16 @@ class Region:
         names: How keys and tags are called.
         levels: Levels behind memory.
         in_memory: Whether memory keeps values.
+
+    Raises:
+        ConfigError: It has no name.
     """
 
     def __init__(self, name: str, engine: Engine, names: Names, *, levels: tuple[str, ...], in_memory: bool) -> None:
+        given: Any = name
+        if not isinstance(given, str) or not given:
+            what = "a region is named by a text that is not empty"
+            raise ConfigError("SMW-C113", what, seen=repr(name), fix='cache.region("codes")')
         self._name = name
         self._engine = engine
         self._names = names
@@ -124,7 +131,7 @@ class Region:
         Args:
             key: The caller's key.
             value: What travels to servers without a return annotation; another stays in memory, with one warning.
-            ttl: Seconds or a timedelta, ten years at most; 0 stores nothing.
+            ttl: Seconds or a timedelta, ten years at most; 0 and less store nothing.
             tags: Names under which it can be dropped.
             since: What `mark` returned before the value was made.
 

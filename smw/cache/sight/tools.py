@@ -10,6 +10,7 @@ from smw.cache.coherence.alone import warn_if_alone
 from smw.cache.levels.engine import Place
 from smw.cache.levels.level import run_blocking
 from smw.cache.naming.key import Key
+from smw.cache.naming.names import checked
 from smw.cache.sight.story import story_of
 from smw.cache.values.codec import Codec, CorruptError
 
@@ -148,7 +149,7 @@ class Tools:
         await self._engine.drop([self._names.everything], (), mode)
 
     def _key(self, key: str) -> Key:
-        self._names.checked(key)
+        checked(key, self.prefix, what="this is no full key")
         if isinstance(key, Key):
             return key
         held = self._engine.memory.held(key)  # what memory has knows its tags' counters

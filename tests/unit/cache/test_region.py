@@ -107,6 +107,14 @@ async def test_what_cannot_be_a_key_or_a_time_is_refused(bench, caplog):
     ]
 
 
+@pytest.mark.parametrize("name", ["", 3, None, b"codes"], ids=repr)
+def test_a_region_has_a_name(bench, name):
+    """A text that is not empty: it keeps its keys apart from those of every other."""
+    with pytest.raises(ConfigError, match="SMW-C113") as caught:
+        bench.cache().region(name)
+    assert caught.value.fix == 'cache.region("codes")'
+
+
 async def test_time_ends(bench):
     """A value ends with its time to live, and one without any is not stored."""
     region = bench.cache("l2").region("web")

@@ -322,6 +322,15 @@ def test_what_is_no_key_is_refused(runtime, ask):
         ask("no key")
 
 
+@pytest.mark.parametrize("ask", [cache.why_sync, cache.peek_sync])
+def test_what_is_no_key_is_not_said_to_be_several(runtime, ask):
+    """Nobody who asks about one key is told of an argument of `drop`."""
+    with pytest.raises(ConfigError, match="this is no full key") as raised:
+        ask("nonsense")
+    assert "keys=" not in str(raised.value)
+    assert "key_for" in raised.value.fix
+
+
 async def test_clear_forgets_everything_of_the_namespace(runtime):
     """After clear no function's result is handed out, on any level."""
     price("a")
