@@ -16,6 +16,7 @@ from smw._kernel.process import ForkLock, after_fork
 from smw.cache.coherence.dropping import drop_soon
 from smw.cache.functions.readers import Scopes
 from smw.cache.strategies.arriving import Arrivals
+from smw.cache.strategies.closing import Closing, Patience
 from smw.cache.strategies.drainer import Drainer
 from smw.cache.strategies.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
 from smw.cache.strategies.late import leave_behind, open_journal, tell_gone, tell_left
@@ -282,53 +283,29 @@ class WriteBehind:
         self._drainer.wake.set()
         if journal is None or journal.is_closed:
             return
-        until = self._host.clock.now() + self._drain_s
+        patience = Patience(self._host.clock, self._drain_s)
+        closing = Closing(self._rounds, self._loops, journal, patience)
         try:
             if thread is not None and thread is not threading.current_thread():
-                thread.join(self._drain_s)
-            self._finish(journal, until)
-            self._takes_no_more()
-            self._finish(journal, until)  # what came meanwhile, behind an older one
-            self.outbox.settle(journal)
+                patience.join(thread)
+            closing.finish()
+            self._takes_no_more(patience)
+            if patience.left_s():
+                closing.finish()  # what came meanwhile, behind an older one
             tell_left(journal)
+            self.outbox.settle(journal)
         except sqlite3.Error as error:
             _log.error("acknowledged writes cannot be finished: %s", error)
         finally:
-            self._takes_no_more()
+            self._takes_no_more(patience)
             self._loops.close()
             journal.close()
 
-    def _takes_no_more(self) -> None:
+    def _takes_no_more(self, patience: Patience) -> None:
         with self._lock:
             journal, self._journal = self._journal, None
         if journal is not None:
-            journal.submit(lambda _: None).result()  # once this is done, so is what was submitted before
-
-    def _finish(self, journal: Journal, until: float) -> None:
-        """Try everything once more, each where it belongs, the blocking functions in a thread that may be left."""
-        if not journal.by_writer():
-            return
-        last = threading.Thread(target=self._last_rounds, args=(journal,), name="smw-cache-writes", daemon=True)
-        try:
-            last.start()
-        except RuntimeError:  # the interpreter ends
-            self._last_rounds(journal)
-        here = asyncio.get_running_loop() if on_asyncio() else None
-        loops = [(number, loop) for number, loop in self._loops.running() if loop is not here]
-        sent = [self._loops.send(journal, number, loop, set()) for number, loop in loops]
-        for done in sent:
-            with suppress(TimeoutError):
-                done.result(max(0.0, until - self._host.clock.now()))
-        if last.ident is not None:
-            last.join(max(0.0, until - self._host.clock.now()))
-
-    def _last_rounds(self, journal: Journal) -> None:
-        tried: set[int] = set()
-        try:
-            while self._rounds.run(journal, (NO_LOOP,), tried=tried):
-                pass
-        except sqlite3.Error as error:
-            _log.debug("the last round ended: %s", error)
+            patience.wait(journal.submit(lambda _: None))  # once this is done, so is what was submitted before
 
     async def aclose(self) -> None:
         """Close as `close` does; the event loop goes on meanwhile, and does its writes."""

@@ -9,7 +9,20 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Sequence
 
-__all__ = ["ANY_LOOP", "BATCH", "NO_LOOP", "Row", "adopt", "bury", "claim", "give_back", "leave", "put", "settle"]
+__all__ = [
+    "ANY_LOOP",
+    "BATCH",
+    "NO_LOOP",
+    "Row",
+    "adopt",
+    "bury",
+    "claim",
+    "give_back",
+    "leave",
+    "put",
+    "settle",
+    "waits",
+]
 
 NO_LOOP, ANY_LOOP = 0, -1
 """Where a row is done: in a thread, or on whatever event loop there is; other numbers are loops of the owner."""
@@ -19,6 +32,10 @@ SELECT seq, key, writer, arguments, attempts FROM writes AS mine
 WHERE owner = ? AND running = 0
 AND loop IN (SELECT value FROM json_each(?)) AND writer IN (SELECT value FROM json_each(?))
 AND NOT EXISTS (SELECT 1 FROM writes AS head WHERE head.key = mine.key AND head.seq < mine.seq) ORDER BY seq
+"""
+_WAITS = """
+SELECT 1 FROM writes WHERE owner = ? AND loop IN (SELECT value FROM json_each(?))
+AND writer IN (SELECT value FROM json_each(?)) LIMIT 1
 """
 _OF_DEAD = """
 SELECT seq, key FROM writes WHERE owner = ? AND writer IN (SELECT value FROM json_each(?)) AND (loop = 0 OR ?)
@@ -89,6 +106,16 @@ def claim(owner: str, loops: Collection[int], writers: Collection[str], waiting:
                     break
         connection.executemany("UPDATE writes SET running = 1 WHERE seq = ?", [(row.seq,) for row in rows])
         return rows
+
+    return change
+
+
+def waits(owner: str, loops: Collection[int], writers: Collection[str]) -> Callable[[sqlite3.Connection], bool]:
+    """Return what tells whether a write waits that `claim` would begin sooner or later."""
+
+    def change(connection: sqlite3.Connection) -> bool:
+        told = (owner, _list(loops), _list(writers))
+        return connection.execute(_WAITS, told).fetchone() is not None
 
     return change
 

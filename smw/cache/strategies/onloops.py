@@ -13,7 +13,7 @@ from smw._kernel.loops import PerLoop
 from smw.cache.strategies.journal_rows import ANY_LOOP, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from smw.cache.strategies.journal import Journal
     from smw.cache.strategies.rounds import Rounds
@@ -55,9 +55,13 @@ class OnLoops:
         self._live[number] = asyncio.get_running_loop()
         return number
 
+    def known(self) -> list[tuple[int, asyncio.AbstractEventLoop]]:
+        """Return those that have called and have not ended."""
+        return list(self._live.copy().items())
+
     def running(self) -> list[tuple[int, asyncio.AbstractEventLoop]]:
         """Return those that run."""
-        return [(number, loop) for number, loop in self._live.copy().items() if loop.is_running()]
+        return [(number, loop) for number, loop in self.known() if loop.is_running()]
 
     def under_way(self) -> list[Future[None]]:
         """Return what says when those that have begun are done."""
@@ -65,7 +69,7 @@ class OnLoops:
 
     def begin(self, journal: Journal) -> None:
         """Have each do what waits for it."""
-        for number, loop in self._live.copy().items():
+        for number, loop in self.known():
             before = self._under_way.get(number)
             if loop.is_closed():
                 self._forget(number)
@@ -93,7 +97,7 @@ class OnLoops:
             if number not in self._live:  # it ends, and does its last writes by itself
                 done.set_result(None)
                 return
-            task = loop.create_task(self._drain(journal, number, tried))
+            task = loop.create_task(self._drain(journal, (number, ANY_LOOP), tried))
             self._tasks.add(task)
             task.add_done_callback(ended)
 
@@ -103,9 +107,13 @@ class OnLoops:
             done.set_result(None)
         return done
 
-    async def _drain(self, journal: Journal, number: int, tried: set[int] | None = None) -> None:
-        while not journal.is_closed and await self._rounds.run_awaiting(journal, (number, ANY_LOOP), tried=tried):
+    async def _drain(self, journal: Journal, loops: Collection[int], tried: set[int] | None) -> None:
+        while not journal.is_closed and await self._rounds.run_awaiting(journal, loops, tried=tried):
             pass
+
+    def run(self, journal: Journal, loops: Collection[int], tried: set[int] | None) -> None:
+        """Do the writes of some loops on one that is made for it."""
+        asyncio.run(self._drain(journal, loops, tried))
 
     async def _ends(self, number: int) -> None:
         """Write what belongs to an event loop before it ends; the rest waits for the next one."""
@@ -118,7 +126,7 @@ class OnLoops:
             async with asyncio.timeout(self._drain_s):
                 await asyncio.gather(*begun, return_exceptions=True)
                 await asyncio.wrap_future(journal.submit(lambda _: None))  # what was cancelled is given back by then
-                await self._drain(journal, number, set())
+                await self._drain(journal, (number, ANY_LOOP), set())
         except (TimeoutError, sqlite3.Error) as error:
             _log.warning("an event loop ends before its writes are done: %r", error)
         finally:

@@ -59,7 +59,7 @@ class Rounds:
         self.dead: Counter[str] = Counter()
         self._host = host
         self._arrivals = arrivals
-        self._names = names
+        self.names = names
         self._buried = buried
         self._again: dict[int, float] = {}
         self._first: dict[int, int] = {}
@@ -84,7 +84,7 @@ class Rounds:
             for seq in [seq for seq, at in self._again.copy().items() if at <= now]:
                 self._again.pop(seq, None)
         waiting = {seq for seq, at in self._again.copy().items() if at > now} if tried is None else tried
-        return journal.submit(claim(journal.token, loops, self._names(), waiting))
+        return journal.submit(claim(journal.token, loops, self.names(), waiting))
 
     def run(self, journal: Journal, loops: Collection[int], *, tried: set[int] | None = None) -> bool:
         """Do a round of writes of blocking functions; returns whether there was one.

@@ -596,7 +596,7 @@ async def test_a_process_that_died_before_it_told_the_levels(bench, tmp_path):
     before.failing = OSError("down")
     assert await behind.accept(writer, key, *packed, "sync")
     before.cache.close()
-    after = Users(bench.cache("l2", state_dir=tmp_path))
+    after = Users(bench.cache("l2", state_dir=tmp_path, drain_s=0.05))
     after.failing = OSError("down")
     assert await after.read(1) == "Ada"
     after.cache.behind.open()
