@@ -12,6 +12,7 @@ from smw.cache.levels.engine import OF_INSTANCE, Place
 from smw.cache.naming.arguments import UnkeyableError, encode
 from smw.cache.naming.identity import identity_of
 from smw.cache.naming.key import Key
+from smw.cache.naming.names import fence_of
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Placing", "blamed"]
 
-_REMEMBERED = 512
+_REMEMBERED = 256
 _MOST_BYTES = 200
 """The longest encoding of arguments whose place is remembered, which keeps those arguments."""
 
@@ -134,7 +135,7 @@ class Placing:
         text = self._names.key(self._prefix + encoded)
         key = quick if home is self.table else text
         if self.is_told_apart:
-            return Place(home, key, text, tags, (text, *tags))
+            return Place(home, key, text, tags, (text, *tags), fence=fence_of(text) if self._shares else "")
         if self._shares:
             self._remarks.warn("function-without-identity", self._target.qualname)
         return Place(home, key, None, tags, (text, *tags))

@@ -61,9 +61,8 @@ async def glance(engine: Engine, place: Place, policy: Policy, mode: Mode) -> tu
         return None, None
     epoch, budget, asked = engine.fence.epoch, engine.budget(), engine.host.clock.now()
     engine.backplane.want(asked)
-    found: Found | None = await level.ask(
-        level.store.read, text, (fence_of(text), *place.tags), budget=budget, mode=mode
-    )
+    counters = (place.fence or fence_of(text), *place.tags)
+    found: Found | None = await level.ask(level.store.read, text, counters, budget=budget, mode=mode)
     is_dated = not level.time.is_due(asked)
     if found is None or found.blob is None or not is_dated or place.key in place.home or level.debt.covers(scopes):
         return None, Ahead(found, asked, epoch, budget)

@@ -30,6 +30,7 @@ class Place(NamedTuple):
         scopes: All under which it can be dropped, its own first.
         basis: What it is made from, as far as that is collected.
         is_stepped: Whether its load is one of several that a blocking caller makes at once, and may be suspended.
+        fence: What `fence_of` returns for its full key, where somebody has asked already.
     """
 
     home: Table
@@ -39,6 +40,7 @@ class Place(NamedTuple):
     scopes: tuple[str, ...]
     basis: Basis | None = None
     is_stepped: bool = False
+    fence: str = ""
 
     @property
     def of_instance(self) -> bool:
