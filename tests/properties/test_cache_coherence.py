@@ -11,8 +11,8 @@ import os
 import pytest
 
 from smw.cache.naming.names import fence_of
+from tests.properties.coherence_ahead import System
 from tests.properties.coherence_process import EVERYTHING, KEY, TAG, Setup
-from tests.properties.coherence_search import Search
 
 FENCE = fence_of(KEY)
 BOTH = ("l2", "l3")
@@ -20,6 +20,7 @@ HEARD = Setup(readers=(0, 1), hears=(1,), filled=True, names=())
 PULSE = ("pulse", 1)
 OF_TWO = HEARD._replace(shards=("other", "l2"))
 ITS_OWN = OF_TWO._replace(pulsed=("l2",))
+ASTRAY = OF_TWO._replace(astray=True, by="key", pulsed=("other",))
 OF_TWO_TURNED = HEARD._replace(shards=("l2", "other"))
 BEHIND = Setup(levels=BOTH, readers=(1,), writers=(1,), stocked=True, skews=(-33.0,))
 QUICK = {
@@ -104,10 +105,10 @@ FULL = {
 }
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_promises_hold_on_every_schedule(name):
+@pytest.mark.parametrize("system", [System(setup, tuple(events)) for setup, *events in QUICK.values()], ids=QUICK)
+def test_promises_hold_on_every_schedule(system):
     """No schedule hands out anything older than promised: here at once, elsewhere within the trust."""
-    _search(QUICK[name])
+    _search(system)
 
 
 @pytest.mark.skipif(os.environ.get("SMW_COHERENCE") != "full", reason="SMW_COHERENCE=full takes minutes")
@@ -115,56 +116,62 @@ def test_promises_hold_on_every_schedule(name):
 def test_promises_hold_on_every_schedule_of_larger_systems(name):
     """The same with more readers, writers, faults and time."""
     faulthandler.cancel_dump_traceback_later()  # some take longer than a test may
-    _search(FULL[name], traced=False)
+    setup, *events = FULL[name]
+    _search(System(setup, tuple(events), traced=False))
 
 
-def _search(system, *, traced=True) -> None:
-    setup, *events = system
-    outcome = Search(setup, tuple(events)).run(traced=traced)
+def _search(system) -> None:
+    outcome = system.outcome()
     assert not outcome.broken, "\n".join((outcome.broken[0][0], *outcome.broken[0][1]))
     assert outcome.schedules > 0
     print(f"{outcome.states:,} states, {outcome.steps:,} steps, {outcome.schedules:.3g} schedules")
 
 
-@pytest.mark.parametrize("levels", [("l2",), ("l3",)])
-def test_the_search_finds_what_comparing_nothing_breaks(levels):
+@pytest.mark.parametrize(
+    "system", [System(Setup(levels=("l2",), naive=True)), System(Setup(levels=("l3",), naive=True))]
+)
+def test_the_search_finds_what_comparing_nothing_breaks(system):
     """A cache that compares nothing is caught, so that silence means something."""
-    outcome = Search(Setup(levels=levels, naive=True)).run()
+    outcome = system.outcome()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("here")
 
 
-def test_the_search_finds_a_trust_that_never_ends():
+@pytest.mark.parametrize("system", [System(Setup(readers=(0, 2), trust_s=1e9), (("tick", 1.2),))], ids=[""])
+def test_the_search_finds_a_trust_that_never_ends(system):
     """Memory that is trusted for ever is caught, which shows that what is promised elsewhere is looked at too."""
-    outcome = Search(Setup(readers=(0, 2), trust_s=1e9), (("tick", 1.2),)).run()
+    outcome = system.outcome()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("elsewhere")
 
 
-def test_the_search_finds_a_trust_that_messages_prolong_blindly():
+@pytest.mark.parametrize("system", [System(HEARD._replace(deaf=True), (PULSE, ("tick", 1.2), ("cut", 1)))], ids=[""])
+def test_the_search_finds_a_trust_that_messages_prolong_blindly(system):
     """Memory that takes a pulse for proof, whether or not the messages came, is caught."""
-    outcome = Search(HEARD._replace(deaf=True), (PULSE, ("tick", 1.2), ("cut", 1))).run()
+    outcome = system.outcome()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("elsewhere")
 
 
-def test_the_search_finds_values_that_are_dated_by_the_clock_of_a_process():
+@pytest.mark.parametrize("system", [System(BEHIND._replace(vain=True), (("gone", "l2"), ("tick", 61.0)))], ids=[""])
+def test_the_search_finds_values_that_are_dated_by_the_clock_of_a_process(system):
     """A process whose clock is behind, and that judges by it, takes what it has dropped for young."""
-    outcome = Search(BEHIND._replace(vain=True), (("gone", "l2"), ("tick", 61.0))).run()
+    outcome = system.outcome()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("here")
 
 
-def test_the_search_finds_a_start_that_keeps_what_was_dropped_meanwhile():
+@pytest.mark.parametrize("system", [System(Setup(readers=(2,), starts=True, lax=True, writers=(1,)))], ids=[""])
+def test_the_search_finds_a_start_that_keeps_what_was_dropped_meanwhile(system):
     """Memory that is filled with what was read before a drop is caught."""
-    outcome = Search(Setup(readers=(2,), starts=True, lax=True, writers=(1,))).run()
+    outcome = system.outcome()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("here")
 
 
-def test_the_search_finds_a_trust_in_the_messages_of_another_shard():
+@pytest.mark.parametrize("system", [System(ASTRAY, (PULSE, ("tick", 1.2), ("miss", 1)))], ids=[""])
+def test_the_search_finds_a_trust_in_the_messages_of_another_shard(system):
     """Memory that is judged by what a shard tells that has not the key is caught."""
-    astray = OF_TWO._replace(astray=True, by="key", pulsed=("other",))
-    outcome = Search(astray, (PULSE, ("tick", 1.2), ("miss", 1))).run()
+    outcome = system.outcome()
     assert outcome.broken
     assert outcome.broken[0][0].startswith("elsewhere")

@@ -11,8 +11,8 @@ import os
 
 import pytest
 
+from tests.properties.coherence_ahead import System
 from tests.properties.coherence_process import Setup
-from tests.properties.coherence_search import Search
 
 TWO = Setup(leases=True, readers=(1, 1), writers=(0, 0))
 HERE = TWO._replace(readers=(1, 2), writers=(0, 1), late=(0, 1))
@@ -51,10 +51,10 @@ LARGE_FLAWS = {
 full = pytest.mark.skipif(os.environ.get("SMW_COHERENCE") != "full", reason="SMW_COHERENCE=full takes minutes")
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_one_load_for_all_hands_out_nothing_old(name):
+@pytest.mark.parametrize("system", [System(setup, tuple(events)) for setup, *events in QUICK.values()], ids=QUICK)
+def test_one_load_for_all_hands_out_nothing_old(system):
     """No schedule hands out anything older than promised, loads twice at once, or leaves somebody waiting."""
-    _search(QUICK[name])
+    _search(system)
 
 
 @full
@@ -62,31 +62,36 @@ def test_one_load_for_all_hands_out_nothing_old(name):
 def test_one_load_for_all_hands_out_nothing_old_in_larger_systems(name):
     """The same with more callers, faults and time."""
     faulthandler.cancel_dump_traceback_later()  # some take longer than a test may
-    _search(FULL[name], traced=False)
+    setup, *events = FULL[name]
+    _search(System(setup, tuple(events), traced=False))
 
 
-@pytest.mark.parametrize("flaw", FLAWS)
-def test_the_search_finds_the_flaws_of_a_fleet(flaw):
+@pytest.mark.parametrize(
+    ("promise", "system"),
+    [(promise, System(setup, tuple(events), traced=False)) for promise, setup, *events in FLAWS.values()],
+    ids=FLAWS,
+)
+def test_the_search_finds_the_flaws_of_a_fleet(promise, system):
     """A fleet that takes, keeps or stores what it should not, or tells nobody, is caught."""
-    _found(*FLAWS[flaw])
+    _found(promise, system)
 
 
 @full
 @pytest.mark.parametrize("flaw", LARGE_FLAWS)
 def test_the_search_finds_the_flaws_of_a_fleet_in_larger_systems(flaw):
     """A fleet that ends the leases of others, or trusts what it was sent for too long, is caught."""
-    _found(*LARGE_FLAWS[flaw])
+    promise, setup, *events = LARGE_FLAWS[flaw]
+    _found(promise, System(setup, tuple(events), traced=False))
 
 
-def _search(system, *, traced=True) -> None:
-    setup, *events = system
-    outcome = Search(setup, tuple(events)).run(traced=traced)
+def _search(system) -> None:
+    outcome = system.outcome()
     assert not outcome.broken, "\n".join((outcome.broken[0][0], *outcome.broken[0][1]))
     assert outcome.schedules > 0
     print(f"{outcome.states:,} states, {outcome.steps:,} steps, {outcome.schedules:.3g} schedules")
 
 
-def _found(promise, setup, *events) -> None:
-    outcome = Search(setup, tuple(events)).run(traced=False)
+def _found(promise, system) -> None:
+    outcome = system.outcome()
     assert outcome.broken
     assert outcome.broken[0][0].startswith(promise)
