@@ -17,6 +17,7 @@ from smw.cache.coherence.servertime import ServerTime
 from smw.cache.levels.joint import Joint
 from smw.cache.ports import Store, StoreFailedError, Timekeeper
 from smw.cache.sight.spread import timings
+from smw.cache.stores.turns import waited_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -143,10 +144,12 @@ class Level:
                 self.first = first
         if took_s <= most_s:
             self.breaker.ok()
-        elif mode == "sync":
+        elif mode == "sync" and took_s - waited_s() > most_s:
             self._failed(StoreFailedError("slow"), took_s)
         else:
-            self.errors["lag"] += 1  # a late answer would have been cut off, had the loop not been busy elsewhere
+            # It has waited for a connection that others used, or the loop was busy elsewhere: it would have been cut
+            # off otherwise.
+            self.errors["lag"] += 1
         return answer
 
     def _timed(self, op: str, began: float, budget: Budget) -> float:
@@ -196,7 +199,8 @@ class Level:
         try:
             self._probe()
         except StoreFailedError as error:
-            self._failed(error, self._now() - began)
+            if error.kind != "lag":  # all connections are still in use, and those who use them tell how it goes
+                self._failed(error, self._now() - began)
         except Exception:  # noqa: BLE001 - a client choked on what the server sent
             self._failed(StoreFailedError("protocol"), self._now() - began)
         else:

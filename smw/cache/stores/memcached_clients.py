@@ -13,6 +13,7 @@ from smw._kernel.process import after_fork
 from smw.cache.ports import StoreFailedError
 from smw.cache.stores.deadlines import Deadlines, LagError
 from smw.cache.stores.memcached_gets import answer, found, found_in, question
+from smw.cache.stores.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -48,7 +49,8 @@ class Blocking:
         after_fork(self._forked)
 
     def _forked(self) -> None:
-        self._idle: deque[Any] = deque([None] * _BLOCKING_CONNECTIONS)  # None: room for one that is still to be made
+        idle: deque[Any] = deque([None] * _BLOCKING_CONNECTIONS)  # None: room for one that is still to be made
+        self._turns = Turns(idle, wait_s=self._timeout_s)
 
     def _made(self) -> Any:
         from pymemcache.client.base import Client
@@ -68,13 +70,17 @@ class Blocking:
         """Run one command.
 
         Raises:
-            StoreFailedError: It failed, or all connections are in use.
+            StoreFailedError: It failed, or all connections stayed in use for as long as it may take.
         """
-        idle, client = self._idle, None
+        turns, client = self._turns, None
+        idle = turns.idle
         try:
             client = idle.pop()  # atomic, and so cheaper than the lock of the pool of pymemcache
         except IndexError:
-            raise StoreFailedError("busy") from None
+            try:
+                client = turns.take()
+            except LagError as error:
+                raise _failure(error) from None
         try:
             if client is None:
                 client = self._made()
@@ -88,10 +94,12 @@ class Blocking:
         finally:
             if client is None:
                 idle.appendleft(None)
-            elif idle is self._idle:
+            elif turns is self._turns:
                 idle.append(client)
             else:
                 client.close()  # all were closed meanwhile
+            if turns.waiters:
+                turns.given_back()
 
     @staticmethod
     def _found(client: Any, keys: Sequence[str]) -> Found:
@@ -129,7 +137,7 @@ class Blocking:
 
     def close(self) -> None:
         """Close its connections, and those in use once they are given back; idempotent."""
-        idle = self._idle
+        idle = self._turns.idle
         self._forked()
         with contextlib.suppress(IndexError):
             while True:

@@ -8,12 +8,11 @@ whose reply was not read to its end, for whatever reason, is disconnected at onc
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from smw._kernel.clock import SystemClock
 from smw.cache.stores.deadlines import Deadlines, LagError
+from smw.cache.stores.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,13 +55,10 @@ class BlockingLines:
 
         self._pool = client.connection_pool
         self._idle: deque[Any] = deque([None] * most)  # None: room for a connection that is still to be made
-        self._given_back = threading.Condition()
-        self._waiters = 0
-        self._wait_s = wait_s
+        self._turns = Turns(self._idle, wait_s=wait_s)
         self._pack = _packer()
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
-        self._busy: type[Exception] = known.MaxConnectionsError
 
     def run(self, *command: Any, first: tuple[Any, ...] | None = None) -> Any:
         """Return the reply to a command; `first` goes before it on the same connection."""
@@ -70,7 +66,7 @@ class BlockingLines:
         try:
             line = idle.pop()  # atomic, and so cheaper than a semaphore
         except IndexError:
-            line = self._awaited()
+            line = self._turns.take()
         try:
             if line is None:
                 line = self._pool.get_connection()
@@ -84,23 +80,8 @@ class BlockingLines:
                 idle.appendleft(None)
             else:
                 idle.append(line)
-            if self._waiters:
-                with self._given_back:
-                    self._given_back.notify()
-
-    def _awaited(self) -> Any:
-        """Return a connection that another caller gives back, or room for one."""
-        until = SystemClock.now() + self._wait_s
-        with self._given_back:
-            self._waiters += 1
-            try:
-                while True:
-                    with contextlib.suppress(IndexError):  # somebody who has just come was quicker
-                        return self._idle.pop()
-                    if not self._given_back.wait(until - SystemClock.now()):
-                        raise self._busy("all connections are in use")
-            finally:
-                self._waiters -= 1
+            if self._turns.waiters:
+                self._turns.given_back()
 
     def _ask(self, line: Any, command: tuple[Any, ...], first: tuple[Any, ...] | None) -> Any:
         if first is not None:
