@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smw._kernel.call import Target
     from smw.cache.coherence.commit import WaitingDrop
 
-__all__ = ["among_arguments", "transactions"]
+__all__ = ["transactions"]
 
 _ASYNC = "sqlalchemy.ext.asyncio"
 _MOST_WITHIN = 32
