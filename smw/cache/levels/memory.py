@@ -29,6 +29,8 @@ _BATCH_SHARE = 16
 """Of the most entries and bytes: for so many there is room again once any had to go."""
 _NEWCOMERS_SHARE = 100
 """Of the entries: so many newcomers stay, the latest ones."""
+_GHOSTS_SHARE = 3 / 4
+"""Of the most entries: so many ghosts are gathered before those that were gathered earlier are forgotten."""
 _HIGHEST = 4
 _NEVER = float("-inf")
 
@@ -108,25 +110,22 @@ class Memory:
 
         Arguments are called as in `Entry`; `size` is in bytes, with `ENTRY_BYTES` and without what its scopes take.
         """
-        is_large = size > self._small
-        if is_large and size > self.largest:
+        if size > self.largest:
             return False
         entry = Entry()
         entry.home, entry.key = home, key
         entry.value, entry.thaw = value, thaw
-        entry.bytes = size
-        entry.scopes = scopes
+        entry.bytes, entry.scopes = size, scopes
         entry.rank = entry.touched = NEWCOMER
         entry.terms, entry.deadline = None, _NEVER
         newcomers = self._newcomers
         newcomers.append(entry)
-        is_first = home.setdefault(key, entry) is entry
-        stands = fence.epoch == epoch or fence.stands(scopes, epoch)
-        if not stands or entry.rank < NEWCOMER or not (is_first or self._replace(entry, size)):
-            self._withdraw(entry, home, key)
+        is_usual = home.setdefault(key, entry) is entry and fence.epoch == epoch and entry.rank >= NEWCOMER
+        if not is_usual and not (fence.stands(scopes, epoch) and self._replace(home, key, entry, size)):
+            self._withdraw(home, key, entry)
             return False
         entry.terms, entry.deadline = terms, deadline
-        if is_large or len(newcomers) > self._full:
+        if len(newcomers) > self._full or size > self._small:
             with self.lock:
                 self._settle()
         return True
@@ -136,8 +135,8 @@ class Memory:
         if self._settle():
             found = [entry for scope in scopes for entry in self._scopes.get(scope, ())]
         else:  # called from within: what has arrived may not be in the index yet
-            wanted, everything = set(scopes), (*self._newcomers, *self._main)
-            found = [entry for entry in everything if not wanted.isdisjoint(entry.scopes)]
+            wanted = set(scopes)
+            found = [entry for entry in (*self._newcomers, *self._main) if not wanted.isdisjoint(entry.scopes)]
         for entry in found:
             self._remove(entry)
         return len(found)
@@ -175,9 +174,10 @@ class Memory:
                 self._remove(entry)
             self._sweep()
 
-    def _replace(self, entry: Entry, size: int) -> bool:
+    def _replace(self, home: Table, key: Hashable, entry: Entry, size: int) -> bool:
         """Have `entry` found in the place of another, unless it is removed by now; returns whether it is found."""
-        home, key = entry.home, entry.key
+        if home.get(key) is entry:
+            return entry.rank >= NEWCOMER
         with self.lock:
             self._settle()
             while entry.rank >= NEWCOMER and (before := home.setdefault(key, entry)) is not entry:
@@ -185,15 +185,16 @@ class Memory:
                 self._remove(before)
                 if home.get(key) is before:
                     home.pop(key, None)
-            if entry.rank >= NEWCOMER:  # it may be alone now under what they have shared
-                self._unindex(entry)
-                self._bytes -= entry.bytes
-                entry.bytes = size
-                self._index(entry)
-                self._bytes += entry.bytes
-            return entry.rank >= NEWCOMER
+            if entry.rank < NEWCOMER:
+                return False
+            self._unindex(entry)  # it may be alone now under what they have shared
+            self._bytes -= entry.bytes
+            entry.bytes = size
+            self._index(entry)
+            self._bytes += entry.bytes
+        return True
 
-    def _withdraw(self, entry: Entry, home: Table, key: Hashable) -> None:
+    def _withdraw(self, home: Table, key: Hashable, entry: Entry) -> None:
         """Remove what has just arrived, and was perhaps removed before it could be found."""
         with self.lock:
             self._settle()
@@ -317,7 +318,7 @@ class Memory:
         self._entries, self._bytes = entries, held
         self.evictions += before - entries
         self.evictions_by_bytes += max(0, min(before, most) - entries)
-        if len(self._ghosts) >= self.most_entries:  # the newcomers that went last, about as many as there may be
+        if len(self._ghosts) >= self.most_entries * _GHOSTS_SHARE:
             self._older_ghosts, self._ghosts = self._ghosts, set()
 
     def _pass_newcomers(self, count: int) -> tuple[int, int]:
