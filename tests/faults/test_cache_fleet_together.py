@@ -252,6 +252,20 @@ async def test_calls_that_do_not_know_the_time_ask_for_it_once(members):
     assert len(leased) <= 2
 
 
+async def test_a_cold_burst_stores_all_that_it_has_loaded(members, redis_server):
+    """Hundreds of coroutines that find nothing use a few connections, and another process loads none of it again."""
+    one, two = members(2, load=lambda _numbers: None)
+    numbers = list(range(300))
+    with redis.Redis.from_url(redis_server.url) as client:
+        before = client.info("stats")["total_connections_received"]
+        assert await asyncio.gather(*map(one.later, numbers)) == numbers
+        opened = client.info("stats")["total_connections_received"] - before
+    assert sorted(one.loaded) == numbers
+    assert await asyncio.gather(*map(two.later, numbers)) == numbers
+    assert two.loaded == []
+    assert opened < 32, "each that stores would take one of 64"
+
+
 async def test_a_caller_that_leaves_gives_its_lease_back(members):
     """A caller that is cancelled while it asks for a lease keeps nobody waiting for it."""
     one, two = members(2)
