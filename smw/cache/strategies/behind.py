@@ -47,6 +47,8 @@ _log = logging.getLogger("smw.cache")
 MOST = 10_000
 """How many writes may wait; beyond it a write goes straight to its source."""
 _EVERY_S = 1.0
+_CLOSE_S = 1.0
+"""How long the journal may take to close when closing has taken as long as it may."""
 _BUFFERED = (
     "writes of %s are buffered: they are acknowledged from memory, and those that have not reached their source are "
     "lost with this process; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
@@ -293,13 +295,13 @@ class WriteBehind:
             if patience.left_s():
                 closing.finish()  # what came meanwhile, behind an older one
             tell_left(journal)
-            self.outbox.settle(journal)
-        except sqlite3.Error as error:
+            self.outbox.settle(journal, within_s=patience.left_s())
+        except (sqlite3.Error, TimeoutError) as error:
             _log.error("acknowledged writes cannot be finished: %s", error)
         finally:
             self._takes_no_more(patience)
             self._loops.close()
-            journal.close()
+            journal.close(within_s=max(patience.left_s(), _CLOSE_S))
 
     def _takes_no_more(self, patience: Patience) -> None:
         with self._lock:

@@ -14,13 +14,15 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smw._kernel.process import ForkLock, after_fork
+from smw.cache.strategies.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 T = TypeVar("T")
@@ -29,6 +31,7 @@ __all__ = ["Journal"]
 
 _BUSY_S = 5.0
 _TOGETHER = 500
+_CLOSED = "the journal is closed"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS writes (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, writer TEXT NOT NULL, owner TEXT NOT NULL,
@@ -67,17 +70,23 @@ class Journal:
         self._entering = ForkLock()  # never held while a disk is waited for
         self._reading = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_ending = self._is_closed = False
+        self._is_ending = self._is_left = self._is_closed = False
         self._own: int | None = None
         self._file: tuple[int, int] | None = None
-        self._connection = self._open(draw)
-        self._reader = self._connection if folder is None else self._connect()
+        self._turns: Turns | None = None
+        try:
+            self._connection = self._open(draw)
+            self._reader = self._connection if folder is None else self._connect()
+        except BaseException:
+            self._end_turns()
+            raise
         after_fork(self._forked)
 
     def _forked(self) -> None:
         """Leave everything to the parent; whoever uses a child's cache opens a journal of its own."""
         _forked_away.extend((self._connection, self._reader))
         self._is_closed = True
+        self._end_turns()
         if self._own is not None:
             os.close(self._own)
             self._own = None
@@ -85,7 +94,7 @@ class Journal:
     @property
     def is_closed(self) -> bool:
         """Whether it takes nothing any more."""
-        return self._is_closed
+        return self._is_closed or self._is_left
 
     @property
     def is_durable(self) -> bool:
@@ -97,11 +106,14 @@ class Journal:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.close(os.open(self.folder / "writes.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = self._connect()
-        connection.executescript(_SCHEMA)
+            self._turns = Turns(self.folder)
+        with self._turn():
+            connection = self._connect()
+            connection.executescript(_SCHEMA)
+            if self.folder is not None:
+                while not self._takes_name(connection):
+                    self.token = draw()
         if self.folder is not None:
-            while not self._takes_name(connection):
-                self.token = draw()
             _make_durable(self.folder)
             self._file = self._file_there()
         return connection
@@ -158,7 +170,10 @@ class Journal:
             if self.folder is not None and not self._is_told() and self._has_thread():
                 self._queue.put((change, future))
                 return future
-        self._commit([(change, future)])
+        if self._is_left:
+            future.set_exception(sqlite3.ProgrammingError(_CLOSED))
+        else:
+            self._commit([(change, future)])
         return future
 
     def _is_told(self) -> bool:
@@ -190,11 +205,12 @@ class Journal:
                     break
                 batch.append(item)
             self._commit(batch)
+        self._end()
 
     def _commit(self, batch: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
         """Make changes in one transaction; who waits for them is told when nothing is locked any more."""
         try:
-            with self._lock:
+            with self._lock, self._turn():
                 results = self._changed([change for change, _ in batch])
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, and the next ones be served
             for _, future in batch:
@@ -202,6 +218,13 @@ class Journal:
             return
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._turns is None or self._is_closed else self._turns.turn()
+
+    def _end_turns(self) -> None:
+        if self._turns is not None:
+            self._turns.close()
 
     def _changed(self, changes: Sequence[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
         self._check_open()
@@ -218,8 +241,7 @@ class Journal:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            message = "the journal is closed"
-            raise sqlite3.ProgrammingError(message)
+            raise sqlite3.ProgrammingError(_CLOSED)
 
     def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what is committed.
@@ -268,15 +290,24 @@ class Journal:
         if self.folder is not None and owner != self.token:
             self._lock_file(owner).unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Finish what was submitted and close; rows that are left are taken over by the next process. Idempotent."""
+    def close(self, *, within_s: float = _BUSY_S * 2) -> None:
+        """Finish what was submitted and close; rows that are left are taken over by the next process. Idempotent.
+
+        Args:
+            within_s: Longest wait for a disk; the journal's thread closes by itself where that takes longer.
+        """
         with self._entering:
             self._is_ending = True
             thread, self._thread = self._thread, None
             if thread is not None:
                 self._queue.put(None)
-        if thread is not None:
-            thread.join(_BUSY_S * 2)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(within_s)
+            self._is_left = thread.is_alive()
+        if not self._is_left:
+            self._end()
+
+    def _end(self) -> None:
         with self._lock:
             if self._is_closed:
                 return
@@ -285,6 +316,7 @@ class Journal:
             if self._reader is not self._connection:
                 with self._reading:
                     self._reader.close()
+            self._end_turns()
         if self._own is not None:
             with suppress(OSError):
                 self._lock_file(self.token).unlink()

@@ -117,16 +117,21 @@ class Outbox:
         if future.exception() is None:
             self.over.append(future.result())
 
-    def settle(self, journal: Journal) -> None:
-        """Strike the drops that are over, once what servers owe of them is written down."""
+    def settle(self, journal: Journal, *, within_s: float | None = None) -> None:
+        """Strike the drops that are over, once what servers owe of them is written down.
+
+        Raises:
+            sqlite3.Error: The journal cannot be changed.
+            TimeoutError: It was not within that time.
+        """
         over = [self.over.popleft() for _ in range(len(self.over))]
         owed = self._owed() if journal.is_durable else Scopes()
         if owed != (self._debts[1] if self._debts else Scopes()):
             over += [self._debts[0]] if self._debts else []
-            noted = journal.submit(partial(_add, journal.token, _told(owed))).result() if any(owed) else 0
+            noted = journal.submit(partial(_add, journal.token, _told(owed))).result(within_s) if any(owed) else 0
             self._debts = (noted, owed) if noted else None
         if over:
-            journal.submit(partial(_strike, journal.token, over)).result()
+            journal.submit(partial(_strike, journal.token, over)).result(within_s)
 
     def _owed(self) -> Scopes:
         """Return what any server has not acknowledged."""

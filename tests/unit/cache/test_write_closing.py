@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sqlite3
+import threading
 
 from smw._kernel.clock import SystemClock
-from tests.unit.cache.test_write_back import MODES, called, patient, where
+from smw.cache.strategies import behind as behind_module
+from smw.cache.strategies import turns as turns_module
+from tests.unit.cache.test_write_back import MODES, Users, called, patient, until, where
 
 __all__ = ["patient", "where"]
 
@@ -70,3 +75,69 @@ def test_closing_does_what_loops_that_have_ended_have_left(bench, where, monkeyp
     idle.run_until_complete(idle.shutdown_asyncgens())
     idle.close()
     assert source.done == {1: "Eve", 2: "Bob"}
+
+
+async def test_closing_leaves_a_disk_that_takes_too_long(bench, tmp_path, monkeypatch):
+    """All of closing has one bound; what the journal is doing it ends by itself, and takes nothing more."""
+    monkeypatch.setattr(behind_module, "_CLOSE_S", 0.05)
+    users = Users(bench.cache(state_dir=tmp_path, drain_s=0.05))
+    users.put(1, "Eve")
+    journal, free, through = users.cache.behind.open(), threading.Event(), []
+    journal.submit(lambda _: through.append(free.wait(20)))
+    users.cache.close()
+    assert through == []
+    late = journal.submit(lambda _: None)
+    assert isinstance(late.exception(0), sqlite3.ProgrammingError)
+    assert journal.is_closed
+    free.set()
+    await until(lambda: journal._is_closed)
+    after = Users(bench.cache(state_dir=tmp_path))
+    after.cache.behind.tick()
+    assert after.names == {1: "Eve"}
+
+
+def test_who_waits_for_a_turn_is_before_who_has_had_one(tmp_path, monkeypatch):
+    """A process that writes all the time gets in between two writes of another one, and not the other way round."""
+    monkeypatch.setattr(turns_module, "_MOST_S", 60.0)
+    busy, other = turns_module.Turns(tmp_path), turns_module.Turns(tmp_path)
+    order = []
+
+    def wait() -> None:
+        with other.turn():
+            order.append("other")
+
+    waiting = threading.Thread(target=wait)
+    with busy.turn():
+        waiting.start()
+        with (tmp_path / "door.lock").open() as door:
+            while not is_locked(door):
+                pass
+    with busy.turn():
+        order.append("busy")
+    waiting.join(60)
+    assert order == ["other", "busy"]
+    busy.close()
+    other.close()
+
+
+def is_locked(file) -> bool:
+    """Whether somebody else has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+async def test_a_process_that_was_stopped_in_its_turn_keeps_nobody_from_writing(bench, tmp_path, monkeypatch):
+    """After a moment the database alone decides, whose lock it may not have."""
+    monkeypatch.setattr(turns_module, "_MOST_S", 0.01)
+    users = Users(bench.cache(state_dir=tmp_path))
+    users.put(1, "Eve")
+    stopped = turns_module.Turns(tmp_path / "shop")
+    with stopped.turn():
+        users.put(1, "Bob")
+        await users.drain()
+    stopped.close()
+    assert users.names == {1: "Bob"}
