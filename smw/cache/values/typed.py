@@ -120,8 +120,11 @@ class Classes:
         """Return the reason why `take` takes no object of a class, or not this one."""
         if kind in self._names and not issubclass(kind, Enum):
             return "extended-result"
-        is_none = kind in self._names or _shape_of(kind) is None or name_of(kind) is None
-        return "unstorable-result" if is_none else self._undeclared
+        try:
+            has_form = kind not in self._names and _shape_of(kind) is not None and name_of(kind) is not None
+        except Exception:  # noqa: BLE001 - a class that raises when asked
+            has_form = False
+        return self._undeclared if has_form else "unstorable-result"
 
     def make(self, name: str, names: list[str], parts: list[Any]) -> Any:
         """Return an object equal to the one that was taken apart.
