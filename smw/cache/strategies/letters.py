@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from smw._kernel.reference import resolve
 from smw.cache.naming.arguments import name_of
@@ -40,7 +41,7 @@ class Letters:
         self._envelope = envelope
         self._clock = clock
         self._allow_pickle = allow_pickle
-        self._codecs: dict[Target | CachedFunction, Codec] = {}
+        self._codecs: WeakKeyDictionary[Target | CachedFunction, Codec] = WeakKeyDictionary()
 
     def _of_arguments(self, target: Target) -> Codec:
         codec = self._codecs.get(target)
