@@ -49,6 +49,10 @@ MOST = 10_000
 _EVERY_S = 1.0
 _CLOSE_S = 1.0
 """How long the journal may take to close when closing has taken as long as it may."""
+_UNKNOWN = (
+    "%d acknowledged writes of a process that ended are of %s, which this process has not imported: they wait for one "
+    "that has, and later writes of their keys wait behind them; if it was renamed, keep a function of the old name"
+)
 _BUFFERED = (
     "writes of %s are buffered: they are acknowledged from memory, and those that have not reached their source are "
     "lost with this process; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
@@ -88,7 +92,7 @@ class WriteBehind:
         self._most = 0 if is_off else MOST
         arrivals = Arrivals(engine, self.letters, writers, self._dropped)
         self._rounds = Rounds(engine.host, arrivals, names=names, buried=self._dropped)
-        self.outbox = Outbox(engine, lambda: None if folder is None else self.open())
+        self.outbox = Outbox(engine, self._opened)
         self._lock = ForkLock()
         self._loops = OnLoops(self._rounds, lambda: self._journal, drain_s=drain_s)
         self._journal: Journal | None = None
@@ -137,6 +141,14 @@ class WriteBehind:
                     self._start()
             return self._journal
 
+    async def _opened(self, mode: Mode) -> Journal | None:
+        """Return the journal if it is on disk, as `open` does; an event loop goes on meanwhile."""
+        if self._folder is None:
+            return None
+        if self._journal is None and mode == "async" and on_asyncio():
+            return await in_thread(self.open)
+        return self.open()
+
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self._is_closed:
@@ -154,9 +166,11 @@ class WriteBehind:
             sqlite3.Error: It could not be made durable.
         """
         name = writer.target.name
-        if not self._is_closed and not self.open().is_durable and self._most and name not in self._said:
-            self._said.add(name)
-            _log.warning(_BUFFERED, name)
+        if not self._is_closed and await self._opened(mode) is None:
+            self.open()
+            if self._most and name not in self._said:
+                self._said.add(name)
+                _log.warning(_BUFFERED, name)
         row = {
             "key": key,
             "writer": name,
@@ -203,6 +217,9 @@ class WriteBehind:
             if call.mode == "async" and on_asyncio() and (self._folder is not None or self._journal is not None):
                 self._loops.here()  # writes of dead processes, or of loops that have ended, may wait for one
             key = place.scopes[0]
+            if self._journal is None and not self._is_closed:
+                with suppress(ConfigError):  # as it is told below
+                    await self._opened(call.mode)
             blob = self.waiting(key)
             if blob is not None:
                 try:
@@ -270,9 +287,17 @@ class WriteBehind:
                 # They may not have reached the levels: whoever asks for them now finds them here.
                 self._dropped(*keys)
                 _log.warning("%d acknowledged writes of a process that ended are taken over", len(keys))
+            self._tell_unknown(journal, owner)
             self.outbox.inherit(journal, owner)
             if owner not in journal.others():
                 journal.forget(owner)
+
+    def _tell_unknown(self, journal: Journal, owner: str) -> None:
+        known = self._names()
+        for name, count in journal.by_writer(owner):
+            if name not in known and name not in self._said:
+                self._said.add(name)
+                _log.warning(_UNKNOWN, count, name)
 
     def close(self) -> None:
         """Write what waits, for as long as closing may take, and say what is left; idempotent."""

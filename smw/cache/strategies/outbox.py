@@ -23,7 +23,7 @@ from smw.cache.functions.readers import Scopes
 from smw.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import Future
 
     from smw._kernel.call import Mode
@@ -76,7 +76,7 @@ class Outbox:
         over: Numbers of drops to be struck, for they were made or will never be.
     """
 
-    def __init__(self, engine: Engine, open_journal: Callable[[], Journal | None]) -> None:
+    def __init__(self, engine: Engine, open_journal: Callable[[Mode], Awaitable[Journal | None]]) -> None:
         self._engine = engine
         self._open = open_journal
         self._has_failed = False
@@ -95,7 +95,7 @@ class Outbox:
         if not self._engine.remote.tiers or not (scopes.tags or scopes.keys):
             return None
         try:
-            journal = self._open()
+            journal = await self._open(mode)
             return None if journal is None else await self._noted(journal, scopes, mode)
         except (sqlite3.Error, ConfigError) as error:
             if not self._has_failed:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, deque
+from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,7 +106,10 @@ class Rounds:
                 try:
                     run_blocking(self._arrivals.bring(journal, row, "sync"))
                 except BaseException as error:  # noqa: BLE001 - whatever the user's function raises
-                    self._failed(journal, row, error)
+                    burying = self._failed(journal, row, error)
+                    if burying is not None:
+                        wait((burying,))
+                        self._buried_now(row, error, burying)
                 else:
                     self._done(row)
                 ended.add(row.seq)
@@ -126,9 +130,9 @@ class Rounds:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                self._failed(journal, row, error)  # the function has raised it by itself
+                await self._failed_here(journal, row, error)  # the function has raised it by itself
             except Exception as error:  # noqa: BLE001 - whatever the user's function raises
-                self._failed(journal, row, error)
+                await self._failed_here(journal, row, error)
             else:
                 self._done(row)
             ended.add(row.seq)
@@ -178,27 +182,37 @@ class Rounds:
 
         journal.submit(change).add_done_callback(told)
 
-    def _failed(self, journal: Journal, row: Row, error: BaseException) -> None:
+    def _failed(self, journal: Journal, row: Row, error: BaseException) -> Future[None] | None:
+        """Decide what becomes of a write that has failed; gives what says when it is dead, if it is to be."""
         self.failed[row.writer] += 1
         attempts, reason = row.attempts + 1, type(error).__name__
         succeeded = self.written[row.writer] > self._first.setdefault(row.seq, self.written[row.writer])
         if attempts >= (POISON if succeeded else OUTAGE):
-            self._bury(journal, row, reason)
-            return
+            self._again.pop(row.seq, None)
+            self._first.pop(row.seq, None)
+            return journal.submit(bury(row.seq, reason, self._host.clock.wall()))
         if row.attempts == 0:
             _log.warning("a write of %s failed (%s) and is tried again: %s", row.writer, reason, row.key)
         _log.debug("attempt %d of write %d failed", attempts, row.seq, exc_info=error)
         pause_s = min(_AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** min(attempts - 1, 20))
         self._again[row.seq] = self._host.clock.now() + pause_s * (1 - 0.2 * self._host.entropy.random())
         self._tell(journal, give_back([(row.seq, 1)]), self._returned, [(row.seq, 1)])
+        return None
 
-    def _bury(self, journal: Journal, row: Row, reason: str) -> None:
-        self._again.pop(row.seq, None)
-        self._first.pop(row.seq, None)
-        try:
-            journal.submit(bury(row.seq, reason, self._host.clock.wall())).result()
-        except sqlite3.Error as error:
-            _log.error("a write of %s cannot be moved to the dead ones: %s", row.writer, error)
+    async def _failed_here(self, journal: Journal, row: Row, error: BaseException) -> None:
+        """Decide as `_failed` does; the event loop goes on while a write is moved to the dead ones."""
+        burying = self._failed(journal, row, error)
+        if burying is not None:
+            try:
+                with suppress(sqlite3.Error):
+                    await asyncio.wrap_future(burying)
+            finally:  # readers must be told also where this is cancelled meanwhile
+                burying.add_done_callback(partial(self._buried_now, row, error))
+
+    def _buried_now(self, row: Row, error: BaseException, burying: Future[None]) -> None:
+        reason, failure = type(error).__name__, burying.exception()
+        if failure is not None:
+            _log.error("a write of %s cannot be moved to the dead ones: %s", row.writer, failure)
             self._returned.append((row.seq, 0))
             return
         self.dead[row.writer] += 1

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import sqlite3
+import threading
+import weakref
 from contextlib import suppress
 
+import pytest
+
+from smw._kernel.call import Target
+from smw.cache.functions.readers import Scopes
+from smw.cache.strategies import behind as behind_module
 from smw.cache.strategies import rounds as rounds_module
 from tests.unit.cache.test_write_back import MODES, Users, called, patient, until, where
 
@@ -184,3 +193,77 @@ async def test_rounds_meet_failures_of_others(bench, where, monkeypatch):
     assert rounds.run(journal, (0,))
     assert users.names == {1: "Eve"}
     assert list(rounds._first) == [-3, -2, -1]
+
+
+async def test_an_event_loop_goes_on_while_a_write_is_moved_to_the_dead(bench, tmp_path, monkeypatch):
+    """And readers are told once it is there."""
+    monkeypatch.setattr(rounds_module, "OUTAGE", 1)
+    cache = bench.cache(state_dir=tmp_path)
+    free, through, loop = threading.Event(), [], asyncio.get_running_loop()
+
+    @cache.cached(60)
+    async def get(user_id: int) -> str:
+        return "old"
+
+    @cache.writes(get, strategy="write_back", value=lambda _result, arguments: "new")
+    async def put(user_id: int) -> None:
+        cache.behind.open().submit(lambda _: through.append(free.wait(20)))
+        loop.call_soon(loop.call_soon, loop.call_soon, free.set)
+        raise OSError
+
+    await put(1)
+    await asyncio.to_thread(cache.behind.tick)
+    for done in cache.behind._loops.under_way():
+        await asyncio.wrap_future(done)
+    assert through == [True]
+    assert cache.behind._rounds.dead.total() == 1
+    assert await get(1) == "old"
+
+
+@pytest.mark.parametrize("way", ["read", "write", "drop"])
+async def test_an_event_loop_goes_on_while_the_journal_is_opened(bench, tmp_path, monkeypatch, way):
+    """Whatever comes first: a reader that misses, a write, or a drop that waits for a commit."""
+    threads, open_journal = [], behind_module.open_journal
+
+    def opened(*args):
+        threads.append(threading.current_thread())
+        return open_journal(*args)
+
+    monkeypatch.setattr(behind_module, "open_journal", opened)
+    users = Users(bench.cache("l2", state_dir=tmp_path), "async")
+    if way == "read":
+        await users.read(1)
+    elif way == "write":
+        await users.put(1, "Eve")
+    else:
+        await users.cache.behind.outbox.note(Scopes(("user:1",), ()), "async")
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+
+
+async def test_writes_of_a_function_that_nobody_here_knows_are_told_once(bench, tmp_path, caplog):
+    """They wait, and what waits behind them is written by nobody: somebody must hear of it."""
+    before = Users(bench.cache(state_dir=tmp_path, drain_s=0.05))
+    before.failing = OSError("down")
+    before.put(1, "Eve")
+    before.cache.close()
+    after = bench.cache(state_dir=tmp_path)
+    after.behind._names = tuple
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        for _ in range(2):
+            after.behind.tick()
+    (told,) = [record.getMessage() for record in caplog.records if "has not imported" in record.getMessage()]
+    assert told.startswith(
+        f"1 acknowledged writes of a process that ended are of {before.put.__smw_stack__.target.name},"
+    )
+
+
+def test_what_packs_arguments_holds_no_function(bench):
+    """One that is gone is collected, with what was compiled for it."""
+    letters, target = bench.cache().behind.letters, Target(lambda user_id: user_id)
+    letters._of_arguments(target)
+    gone = weakref.ref(target)
+    del target
+    gc.collect()
+    assert gone() is None
+    assert not letters._codecs
