@@ -180,8 +180,7 @@ async def test_drop_on_a_hung_server_is_quick_true_and_paid(shop, server):
 
 async def test_server_absent_at_start(kind, mode, service_factory):
     """Without a server calls are answered at once, and the first hit comes within 1.5 s of its start."""
-    server = service_factory(kind)
-    server.stop()
+    server = service_factory(kind, begun=False)
     shop = Shop(kind, mode, server.port)
     times = []
     for number in range(30):

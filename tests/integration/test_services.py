@@ -32,6 +32,14 @@ def alive(pid):
         return sys.platform != "linux"
 
 
+def ends(pid):
+    """Tell whether a process ends within 10 s."""
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
 def test_redis_is_real(redis_server):
     """A value set in redis-server comes back, and the server is the process the fixture names."""
     with redis.Redis.from_url(redis_server.url) as client:
@@ -146,11 +154,7 @@ def test_a_server_does_not_outlive_a_crashed_run(request):
     done = subprocess.run(
         [sys.executable, "-c", ORPHAN], cwd=request.config.rootpath, stdout=subprocess.PIPE, check=False
     )
-    pid = int(done.stdout)
-    deadline = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(pid)
+    assert ends(int(done.stdout))
 
 
 DOCKER = """#!/bin/sh
@@ -199,7 +203,7 @@ def test_compose_is_driven_by_project_and_port(tmp_path, monkeypatch):
     calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
     assert all(f"{server.port} compose -f " in call for call in calls if "up -d --wait redis" in call)
     assert any(call.endswith("down -v -t 2") for call in calls)
-    assert not alive(pid)
+    assert ends(pid)
 
 
 def test_an_uncounted_server_is_refused(service_factory):

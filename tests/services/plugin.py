@@ -161,15 +161,18 @@ def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 
 @pytest.fixture
 def service_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
-    """Start private servers that a test may hurt: `service_factory("redis")`, further words go to its command line."""
+    """Start private servers that a test may hurt: `service_factory("redis")`, further words go to its command line.
+
+    With `begun=False` the server is for the test to start.
+    """
     started: list[Server] = []
 
-    def start(name: str, *arguments: str) -> Server:
+    def start(name: str, *arguments: str, begun: bool = True) -> Server:
         if name not in _needs(request.node):
             pytest.fail(f'mark this test with @pytest.mark.service("{name}"), or its run is not counted')
         found = _row(request.config, name).found
         assert isinstance(found, Found)
-        started.append(launch(SPECS[name], found, *arguments))
+        started.append(launch(SPECS[name], found, *arguments, begun=begun))
         return started[-1]
 
     yield start

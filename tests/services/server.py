@@ -110,7 +110,7 @@ class Server:
 
     def close(self) -> None:
         """End it for good and remove its files; idempotent."""
-        self.stop()
+        self.kill()  # nothing of it is kept, and memcached takes a second to end in order
         shutil.rmtree(self._home, ignore_errors=True)
         atexit.unregister(self.close)
 
@@ -204,11 +204,13 @@ class ComposeServer(Server):
         return done.stdout.strip()
 
 
-def launch(spec: Spec, found: Found, *extra: str) -> Server:
-    """Start a server of its own; the caller closes it (the end of the process does so otherwise)."""
+def launch(spec: Spec, found: Found, *extra: str, begun: bool = True) -> Server:
+    """Start a server of its own, or leave that to the caller, who closes it (else the end of the process does)."""
     last: RuntimeError | None = None
     for _ in range(3):  # another process may take the port between the look and the start
         server = (Server if found.program else ComposeServer)(spec, found, *extra)
+        if not begun:
+            return server
         try:
             server.start()
         except RuntimeError as error:

@@ -300,8 +300,7 @@ async def test_a_name_that_no_topic_can_have(on_kafka):
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 async def test_a_broker_that_comes_later_goes_and_comes_back(service_factory, refused):
     """Serving starts without a broker and goes on after a restart and a hang; every acknowledged emit is handled."""
-    server = service_factory("kafka")
-    server.stop()
+    server = service_factory("kafka", begun=False)
     own = pipeline.Pipeline(kafka_brokers=server.url, claim_idle_s=6, emit_timeout_s=1.0)
     recorded = Recorded(own.host)
     seen, accepted = set(), []
