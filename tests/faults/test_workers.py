@@ -18,13 +18,23 @@ COUNTS = """
 import os, sys
 from smw.monitor import Monitor
 
-monitor = Monitor(workers_dir=sys.argv[1])
-monitor._shared._workers.fold = lambda: None  # leaves the dead to those that are tested
-with monitor:
-    monitor.http.started()
-    for number in range(20):
-        monitor.http.finished("GET", f"/r{number}", 200, 0.01)
-    os._exit(0)
+def count():
+    monitor = Monitor(workers_dir=sys.argv[1])
+    monitor._shared._workers.fold = lambda: None  # leaves the dead to those that are tested
+    with monitor:
+        monitor.http.started()
+        for number in range(20):
+            monitor.http.finished("GET", f"/r{number}", 200, 0.01)
+        os._exit(0)
+
+print("ready", flush=True)
+sys.stdin.readline()  # until those that scrape do
+children = []
+for _ in range(3):
+    children.append(os.fork())
+    if not children[-1]:
+        count()
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
 FOLDS = """
 import sys
@@ -40,7 +50,8 @@ while True:
 
 
 def run(code, folder):
-    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, cwd=Path.cwd())
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path.cwd())
 
 
 def total(monitor):
@@ -55,19 +66,16 @@ def test_scrapers_that_are_killed_at_any_moment_lose_nothing(tmp_path):
     expected = 0
     with Monitor(workers_dir=tmp_path) as monitor:
         for _ in range(6):
-            scrapers = [run(FOLDS, tmp_path) for _ in range(2)]
-            for scraper in scrapers:
-                assert scraper.stdout.readline() == b"ready\n"
-            counting = [run(COUNTS, tmp_path) for _ in range(3)]
-            for worker in counting:
-                assert worker.wait(30) == 0
-                worker.stdout.close()
+            counting, *scrapers = processes = [run(code, tmp_path) for code in (COUNTS, FOLDS, FOLDS)]
+            for process in processes:
+                assert process.stdout.readline() == b"ready\n"
+            counting.communicate(b"go\n", timeout=60)
+            assert counting.returncode == 0
             expected += 60
             for scraper in scrapers:
                 time.sleep(chance.random() / 20)
                 os.kill(scraper.pid, signal.SIGKILL)
-                scraper.wait(10)
-                scraper.stdout.close()
+                scraper.communicate(timeout=10)
                 assert total(monitor) == expected
         assert total(monitor) == expected
         assert len(list(tmp_path.glob("*.cells"))) == 1

@@ -50,11 +50,13 @@ class Worker:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
         )
-        self._read()
         self.pid = self._process.pid
 
     def _read(self):
         assert self._process.stdout.readline().strip() in {"ready", "done"}
+
+    def ready(self):
+        self._read()
 
     def start(self, times):
         self._process.stdin.write(f"{times}\n")
@@ -86,12 +88,15 @@ def monitor(folder):
 
 @pytest.fixture
 def workers(folder):
-    """Make worker processes; those that live are ended after the test."""
+    """Make worker processes, several at once; those that live are ended after the test."""
     made = []
 
-    def start():
-        made.append(Worker(folder))
-        return made[-1]
+    def start(count=1):
+        begun = [Worker(folder) for _ in range(count)]
+        made.extend(begun)
+        for worker in begun:
+            worker.ready()
+        return begun
 
     yield start
     for worker in made:
@@ -101,7 +106,7 @@ def workers(folder):
 @pytest.fixture
 def dead(monitor, workers, folder):
     """The folder, in which a worker was killed that had counted ten times."""
-    worker = workers()
+    (worker,) = workers()
     worker.count(10)
     worker.kill()
     return folder
@@ -132,7 +137,7 @@ def test_nothing_is_written_without_the_setting(tmp_path, monkeypatch):
 def test_the_figures_of_all_processes_add_up(monitor, workers, samples):
     """Requests, histogram, sizes and business metrics are sums; memory is that of all living processes."""
     alone = samples(monitor)["memory_usage_bytes",]
-    first, second = workers(), workers()
+    first, second = workers(2)
     first.count(3)
     second.count(4)
     count(monitor, 2)
@@ -163,8 +168,7 @@ def test_what_was_counted_before_joining_is_not_lost(folder, samples):
 def test_sums_never_fall_while_workers_are_killed(monitor, workers, samples, folder):
     """Eight workers in turn are killed, most of them while they count: no scrape shows less than one before."""
     settled, before = 0, 0.0
-    for turn in range(8):
-        worker = workers()
+    for turn, worker in enumerate([*workers(4), *workers(4)]):
         worker.count(50)
         settled += 50
         if turn % 4:
@@ -186,7 +190,7 @@ def test_the_dead_have_no_gauges(monitor, workers, samples):
     """Connections and memory of a killed worker are gone with it."""
     monitor.http.started()
     alone = samples(monitor)["memory_usage_bytes",]
-    worker = workers()
+    (worker,) = workers()
     assert samples(monitor)["memory_usage_bytes",] > alone + 20 * 2**20
     worker.kill()
     seen = samples(monitor)
@@ -329,7 +333,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("dies", [("write", 1), ("replace", 1), ("unlink", 1), ("unlink", 2), ("unlink", 3)])
 def test_a_fold_that_is_killed_neither_loses_nor_doubles(folder, samples, workers, monkeypatch, dies):
     """Whatever a fold was about to do when it ended: the next scrape shows the same sums, and so does the next fold."""
-    both = workers(), workers()
+    both = workers(2)
     for worker in both:
         worker.count(10)
         worker.kill()
@@ -455,7 +459,7 @@ def test_what_is_kept_of_the_dead_is_bounded(folder, samples):
 
 def test_files_are_for_their_owner_alone(folder, monitor, workers, samples):
     """Nobody else may read or replace the figures."""
-    worker = workers()
+    (worker,) = workers()
     worker.count(1)
     worker.kill()
     samples(monitor)
