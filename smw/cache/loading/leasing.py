@@ -120,10 +120,11 @@ class Leasing:
         self._waiting.add(loop, (asked, future), self._ask)
         try:
             return await future
-        except BaseException:
+        except BaseException as error:
             leased = future.result() if future.done() and not future.cancelled() and not future.exception() else None
-            if leased is not None and leased.leads and self.forget(lease := Lease(asked.lease.key, leased.counters)):
-                self._left.add(loop, (lease, NEXT, loop.create_future()), self._give_back)
+            left = leased is not None and leased.leads and Lease(asked.lease.key, leased.counters)
+            if left and self.forget(left) and not isinstance(error, GeneratorExit):  # after which nothing is awaited
+                await self._given_back(left, NEXT)
             raise
 
     async def _ask(self, waiting: Sequence[tuple[Asked, asyncio.Future[Leased | None]]]) -> None:
@@ -170,15 +171,26 @@ class Leasing:
         if not self.forget(lease):
             return False
         if mode == "async":
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[None] = loop.create_future()
-            self._left.add(loop, (lease, how, future), self._give_back)
-            await future
+            await self._given_back(lease, how)
         elif is_stepped:
             await ask(RELEASE, (lease, how))
         else:
             await self.release([(lease, how)], mode)
         return True
+
+    async def _given_back(self, lease: Lease, how: str) -> None:
+        """Wait until a lease has been given back, even when cancelled: a loop that ends would run that no further."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._left.add(loop, (lease, how, future), self._give_back)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.shield(future)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def _give_back(self, left: Sequence[tuple[Lease, str, asyncio.Future[None]]]) -> None:
         try:
