@@ -76,9 +76,8 @@ class Engine:
         self.watch = Watch()
         self.behind: WriteBehind | None = None
         self._now = host.clock.now
-        self._budget_s = budget_s
+        self._budget_s, self._l1_ttl_s = budget_s, l1_ttl_s
         self.trust_s = trust_s
-        self._l1_ttl_s = l1_ttl_s
         self.backplane = backplane_of(remote, self.heard, self.missed)
         self.fleet: Fleet | None = None
 
