@@ -29,8 +29,6 @@ _BATCH_SHARE = 16
 """Of the most entries and bytes: for so many there is room again once any had to go."""
 _NEWCOMERS_SHARE = 100
 """Of the entries: so many newcomers stay, the latest ones."""
-_GHOSTS_SHARE = 3 / 4
-"""Of the most entries: so many ghosts are gathered before those that were gathered earlier are forgotten."""
 _HIGHEST = 4
 _NEVER = float("-inf")
 
@@ -318,7 +316,7 @@ class Memory:
         self._entries, self._bytes = entries, held
         self.evictions += before - entries
         self.evictions_by_bytes += max(0, min(before, most) - entries)
-        if len(self._ghosts) >= self.most_entries * _GHOSTS_SHARE:
+        if len(self._ghosts) >= self.most_entries:
             self._older_ghosts, self._ghosts = self._ghosts, set()
 
     def _pass_newcomers(self, count: int) -> tuple[int, int]:
