@@ -18,6 +18,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smw._kernel.process import ForkLock, after_fork
+from smw.cache.strategies.forks import Whole
 from smw.cache.strategies.turns import Turns
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Journal:
         self._own: int | None = None
         self._file: tuple[int, int] | None = None
         self._turns: Turns | None = None
+        self._whole, self._whole_reading = Whole(), Whole()
         try:
             self._connection = self._open(draw)
             self._reader = self._connection if folder is None else self._connect()
@@ -107,7 +109,7 @@ class Journal:
             with suppress(FileExistsError):
                 os.close(os.open(self.folder / "writes.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._turns = Turns(self.folder)
-        with self._turn():
+        with self._turn(), self._whole:
             connection = self._connect()
             connection.executescript(_SCHEMA)
             if self.folder is not None:
@@ -210,7 +212,7 @@ class Journal:
     def _commit(self, batch: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
         """Make changes in one transaction; who waits for them is told when nothing is locked any more."""
         try:
-            with self._lock, self._turn():
+            with self._lock, self._turn(), self._whole:
                 results = self._changed([change for change, _ in batch])
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, and the next ones be served
             for _, future in batch:
@@ -250,7 +252,7 @@ class Journal:
             sqlite3.Error: It cannot be read.
         """
         self._check_open()
-        with self._reading if self.folder is not None else self._lock:
+        with self._reading if self.folder is not None else self._lock, self._whole_reading:
             return self._reader.execute(query, values).fetchall()
 
     def newest(self, key: str) -> bytes | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import sqlite3
 import threading
+
+import pytest
 
 from smw._kernel.clock import SystemClock
 from smw.cache.strategies import behind as behind_module
@@ -141,3 +144,20 @@ async def test_a_process_that_was_stopped_in_its_turn_keeps_nobody_from_writing(
         await users.drain()
     stopped.close()
     assert users.names == {1: "Bob"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_within_a_transaction_can_write(bench, tmp_path):
+    """The fork waits for its end: SQLite would tell the child for good that the database is locked."""
+    users = Users(bench.cache(state_dir=tmp_path))
+    users.put(1, "Eve")
+    begun = threading.Event()
+    users.cache.behind.open().submit(lambda _: begun.set() or threading.Event().wait(0.3))
+    begun.wait(20)
+    pid = os.fork()
+    if pid == 0:
+        users.put(2, "Bob")
+        os._exit(len(users.writes))  # none, for it was acknowledged
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    users.cache.behind.tick()
+    assert users.names[1] == "Eve"
