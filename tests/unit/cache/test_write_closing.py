@@ -57,7 +57,7 @@ def writer(cache, source, mode):
 async def test_closing_tries_again_what_fails(bench, where, mode, monkeypatch):
     """After the usual pauses, until it is done or closing has taken as long as it may."""
     monkeypatch.setattr(bench, "clock", SystemClock())
-    cache, source = bench.cache(**where, drain_s=60), Down(2)
+    cache, source = bench.cache(**where, drain_s=60), Down(1)
     put = writer(cache, source, mode)
     for number in range(3):
         await called(put(number, "Eve"))
