@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.strategies.forks import Whole
-from smw.cache.strategies.turns import Turns
+from smw.cache.strategies.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ class Journal:
         self._is_ending = self._is_left = self._is_closed = False
         self._own: int | None = None
         self._file: tuple[int, int] | None = None
-        self._turns: Turns | None = None
+        self._turns: Turnstile | None = None
         self._whole, self._whole_reading = Whole(), Whole()
         try:
             self._connection = self._open(draw)
@@ -108,7 +108,7 @@ class Journal:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.close(os.open(self.folder / "writes.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            self._turns = Turns(self.folder)
+            self._turns = Turnstile(self.folder)
         with self._turn(), self._whole:
             connection = self._connect()
             connection.executescript(_SCHEMA)

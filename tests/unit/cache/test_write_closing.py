@@ -12,7 +12,7 @@ import pytest
 
 from smw._kernel.clock import SystemClock
 from smw.cache.strategies import behind as behind_module
-from smw.cache.strategies import turns as turns_module
+from smw.cache.strategies import turnstile
 from tests.unit.cache.test_write_back import MODES, Users, called, patient, until, where
 
 __all__ = ["patient", "where"]
@@ -101,8 +101,8 @@ async def test_closing_leaves_a_disk_that_takes_too_long(bench, tmp_path, monkey
 
 def test_who_waits_for_a_turn_is_before_who_has_had_one(tmp_path, monkeypatch):
     """A process that writes all the time gets in between two writes of another one, and not the other way round."""
-    monkeypatch.setattr(turns_module, "_MOST_S", 60.0)
-    busy, other = turns_module.Turns(tmp_path), turns_module.Turns(tmp_path)
+    monkeypatch.setattr(turnstile, "_MOST_S", 60.0)
+    busy, other = turnstile.Turnstile(tmp_path), turnstile.Turnstile(tmp_path)
     order = []
 
     def wait() -> None:
@@ -135,10 +135,10 @@ def is_locked(file) -> bool:
 
 async def test_a_process_that_was_stopped_in_its_turn_keeps_nobody_from_writing(bench, tmp_path, monkeypatch):
     """After a moment the database alone decides, whose lock it may not have."""
-    monkeypatch.setattr(turns_module, "_MOST_S", 0.01)
+    monkeypatch.setattr(turnstile, "_MOST_S", 0.01)
     users = Users(bench.cache(state_dir=tmp_path))
     users.put(1, "Eve")
-    stopped = turns_module.Turns(tmp_path / "shop")
+    stopped = turnstile.Turnstile(tmp_path / "shop")
     with stopped.turn():
         users.put(1, "Bob")
         await users.drain()

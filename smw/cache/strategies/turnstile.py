@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Turns"]
+__all__ = ["Turnstile"]
 
 _MOST_S = 0.5
 _DOOR_S, _LOOK_S = 0.0003, 0.0001
 
 
-class Turns:
+class Turnstile:
     """The turns of one process.
 
     Args:
