@@ -47,8 +47,8 @@ def blocked(server):
     return ask(server, "INFO", "clients")["blocked_clients"]
 
 
-def test_a_wait_for_a_connection_ends_and_counts(redis_server):
-    """Where all connections are in use a blocking caller gives up in time, which speaks against the server."""
+def test_a_wait_for_a_connection_ends_and_counts_as_lag(redis_server):
+    """Where all connections are in use a blocking caller gives up in time, which is no fault of the server."""
     store = RedisStore(redis_server.url, timeout_s=1.0)
     lines = store._blocking = BlockingLines(_redis.blocking(redis_server.url, timeout_s=1.0), most=1, wait_s=0.05)
     before = blocked(redis_server)
@@ -61,7 +61,7 @@ def test_a_wait_for_a_connection_ends_and_counts(redis_server):
     with pytest.raises(StoreFailedError) as caught:
         store.probe()
     assert watch.took_s() < 0.3
-    assert (caught.value.kind, caught.value.counts) == ("busy", True)
+    assert (caught.value.kind, caught.value.counts) == ("lag", True)
     ask(redis_server, "RPUSH", name, "x")
     holder.join()
     store.close()
