@@ -43,8 +43,8 @@ RULES = {
         {UNIT}/test_backplane.py: messages_that_do_not_come_empty_memory_at_the_next_pulse
         tests/faults/test_cache_backplane.py: a_drop_in_another_process_is_seen_at_once
         tests/integration/cache/test_redis_settings.py: nothing_is_left_to_the_defaults_of_the_client""",
-    "waits for a connection are bounded and count against the server; every socket has a deadline": """
-        tests/integration/cache/test_redis_settings.py: a_wait_for_a_connection_ends_and_counts
+    "waits for a connection are bounded, and a server that hangs is told by them too; every socket has a deadline": """
+        tests/integration/cache/test_redis_settings.py: a_wait_for_a_connection_ends_and_counts_as_lag
         tests/integration/cache/test_redis_settings.py: a_wait_of_a_coroutine_is_within_its_deadline
         tests/integration/cache/test_redis_settings.py: nothing_is_left_to_the_defaults_of_the_client
         smw/testing/conformance.py: overrun_is_a_timeout_and_the_next_call_works, no_server_is_a_failure_in_time
