@@ -73,20 +73,30 @@ class Gathered(ABC):
             LagError: The event loop was too busy to take it in within `timeout_s`, or to ask at all.
             TimeoutError: It did not come within `timeout_s`.
         """
-        before_s = self._busy.seconds
+        busy = self._busy
+        before_s = busy.seconds
         try:
-            if self._under_way:
-                return await self._join(timeout_s, command)
-            self._under_way = 1
+            if self._under_way and self._is_joined(command):
+                batch, future = self._joined(timeout_s, command)
+                try:
+                    return await future
+                finally:
+                    busy.note(batch.ended, self._now())
+            self._under_way += 1
             try:
                 return await self._lines.run(timeout_s, *command)
             finally:
                 self._under_way -= 1
         finally:
-            if self._busy.seconds != before_s:
-                EXCUSED.set(EXCUSED.get() + self._busy.seconds - before_s)
+            if busy.seconds != before_s:
+                EXCUSED.set(EXCUSED.get() + busy.seconds - before_s)
 
-    async def _join(self, timeout_s: float, command: tuple[Any, ...]) -> Any:
+    def _is_joined(self, _command: tuple[Any, ...]) -> bool:
+        """Tell whether a command may travel with others."""
+        return True
+
+    def _joined(self, timeout_s: float, command: tuple[Any, ...]) -> tuple[Batch, asyncio.Future[Any]]:
+        """Have a command travel with the others of this tick; returns by what to wait for its reply."""
         batch = self._batch
         if batch is None or self._is_full(batch):
             batch = self._batch = self.kind()
@@ -95,10 +105,7 @@ class Gathered(ABC):
         batch.waiters.append((future, self._added(batch, command), timeout_s))
         batch.first_s = min(batch.first_s, timeout_s)
         batch.last_s = max(batch.last_s, timeout_s)
-        try:
-            return await future
-        finally:
-            self._busy.note(batch.ended, self._now())
+        return batch, future
 
     @abstractmethod
     def _is_full(self, batch: Any) -> bool:

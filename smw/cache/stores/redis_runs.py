@@ -19,10 +19,8 @@ ALONE_BYTES = 64 * 1024
 class Runs(Gathered):
     """The scripts of one event loop: each is answered for itself, whatever becomes of the others."""
 
-    async def _join(self, timeout_s: float, command: tuple[Any, ...]) -> Any:
-        if _bytes_of(command) > ALONE_BYTES:
-            return await self._lines.run(timeout_s, *command)
-        return await super()._join(timeout_s, command)
+    def _is_joined(self, command: tuple[Any, ...]) -> bool:
+        return _bytes_of(command) <= ALONE_BYTES
 
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.waiters) >= MOST_COMMANDS or batch.weight >= MOST_BYTES
