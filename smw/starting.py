@@ -45,9 +45,9 @@ def imported() -> None:
     """
     from smw.configuration import resolve
 
-    with suppress(Exception):
+    with suppress(Exception):  # settings that are wrong are told to who opens a runtime
         for name in _modules(resolve(None)):
-            with suppress(Exception):
+            with suppress(Exception):  # so is a client that is not installed
                 import_module(name)
 
 

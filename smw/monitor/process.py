@@ -123,7 +123,7 @@ class Processes:
         self._others = {pid: self._others.get(pid) or ProcessFacts(self._clock, pid) for pid in others}
         resident, limit, percent = self._own.figures()
         for facts in tuple(self._others.values()):
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # it may have ended by now
                 more, _, busy = facts.figures()
                 resident += more
                 percent += busy

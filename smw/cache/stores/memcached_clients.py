@@ -358,7 +358,7 @@ class _Client:
         while not free.empty():
             self._pool._do_close(free.get_nowait())  # noqa: SLF001
         for connection in connections:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # what was lost with it is no matter any more
                 await connection.writer.wait_closed()
 
 
