@@ -47,6 +47,7 @@ def blocked(server):
     return ask(server, "INFO", "clients")["blocked_clients"]
 
 
+@pytest.mark.timed
 def test_a_wait_for_a_connection_ends_and_counts_as_lag(redis_server):
     """Where all connections are in use a blocking caller gives up in time, which is no fault of the server."""
     store = RedisStore(redis_server.url, timeout_s=1.0)
@@ -67,6 +68,7 @@ def test_a_wait_for_a_connection_ends_and_counts_as_lag(redis_server):
     store.close()
 
 
+@pytest.mark.timed
 async def test_a_wait_of_a_coroutine_is_within_its_deadline(redis_server):
     """The same for coroutines, each by its own deadline."""
     lines = AwaitingLines(_redis.awaiting(redis_server.url, timeout_s=None), most=1)

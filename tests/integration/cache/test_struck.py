@@ -42,6 +42,7 @@ async def test_a_real_server_can_be_struck(runtime):
     assert_cached(price, "h", level="l2")
 
 
+@pytest.mark.timed
 async def test_a_real_server_that_hangs_costs_its_time(runtime):
     """A request to a server that is made to hang ends with its time-out, and the call with its answer."""
     with faults.hang("l2"):

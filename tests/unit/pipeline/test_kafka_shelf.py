@@ -73,6 +73,7 @@ async def test_a_partition_that_leaves_waits_for_its_running_records(shelf):
     assert 0 not in shelf.due()[0]
 
 
+@pytest.mark.timed
 async def test_a_partition_that_leaves_waits_within_a_bound(shelf):
     """A record that never ends does not hold up the others."""
     shelf.take(1)
