@@ -78,6 +78,17 @@ class Outcome(NamedTuple):
     broken: list[tuple[str, list[str]]]
     processes: int
 
+    def check_kept(self) -> None:
+        """Fail with the steps to a promise that was not kept, or where nothing was searched."""
+        assert not self.broken, "\n".join((self.broken[0][0], *self.broken[0][1]))
+        assert self.schedules > 0, "no way leads to an end"
+        print(f"{self.states:,} states, {self.steps:,} steps, {self.schedules:.3g} schedules")
+
+    def check_caught(self, promise: str) -> None:
+        """Fail unless a promise that begins so was not kept, and no other one was found first."""
+        assert self.broken, "no schedule shows the flaw"
+        assert self.broken[0][0].startswith(promise), self.broken[0][0]
+
 
 class Search:
     """All schedules of one set-up.
