@@ -37,6 +37,7 @@ def breaker_of(cache):
     return cache._engine.remote.servers[0].breaker
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("flight", ["process", "fleet"])
 async def test_a_burst_of_cold_callers_opens_no_breaker(redis_server, flight):
     """A thousand coroutines that nothing is kept for: each gets its own value, and Redis is still asked after."""
@@ -46,7 +47,7 @@ async def test_a_burst_of_cold_callers_opens_no_breaker(redis_server, flight):
         assert await asyncio.gather(*map(load, range(CALLERS))) == list(map(of, range(CALLERS)))
         opened.append(breaker.is_open)
     assert opened == [False] * 3
-    assert cache._engine.remote.servers[0].errors["timeout"] < 5  # on a machine that is busy with others
+    assert cache._engine.remote.servers[0].errors["timeout"] < CALLERS / 20  # the server waits as well
     await cache.aclose()
 
 

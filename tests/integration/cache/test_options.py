@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import uuid
+from functools import partial
 
 import pytest
 
@@ -83,22 +86,27 @@ async def test_exceptions_never_reach_a_server(steady, levels):
 
 
 @each_shape
-@each_level
-async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_stored(steady, shape, levels):
+async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_stored(steady, shape):
     """A result is loaded anew before its end, and the newer one is on every level."""
-    loads = [Shaped(steady(*levels), shape, Origin(), 2.2, refresh_ahead=0.1) for _ in "ab"]
+    await asyncio.gather(*(_anew(partial(steady, *levels, namespace=uuid.uuid4().hex), shape) for levels in LEVELS))
+
+
+async def _anew(begun, shape):
+    runs = itertools.count(1)
+    lives = lambda result: 10 if result["run"] == 1 else 600  # noqa: E731 - so that the newer one is not due again
+    loads = [Shaped(begun(), shape, lambda _: {"run": next(runs)}, lives, refresh_ahead=0.1) for _ in "abc"]
+    one, two, fresh = loads
+    assert await one() == await two() == {"run": 1}
+    await asyncio.sleep(1.05)
+    for load in (one, two):
+        for _ in range(1000):
+            if await load() == {"run": 2}:
+                break
+            await asyncio.sleep(0.01)
+        assert await load() == {"run": 2}
+    assert await fresh() == {"run": 2}
+    assert [load.runs for load in loads] == [2, 0, 0]
     for load in loads:
-        await load()
-    await asyncio.sleep(0.3)
-    for load in loads:
-        for _ in range(5):
-            assert await load() == {"number": 1}
-            await asyncio.sleep(0.02)
-    assert [load.runs for load in loads] == [2, 0]
-    fresh = Shaped(steady(*levels), shape, Origin(), 2.2)
-    assert await fresh() == {"number": 1}
-    assert fresh.runs == 0
-    for load in (*loads, fresh):
         await load.cache.aclose()
 
 
@@ -123,7 +131,10 @@ async def test_the_load_goes_on_when_everybody_has_left_and_fills_the_levels(ste
     with pytest.raises(LoadTimeout):
         await load(2)
     gate.set()
-    await asyncio.sleep(0.05)
+    for _ in range(1000):
+        if cache_module.info(load.fn).entries == 2:
+            break
+        await asyncio.sleep(0.01)
     assert await asyncio.gather(load(1), load(2)) == [2, 2]
     assert load.runs == 2
     other = Shaped(steady(*levels), ("function", "async"), act, 100, **options)

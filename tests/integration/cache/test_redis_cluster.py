@@ -21,6 +21,8 @@ from tests.services.topologies import ask
 CALL_S = 0.4
 """Of a quarter of a second, with what a busy machine adds."""
 BACK_S = 2.0
+PATIENT = {"budget_ms": 5000}
+"""For tests in which no machine is too slow."""
 
 
 @pytest.fixture
@@ -62,14 +64,14 @@ def numbers_on(cluster, cache, load, node, count=5):
 async def test_processes_share_values_in_any_mode(redis_cluster, cache_at, modes):
     """What one process has stored on any node another finds, and a drop in one is one in all."""
     source = Source()
-    here, there = (loader(cache_at(redis_cluster.url), source, mode, levels=("l2",)) for mode in modes)
+    here, there = (loader(cache_at(redis_cluster.url, **PATIENT), source, mode, levels=("l2",)) for mode in modes)
     for number in range(40):
         await called(here(number))
     for number in range(40):
         assert (await called(there(number)))["user"] == number
     assert source.reads <= 50  # one that took too long on a busy machine was not stored
     source.value = "new"
-    third = cache_at(redis_cluster.url)
+    third = cache_at(redis_cluster.url, **PATIENT)
     await third.drop(tags=["user"])
     await told(third)
     assert {(await called(there(number)))["value"] for number in range(40)} == {"new"}
@@ -82,7 +84,7 @@ async def test_processes_share_values_in_any_mode(redis_cluster, cache_at, modes
 
 async def test_a_cluster_over_tls(redis_cluster, cache_at, mode):
     """Nodes that are found by what others say of them are asked over TLS, with the same authority."""
-    source, cache = Source(), cache_at(redis_cluster.tls_url)
+    source, cache = Source(), cache_at(redis_cluster.tls_url, **PATIENT)
     load = loader(cache, source, mode, levels=("l2",))
     for number in (*range(30), *range(30)):
         await called(load(number))
@@ -94,7 +96,7 @@ async def test_a_cluster_over_tls(redis_cluster, cache_at, mode):
 
 async def test_values_lie_on_every_node_with_their_counters(redis_cluster, cache_at):
     """Each master has a share of the values, and each value's counters lie in its slot."""
-    cache = cache_at(redis_cluster.url)
+    cache = cache_at(redis_cluster.url, **PATIENT)
     load = loader(cache, Source(), "async", levels=("l2",))
     for node in redis_cluster.nodes[:2]:
         for number in numbers_on(redis_cluster, cache, load, node, 20):
@@ -114,7 +116,7 @@ def fork_and_call(load, number):
 
 def test_a_forked_child_has_connections_of_its_own(redis_cluster, cache_at):
     """Parent and child read on, each over its own connections."""
-    load = loader(cache_at(redis_cluster.url), Source(), "sync", levels=("l2",))
+    load = loader(cache_at(redis_cluster.url, **PATIENT), Source(), "sync", levels=("l2",))
     for number in range(12):
         load(number)
     assert fork_and_call(load, 3) == 0

@@ -22,6 +22,7 @@ from tests.services.server import Server
 from tests.services.stopwatch import Stopwatch
 from tests.services.topologies import MASTER, SentinelRedis, ask, found_here, sentinel_spec
 
+pytestmark = pytest.mark.timed  # each Sentinel has a twentieth of a second
 BACK_S = 2.0
 """Of the second in which the breaker closes, with what a busy machine adds."""
 CALL_S = 0.4
@@ -30,6 +31,11 @@ CALL_S = 0.4
 
 def cache_at(url, **options):
     return Cache(namespace=f"t{uuid.uuid4().hex}", l2_url=url, **options)
+
+
+def patient(url):
+    """Return a cache for which no machine is too slow."""
+    return cache_at(url, budget_ms=5000)
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def own(pytestconfig):
 
 async def test_commands_go_to_the_master(redis_sentinel, mode):
     """Values reach the master, whichever Sentinel answers, and drops are acknowledged by it."""
-    source, cache = Source(), cache_at(redis_sentinel.url)
+    source, cache = Source(), patient(redis_sentinel.url)
     load = loader(cache, source, mode, levels=("l2",))
     for _ in range(2):
         assert (await called(load(1)))["value"] == "old"
@@ -60,7 +66,7 @@ async def test_sentinels_that_are_gone_are_passed_over(redis_sentinel, mode, dow
     url = redis_sentinel.url.replace(
         "://", "://" + ",".join([f"127.0.0.1:{port}" for port in range(1, down + 1)]) + ","
     )
-    source, cache = Source(), cache_at(url)
+    source, cache = Source(), patient(url)
     load = loader(cache, source, mode, levels=("l2",))
     for _ in range(3):
         await called(load(1))
@@ -87,7 +93,7 @@ async def test_a_hung_sentinel_is_asked_once(own):
 
 async def test_an_unknown_name_is_a_mistake_in_the_settings(redis_sentinel, mode, caplog):
     """A master of that name does not exist: one error names the known ones and the setting, and nobody waits."""
-    cache = cache_at(redis_sentinel.url.replace(MASTER, "other"))
+    cache = patient(redis_sentinel.url.replace(MASTER, "other"))
     with caplog.at_level(logging.ERROR, "smw"):
         await called(loader(cache, Source(), mode)(1))
     assert cache.backends() == {"redis": False}
@@ -123,7 +129,6 @@ async def users(own):
         await user.cache.aclose()
 
 
-@pytest.mark.timed
 async def test_fail_over_is_survived(own, users):
     """The master is killed: no call fails or is late; a second after another is known it is used and told."""
     for user in users:
@@ -194,7 +199,7 @@ async def test_sentinel_and_master_over_tls(redis_tls, pytestconfig, mode):
     sentinel.start()
     source = Source()
     caches = [
-        cache_at(f"rediss+sentinel://127.0.0.1:{tls_port}/{MASTER}?ssl_ca_certs={trusted.ca}")
+        patient(f"rediss+sentinel://127.0.0.1:{tls_port}/{MASTER}?ssl_ca_certs={trusted.ca}")
         for trusted in (redis_tls.right, redis_tls.wrong)
     ]
     good, bad = (loader(cache, source, mode, levels=("l2",)) for cache in caches)
@@ -217,7 +222,7 @@ async def test_sentinels_have_a_password_of_their_own(redis_sentinel, pytestconf
     sentinel.port = port
     sentinel.start()
     source, url = Source(), f"redis+sentinel://127.0.0.1:{port}/{MASTER}?sentinel_password="
-    good, bad = (cache_at(url + password) for password in ("s3", "no"))
+    good, bad = (patient(url + password) for password in ("s3", "no"))
     for _ in range(3):
         await called(loader(good, source, mode, levels=("l2",))(1))
     assert source.reads <= 2

@@ -97,7 +97,7 @@ async def test_a_policy_that_evicts_at_random_is_warned_of_once(service_factory,
     with caplog.at_level(logging.WARNING, "smw.cache"):
         for number in range(3):
             await called(load(number))
-        for _ in range(100):
+        for _ in range(2000 if warned else 100):
             if caplog.records:
                 break
             await asyncio.sleep(0.002)

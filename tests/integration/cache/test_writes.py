@@ -85,11 +85,12 @@ async def test_what_is_dropped_is_read_again_everywhere(steady, levels, mode, ho
 @LEVELS
 async def test_a_load_from_before_does_not_win(steady, levels):
     """What another process loaded before the write is not stored after it, by any server."""
-    names, gate = {1: "Ada"}, asyncio.Event()
+    names, begun, gate = {1: "Ada"}, asyncio.Event(), asyncio.Event()
     here, there = Users(steady(*levels), "async", names), steady(*levels)
 
     async def slow(user_id: int) -> dict:
         found = {"name": names[user_id]}
+        begun.set()
         await gate.wait()
         return found
 
@@ -97,7 +98,7 @@ async def test_a_load_from_before_does_not_win(steady, levels):
     late = there.cached(60, key=lambda user_id: ("user", user_id), tags=["user:{user_id}"])(slow)
     assert cache_module.key_for(late, 1).split(":")[1] == cache_module.key_for(here.get, 1).split(":")[1]
     loading = asyncio.create_task(late(1))
-    await asyncio.sleep(0.1)
+    await begun.wait()
     await here.put(1, "Eve")
     gate.set()
     assert (await loading)["name"] == "Ada"
@@ -215,7 +216,7 @@ async def test_a_commit_tells_the_servers(steady, tmp_path):
         await rename_async(session, "Bob")
         await session.commit()
     assert here() == "Bob"
-    for _ in range(100):
+    for _ in range(500):
         if reader()[1]() == "Bob":
             break
         await asyncio.sleep(0.02)
