@@ -80,7 +80,7 @@ class Arrivals:
         self, writer: Writes, journal: Journal, row: Row, before: tuple[Changed, Before] | None, mode: Mode
     ) -> None:
         try:
-            pending = journal.newest(row.key)
+            pending = await journal.looked(row.key, mode)
             if before is None or pending is None:
                 self._drop(row.key)
                 return

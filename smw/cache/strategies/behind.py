@@ -217,10 +217,7 @@ class WriteBehind:
             if call.mode == "async" and on_asyncio() and (self._folder is not None or self._journal is not None):
                 self._loops.here()  # writes of dead processes, or of loops that have ended, may wait for one
             key = place.scopes[0]
-            if self._journal is None and not self._is_closed:
-                with suppress(ConfigError):  # as it is told below
-                    await self._opened(call.mode)
-            blob = self.waiting(key)
+            blob = await self.looked(key, call.mode)
             if blob is not None:
                 try:
                     return self.letters.opened_value(function, key, blob)
@@ -230,13 +227,13 @@ class WriteBehind:
 
         return load
 
-    def waiting(self, key: str) -> bytes | None:
-        """Return the value that is on its way to the source, or None."""
-        journal = self._journal
-        if journal is None and (self._folder is None or self._is_closed):
-            return None
+    async def looked(self, key: str, mode: Mode) -> bytes | None:
+        """Return the value that is on its way to the source, or None; an event loop goes on meanwhile."""
         try:
-            return (journal or self.open()).newest(key)
+            journal = self._journal
+            if journal is None:
+                journal = None if self._is_closed else await self._opened(mode)
+            return None if journal is None else await journal.looked(key, mode)
         except (sqlite3.Error, ConfigError) as error:
             self._cannot_read(error)
             return None

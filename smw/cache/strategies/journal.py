@@ -8,17 +8,22 @@ What is changed, and how, is in `smw.cache.strategies.journal_rows`.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import logging
 import os
 import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from smw._kernel.bridge import on_asyncio
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.strategies.forks import Whole
+from smw.cache.strategies.pending import Asker, Pending
 from smw.cache.strategies.turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -26,10 +31,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from smw._kernel.call import Mode
+
 T = TypeVar("T")
 
 __all__ = ["Journal"]
 
+_log = logging.getLogger("smw.cache")
 _BUSY_S = 5.0
 _TOGETHER = 500
 _CLOSED = "the journal is closed"
@@ -76,9 +84,14 @@ class Journal:
         self._file: tuple[int, int] | None = None
         self._turns: Turnstile | None = None
         self._whole, self._whole_reading = Whole(), Whole()
+        self._added = self._known = 0
+        self._is_untold = False
+        self._asker = Asker()
         try:
             self._connection = self._open(draw)
             self._reader = self._connection if folder is None else self._connect()
+            self._pending = Pending(folder, self.token, self.read)
+            self._pending.learn()
         except BaseException:
             self._end_turns()
             raise
@@ -89,6 +102,8 @@ class Journal:
         _forked_away.extend((self._connection, self._reader))
         self._is_closed = True
         self._end_turns()
+        self._pending.close()
+        self._asker.forget()
         if self._own is not None:
             os.close(self._own)
             self._own = None
@@ -218,6 +233,7 @@ class Journal:
             for _, future in batch:
                 future.set_exception(error)
             return
+        self._tell_added()
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
 
@@ -234,12 +250,28 @@ class Journal:
         connection.execute("BEGIN IMMEDIATE")
         try:
             results = [change(connection) for change in changes]
+            added = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'writes'").fetchone()
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self._added = added[0] if added else 0
         return results
+
+    def _tell_added(self) -> None:
+        """Have all processes know that a write was added, before it is acknowledged."""
+        added = self._added
+        if added == self._known:
+            return
+        try:
+            self._pending.tell()
+            self._known = added
+            self._pending.learn()
+        except (OSError, sqlite3.Error) as error:  # tried again with the next change
+            what = "other processes may read values older than those that wait in %s: %s"
+            _log.log(logging.DEBUG if self._is_untold else logging.ERROR, what, self.folder, error)
+            self._is_untold = True
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -256,9 +288,19 @@ class Journal:
             return self._reader.execute(query, values).fetchall()
 
     def newest(self, key: str) -> bytes | None:
-        """Return the value that `key` will have, or None where nothing waits for it."""
-        found = self.read("SELECT value FROM writes WHERE key = ? ORDER BY seq DESC LIMIT 1", key)
-        return found[0][0] if found else None
+        """Return the value that `key` will have, or None where nothing waits for it.
+
+        Raises:
+            sqlite3.Error: It cannot be read.
+        """
+        return self._pending.newest(key)
+
+    async def looked(self, key: str, mode: Mode) -> bytes | None:
+        """Return what `newest` does; an event loop goes on meanwhile."""
+        if self._pending.lacks(key):
+            return None
+        asked = self._asker.ask(partial(self.newest, key)) if mode == "async" and on_asyncio() else None
+        return self.newest(key) if asked is None else await asyncio.wrap_future(asked)
 
     def counts(self) -> tuple[int, int]:
         """Return how many writes wait, of all processes, and how many are dead."""
@@ -319,6 +361,8 @@ class Journal:
                 with self._reading:
                     self._reader.close()
             self._end_turns()
+        self._pending.close()
+        self._asker.close()
         if self._own is not None:
             with suppress(OSError):
                 self._lock_file(self.token).unlink()

@@ -257,7 +257,7 @@ class Writes(Advice):
             try:
                 accepted = await behind.accept(self, key, *packed, call.mode)
             except sqlite3.Error as error:
-                self._refuse_overtaking(behind.waiting(key) is not None, call, error)
+                self._refuse_overtaking(await behind.looked(key, call.mode) is not None, call, error)
             except BaseException:
                 part.drop_soon(changed.scopes)  # it may have been written down
                 raise

@@ -463,7 +463,7 @@ async def test_a_write_that_cannot_be_told_is_refused(bench, where):
             call()
         assert caught.value.code == "SMW-C149"
         assert "write_through" in str(caught.value)
-    assert cache.behind.waiting(cache_module.key_for(get, 1)) is None
+    assert cache.behind.open().newest(cache_module.key_for(get, 1)) is None
 
 
 async def test_values_and_arguments_keep_their_types(bench, where):
@@ -794,7 +794,7 @@ async def test_a_cancelled_call_leaves_no_old_value(bench, where):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.sleep(0.02)
-        blob = users.cache.behind.waiting(cache_module.key_for(users.get, 1))
+        blob = users.cache.behind.open().newest(cache_module.key_for(users.get, 1))
         if blob is not None:
             expected = users.cache.behind.letters.opened_value(
                 users.cache.function(users.get.__smw_stack__.target, users.get.__smw_stack__.advices[0]),
