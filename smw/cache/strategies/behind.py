@@ -16,6 +16,7 @@ from smw._kernel.process import ForkLock, after_fork
 from smw.cache.coherence.dropping import drop_soon
 from smw.cache.functions.readers import Scopes
 from smw.cache.strategies.arriving import Arrivals
+from smw.cache.strategies.buffered import finish_at_exit
 from smw.cache.strategies.closing import Closing, Patience
 from smw.cache.strategies.drainer import Drainer
 from smw.cache.strategies.journal_rows import ANY_LOOP, BATCH, NO_LOOP, adopt, put
@@ -55,7 +56,7 @@ _UNKNOWN = (
 )
 _BUFFERED = (
     "writes of %s are buffered: they are acknowledged from memory, and those that have not reached their source are "
-    "lost with this process; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
+    "lost if this process is killed; with CACHE_STATE_DIR (cache setting state_dir) they survive it"
 )
 
 
@@ -168,6 +169,7 @@ class WriteBehind:
         name = writer.target.name
         if not self._is_closed and await self._opened(mode) is None:
             self.open()
+            finish_at_exit(self)
             if self._most and name not in self._said:
                 self._said.add(name)
                 _log.warning(_BUFFERED, name)
@@ -316,6 +318,7 @@ class WriteBehind:
             self._takes_no_more(patience)
             if patience.left_s():
                 closing.finish()  # what came meanwhile, behind an older one
+            self._rounds.strike(journal)  # what is done of a round that goes on
             tell_left(journal)
             self.outbox.settle(journal, within_s=patience.left_s())
         except (sqlite3.Error, TimeoutError) as error:

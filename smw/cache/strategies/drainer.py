@@ -33,6 +33,7 @@ class Drainer:
         self._behind = weakref.ref(behind)
         self._owing: dict[Writes, WriteBehind] = {}
         self._lock = threading.Lock()
+        self._said = ""
 
     def start(self) -> threading.Thread:
         """Start it.
@@ -78,6 +79,9 @@ class Drainer:
             finally:
                 for writer in still:
                     self.owe(behind, writer)
-        except Exception:  # noqa: BLE001 - whatever it was, what is acknowledged must be tried again
-            _log.exception("writing what was acknowledged failed; it is tried again")
+            self._said = ""
+        except Exception as error:  # noqa: BLE001 - whatever it was, what is acknowledged must be tried again
+            level = logging.DEBUG if self._said == repr(error) else logging.ERROR  # a full disk stays full for long
+            self._said = repr(error)
+            _log.log(level, "writing what was acknowledged failed; it is tried again", exc_info=True)
         return behind.pause_s()

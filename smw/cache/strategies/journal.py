@@ -9,7 +9,6 @@ What is changed, and how, is in `smw.cache.strategies.journal_rows`.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import queue
@@ -23,7 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from smw._kernel.bridge import on_asyncio
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.strategies.forks import Whole
-from smw.cache.strategies.pending import Asker, Pending
+from smw.cache.strategies.owners import Owners
+from smw.cache.strategies.pending import SEEN, Asker, Pending
 from smw.cache.strategies.turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class Journal:
         self._reading = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_ending = self._is_left = self._is_closed = False
-        self._own: int | None = None
-        self._file: tuple[int, int] | None = None
+        self._owners = None if folder is None else Owners(folder)
+        self._files: list[tuple[int, int]] | None = None
         self._turns: Turnstile | None = None
         self._whole, self._whole_reading = Whole(), Whole()
         self._added = self._known = 0
@@ -92,8 +92,11 @@ class Journal:
             self._reader = self._connection if folder is None else self._connect()
             self._pending = Pending(folder, self.token, self.read)
             self._pending.learn()
+            self._files = None if folder is None else self._files_there()
         except BaseException:
             self._end_turns()
+            if self._owners is not None:
+                self._owners.give_up()
             raise
         after_fork(self._forked)
 
@@ -104,9 +107,8 @@ class Journal:
         self._end_turns()
         self._pending.close()
         self._asker.forget()
-        if self._own is not None:
-            os.close(self._own)
-            self._own = None
+        if self._owners is not None:
+            self._owners.forked()
 
     @property
     def is_closed(self) -> bool:
@@ -127,42 +129,33 @@ class Journal:
         with self._turn(), self._whole:
             connection = self._connect()
             connection.executescript(_SCHEMA)
-            if self.folder is not None:
-                while not self._takes_name(connection):
+            if self._owners is not None:
+                owners = {owner for (owner,) in connection.execute("SELECT owner FROM owners")}
+                self._owners.sweep(owners)
+                while self.token in owners or not self._owners.take(self.token):
                     self.token = draw()
         if self.folder is not None:
             _make_durable(self.folder)
-            self._file = self._file_there()
         return connection
 
-    def _file_there(self) -> tuple[int, int] | None:
+    def _files_there(self) -> list[tuple[int, int]]:
         assert self.folder is not None  # noqa: S101 - for the type checker
-        found = (self.folder / "writes.db").stat()
-        return found.st_dev, found.st_ino
+        found = [(self.folder / name).stat() for name in ("writes.db", SEEN)]
+        return [(each.st_dev, each.st_ino) for each in found]
 
     def was_removed(self) -> bool:
         """Tell, once, that somebody has removed the database, into which it goes on writing for this process alone."""
-        if self._file is None:
+        if self._files is None:
             return False
         try:
-            is_there = self._file_there() == self._file
+            is_there = self._files_there() == self._files
         except FileNotFoundError:
             is_there = False
         except OSError:
             return False  # nobody knows
         if not is_there:
-            self._file = None
+            self._files = None
         return not is_there
-
-    def _takes_name(self, connection: sqlite3.Connection) -> bool:
-        """Become the owner of that name, unless there is one or has been one."""
-        with suppress(BlockingIOError):
-            own = _locked(self._lock_file(self.token))
-            if not connection.execute("SELECT 1 FROM owners WHERE owner = ?", (self.token,)).fetchone():
-                self._own = own
-                return True
-            os.close(own)
-        return False
 
     def _connect(self) -> sqlite3.Connection:
         path = ":memory:" if self.folder is None else str(self.folder / "writes.db")
@@ -170,10 +163,6 @@ class Journal:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
-
-    def _lock_file(self, token: str) -> Path:
-        assert self.folder is not None  # noqa: S101 - for the type checker
-        return self.folder / f"{token}.owner"
 
     def submit(self, change: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Run `change` in a transaction, together with others that wait; its result comes once all are durable.
@@ -318,21 +307,12 @@ class Journal:
 
     def is_alive(self, owner: str) -> bool:
         """Tell whether a process still holds its lock."""
-        if owner == self.token or self.folder is None:
-            return owner == self.token
-        try:
-            held = _locked(self._lock_file(owner), create=False)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        os.close(held)
-        return False
+        return owner == self.token if self._owners is None else self._owners.is_alive(owner)
 
     def forget(self, owner: str) -> None:
         """Remove what a dead process has left beside its rows."""
-        if self.folder is not None and owner != self.token:
-            self._lock_file(owner).unlink(missing_ok=True)
+        if self._owners is not None:
+            self._owners.forget(owner)
 
     def close(self, *, within_s: float = _BUSY_S * 2) -> None:
         """Finish what was submitted and close; rows that are left are taken over by the next process. Idempotent.
@@ -363,26 +343,8 @@ class Journal:
             self._end_turns()
         self._pending.close()
         self._asker.close()
-        if self._own is not None:
-            with suppress(OSError):
-                self._lock_file(self.token).unlink()
-            os.close(self._own)
-            self._own = None
-
-
-def _locked(path: Path, *, create: bool = True) -> int:
-    """Open a file and lock it for as long as it is open.
-
-    Raises:
-        OSError: Another process has locked it.
-    """
-    fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        if self._owners is not None:
+            self._owners.give_up()
 
 
 def _make_durable(folder: Path) -> None:

@@ -31,6 +31,9 @@ def open_journal(folder: Path | None, host: Host) -> Journal:
     except (OSError, sqlite3.Error) as error:
         what = f"cache setting 'state_dir' cannot be used: {error}"
         fix = "CACHE_STATE_DIR: a folder on a local disk that this process may write to"
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            fix = f"the journal is damaged: move writes.db, writes.db-wal and writes.db-shm out of {folder}; what they "
+            fix += "hold and their source has not is lost, but for what `sqlite3 writes.db .recover` gets out"
         raise ConfigError("SMW-C161", what, fix=fix) from error
 
 

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Asker", "Pending"]
+__all__ = ["SEEN", "Asker", "Pending"]
 
 _BYTES = 8
-_NAME = "writes.seen"
+SEEN = "writes.seen"
+"""The file that they share."""
 _SPARE = 1000
 """How many keys that wait no more may be remembered until all are read anew."""
 
@@ -54,7 +55,7 @@ class Pending:
         self._fd = -1
         self._shared: bytearray | mmap.mmap = bytearray(_BYTES)
         if folder is not None:
-            self._fd = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
+            self._fd = os.open(folder / SEEN, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 if os.fstat(self._fd).st_size < _BYTES:
                     self.tell()

@@ -157,7 +157,7 @@ class Rounds:
             self._returned.extend((seq, 0) for seq in seqs if seq not in ended)
             if tried is not None:
                 tried.update(seqs)
-        self._settle(journal)
+        self.strike(journal)
 
     def _done(self, row: Row) -> None:
         self.written[row.writer] += 1
@@ -165,7 +165,7 @@ class Rounds:
         self._first.pop(row.seq, None)
         self._struck.append(row.seq)
 
-    def _settle(self, journal: Journal) -> None:
+    def strike(self, journal: Journal) -> None:
         """Strike what is done, let the rest wait; what the journal does not take now it is told in the next round."""
         struck, returned = _taken(self._struck), _taken(self._returned)
         if struck:

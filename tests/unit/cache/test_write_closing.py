@@ -7,12 +7,13 @@ import fcntl
 import os
 import sqlite3
 import threading
+import weakref
 
 import pytest
 
 from smw._kernel.clock import SystemClock
 from smw.cache.strategies import behind as behind_module
-from smw.cache.strategies import turnstile
+from smw.cache.strategies import buffered, turnstile
 from tests.unit.cache.test_write_back import MODES, Users, called, patient, until, where
 
 __all__ = ["patient", "where"]
@@ -161,3 +162,29 @@ def test_a_child_that_is_forked_within_a_transaction_can_write(bench, tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     users.cache.behind.tick()
     assert users.names[1] == "Eve"
+
+
+@MODES
+async def test_what_is_buffered_is_written_at_the_end_of_the_interpreter(bench, tmp_path, monkeypatch, mode):
+    """Also where nobody closes the cache; what is on disk is left to the next start, which may be quicker."""
+    monkeypatch.setattr(buffered, "_living", weakref.WeakSet())
+    disk = Users(bench.cache(state_dir=tmp_path), mode)
+    await called(disk.put(1, "Eve"))
+    buffer = Users(bench.cache(), mode)
+    await called(buffer.put(1, "Eve"))
+    await asyncio.to_thread(buffered._finish_all)
+    assert (buffer.names, disk.names) == ({1: "Eve"}, {})
+
+
+async def test_closing_strikes_what_is_done_of_a_round_that_goes_on(bench, tmp_path):
+    """Of what one round has begun the next start does only what was not done: that may be most of a hundred."""
+    first, free = Users(bench.cache(state_dir=tmp_path, drain_s=0.2)), threading.Event()
+    first.put(1, "Eve")
+    first.put(2, "Bob")
+    first.block = type("Gate", (), {"wait": lambda _self, most_s: first.names and free.wait(most_s)})()
+    await asyncio.to_thread(first.cache.close)
+    after = Users(bench.cache(state_dir=tmp_path))
+    after.cache.behind.tick()
+    free.set()
+    assert first.names[1] == "Eve"
+    assert after.names == {2: "Bob"}
