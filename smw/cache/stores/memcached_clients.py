@@ -45,6 +45,7 @@ class Blocking:
     def __init__(self, server: str, timeout_s: float) -> None:
         self._server = server
         self._timeout_s = timeout_s
+        self._is_closed = False
         self._forked()
         after_fork(self._forked)
 
@@ -94,7 +95,7 @@ class Blocking:
         finally:
             if client is None:
                 idle.appendleft(None)
-            elif turns is self._turns:
+            elif turns is self._turns and not self._is_closed:
                 idle.append(client)
             else:
                 client.close()  # all were closed meanwhile
@@ -137,7 +138,7 @@ class Blocking:
 
     def close(self) -> None:
         """Close its connections, and those in use once they are given back; idempotent."""
-        idle = self._turns.idle
+        idle, self._is_closed = self._turns.idle, True
         self._forked()
         with contextlib.suppress(IndexError):
             while True:

@@ -75,6 +75,7 @@ class RedisStore(RedisHot):
         self._url = url
         self._timeout_s = timeout_s
         self._blocking: BlockingLines | None = None
+        self._is_closed = False
         self._opening = threading.RLock()
         self._awaiting: PerLoop[AwaitingLines] = PerLoop(self._open_awaiting, AwaitingLines.aclose)
         self._hashes: dict[str, str] = {}
@@ -100,7 +101,10 @@ class RedisStore(RedisHot):
                     opened = _redis.blocking(
                         self._url, timeout_s=self._timeout_s, max_connections=_CONNECTIONS, whole=True
                     )
-                    self._blocking = BlockingLines(opened, most=_CONNECTIONS, wait_s=self._timeout_s)
+                    lines = BlockingLines(opened, most=_CONNECTIONS, wait_s=self._timeout_s)
+                    if self._is_closed:
+                        lines.end()
+                    self._blocking = lines
                 client = self._blocking
         return client
 
@@ -375,9 +379,10 @@ class RedisStore(RedisHot):
 
     def close(self) -> None:
         """Close the blocking connections, and have those of event loops closed there; idempotent."""
-        client, self._blocking = self._blocking, None
+        with self._opening:
+            client, self._blocking, self._is_closed = self._blocking, None, True
         if client is not None:
-            client.close()
+            client.end()
         self._awaiting.close()
 
     async def aclose(self) -> None:

@@ -59,6 +59,7 @@ class BlockingLines:
         self._pack = _packer()
         self._lost: type[Exception] = known.ConnectionError
         self._answered: type[Exception] = known.ResponseError
+        self._is_ended = False
 
     def run(self, *command: Any, first: tuple[Any, ...] | None = None) -> Any:
         """Return the reply to a command; `first` goes before it on the same connection."""
@@ -80,6 +81,8 @@ class BlockingLines:
                 idle.appendleft(None)
             else:
                 idle.append(line)
+            if self._is_ended:
+                self._close_idle()
             if self._turns.waiters:
                 self._turns.given_back()
 
@@ -96,8 +99,7 @@ class BlockingLines:
             line.disconnect()
             raise
 
-    def close(self) -> None:
-        """Close every connection; those in use fail, and the next command connects again."""
+    def _close_idle(self) -> None:
         idle, lines = self._idle, []
         with contextlib.suppress(IndexError):
             while True:
@@ -105,7 +107,16 @@ class BlockingLines:
         for line in filter(None, lines):
             line.disconnect()
         idle.extend(reversed(lines))
+
+    def close(self) -> None:
+        """Close every connection; those in use fail, and the next command connects again."""
+        self._close_idle()
         self._pool.disconnect()
+
+    def end(self) -> None:
+        """Close as `close` does; what a thread still asks is answered, and leaves no connection open."""
+        self._is_ended = True
+        self.close()
 
 
 class AwaitingLines:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import psutil
 import pytest
 import redis
 
 from smw import _redis
+from smw._kernel.clock import SystemClock, SystemEntropy
+from smw.cache.stores.memcached import MemcachedStore
+from smw.cache.stores.redis import RedisStore
 from smw.cache.stores.redis_lines import BlockingLines
 
 
@@ -75,3 +79,42 @@ def test_a_blocking_reader_fails_at_once_and_idle_lines_are_closed(client):
     assert len(failures) == 1
     assert [sock.fileno() for sock in [*idle, asked]] == [-1, -1]
     assert lines.run("PING") == b"PONG"
+
+
+def to(server):
+    """Return where this process is connected to a server from."""
+    every = psutil.Process().net_connections("tcp")
+    return {each.laddr for each in every if each.raddr and each.raddr.port == server.port}
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+def test_a_store_that_is_closed_leaves_no_connection(kind, redis_server, memcached_server):
+    """A thread that was about to ask when the cache was closed has its answer, and nothing stays open."""
+    if kind == "redis":
+        server, store = redis_server, RedisStore(redis_server.url, timeout_s=5)
+    else:
+        server, how = memcached_server, {"clock": SystemClock(), "entropy": SystemEntropy()}
+        store = MemcachedStore(server.address, timeout_s=5, **how)
+    before = to(server)
+    store.probe()
+    assert len(to(server) - before) == 1
+    store.close()
+    store.probe()
+    store.figures()
+    assert to(server) <= before
+
+
+def test_a_caller_that_is_hung_up_at_the_end_leaves_no_connection(redis_server):
+    """It asks once more, as where its connection had gone stale, and that one is closed as well."""
+    lines = BlockingLines(_redis.blocking(redis_server.url, timeout_s=5, max_connections=2), most=2, wait_s=1)
+    before, asked = to(redis_server), lines._ask
+    assert lines.run("PING") == b"PONG"
+
+    def hung_up(line, *what):
+        lines._ask = asked
+        lines.end()
+        return asked(line, *what)
+
+    lines._ask = hung_up
+    assert lines.run("PING") == b"PONG"
+    assert to(redis_server) <= before
