@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, NewType, TypedDict, TypeVar
 from unittest.mock import MagicMock
 
 import msgpack
@@ -19,7 +19,7 @@ import pytest
 import wrapt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, PrivateAttr, RootModel
 
 from smw._kernel.clock import SystemEntropy
 from smw.cache.values import copies
@@ -76,6 +76,31 @@ class Slotted(Track):
 class SlottedModel(BaseModel):
     __slots__ = ("z",)
     x: int = 1
+
+
+class Unset(BaseModel):
+    x: int
+    _secret: str = PrivateAttr()
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Page(Generic[T]):
+    first: T
+    after: Page[T] | None = None
+
+
+class Cover(TypedDict):
+    artist: Artist
+
+
+Anonymous = NewType("Anonymous", Track)
 
 
 def filled(value: Any) -> Any:
@@ -168,6 +193,10 @@ class Undeclared:
     x: int = 1
 
 
+class OwnZone(zoneinfo.ZoneInfo):
+    pass
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -175,6 +204,7 @@ class Undeclared:
         Counter("a"), defaultdict(int), deque([1]), range(3), Fraction(1), Path("a"), dt.UTC, ip_address("::1"),
         msgpack.Timestamp(1), object(),
         Undeclared(), Rights.READ | Rights.WRITE, Guarded(x=1), dt.datetime(2024, 1, 1, tzinfo=Zone()),
+        dt.datetime(2024, 1, 1, tzinfo=OwnZone("Europe/Paris")),
         iter([1]), Exception("x"), msgpack.ExtType(1, b""), filled(Slotted("a")), filled(SlottedModel()),
         wrapt.ObjectProxy({"a": 1}), wrapt.ObjectProxy(1), MagicMock(spec=dict), MagicMock(spec=str),
     ],
@@ -218,6 +248,83 @@ def test_cycles_and_depth_are_refused():
     for value in (loop, deep):
         with pytest.raises(UnstorableError):
             CODEC.pack(value)
+
+
+def nested(kind: str, levels: int) -> Any:
+    """Return so many of one kind within each other."""
+    value: Any = None
+    for _ in range(levels):
+        value = (value,) if kind == "tuple" else frozenset([value]) if kind == "frozenset" else Page(1, value)
+    return value
+
+
+def paged() -> Page[int]: ...
+
+
+@pytest.mark.parametrize("kind", ["tuple", "frozenset", "dataclass"])
+def test_what_is_nested_as_deeply_as_may_be_comes_back(kind):
+    """Values as deep as is stored open, without using up a thread's stack; deeper ones stay."""
+    codec = Codec(Classes(declared_classes(paged)))
+    deepest = nested(kind, 201)
+    assert repr(codec.unpack(*codec.pack(deepest))) == repr(deepest)
+    with pytest.raises(UnstorableError) as refused:
+        codec.pack(nested(kind, 202))
+    assert refused.value.reason == "deep-result"
+
+
+@pytest.mark.parametrize("levels", [199, 202, 2000])
+def test_a_small_entry_cannot_use_up_the_stack(levels):
+    """Forged bytes with one extension within the other are corrupt, however many there are."""
+    payload = b"\xc0"
+    for _ in range(levels):  # a set that holds the one before: sets cannot be in sets
+        payload = b"\xc9" + (len(payload) + 1).to_bytes(4, "big") + b"\x02\x91" + payload
+    with pytest.raises(CorruptError):
+        CODEC.unpack(MSGPACK, payload)
+    with pytest.raises(CorruptError):  # what comes after it is no part of it
+        CODEC.unpack(MSGPACK, nested_tuples(payload=b"\xc0\xc0"))
+
+
+def nested_tuples(payload: bytes) -> bytes:
+    """Return the form of six tuples within each other, with `payload` in the place of the innermost one's list."""
+    for _ in range(6):
+        payload = b"\x91\xc9" + len(payload).to_bytes(4, "big") + b"\x01" + payload
+    return payload[1:]
+
+
+@pytest.mark.parametrize("value", [Unset(x=1), Numbers([1, 2])], ids=["private", "root"])
+def test_models_come_back_with_what_lies_beside_their_fields(value):
+    """A model without private attributes yet, and one that is a root alone, come back equal, to be stored again."""
+
+    def answer() -> Unset | Numbers: ...
+
+    codec = Codec(Classes(declared_classes(answer)))
+    back = codec.unpack(*codec.pack(value))
+    assert (back, back.__dict__, back.__pydantic_private__) == (value, value.__dict__, value.__pydantic_private__)
+    assert codec.pack(back) == codec.pack(value)
+
+
+def pages() -> dict[str, Page[Artist]]: ...
+
+
+def anonymous() -> list[Anonymous]: ...
+
+
+def covers() -> list[Cover]: ...
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        (pages, {"a": Page(Artist("b", Genre.JAZZ))}),
+        (anonymous, [Track("a")]),
+        (covers, [{"artist": Artist("b", Genre.ROCK)}]),
+    ],
+    ids=["generic", "new type", "typed dict"],
+)
+def test_annotations_name_classes_by_other_names_too(source, value):
+    """A class is named by its generic form, by a new type of it, and by the fields of a typed dictionary."""
+    codec = Codec(Classes(declared_classes(source)))
+    assert same(value, codec.unpack(*codec.pack(value)))
 
 
 def test_stored_bytes_cannot_choose_a_class():

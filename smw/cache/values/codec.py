@@ -6,13 +6,14 @@ import datetime as dt
 import json
 import zoneinfo
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgpack
 
 from smw.cache.stores.plugged import codec_named, codec_of
-from smw.cache.values.copies import MOST_NODES, Survey, survey
+from smw.cache.values.copies import DEEPEST, MOST_NODES, Survey, survey
 from smw.cache.values.typed import Classes
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ RAW, MSGPACK, PICKLE, JSON = 0, 1, 2, 3
 # These pass msgpack as something else than what they are, so they must not reach it.
 _TREACHEROUS = frozenset({bytearray, memoryview, msgpack.Timestamp, msgpack.ExtType})
 _OBJECT, _PLUGGED, _BIG_INT, _COMPLEX = 20, 21, 10, 11
+_ON_STACK = 4
+"""So many payloads within each other are read with what `msgpack.unpackb` keeps on the thread's stack: 41 KB each."""
 
 
 class UnstorableError(Exception):
@@ -49,7 +52,7 @@ class CorruptError(Exception):
 def _zone(zone: dt.tzinfo | None) -> object:
     if zone is None:
         return None
-    if isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
+    if type(zone) is zoneinfo.ZoneInfo and zone.key:
         return zone.key
     if zone.__class__ is dt.timezone:
         offset, name = zone.utcoffset(None) or dt.timedelta(), zone.tzname(None)
@@ -147,32 +150,36 @@ class Codec:
                 raise
             return PICKLE, self._pickle(value)
 
-    def _pack(self, value: Any, found: Survey) -> bytes:
+    def _pack(self, value: Any, found: Survey, depth: int = 0) -> bytes:
         for kind in (_TREACHEROUS & found.types) | found.bound:
             raise UnstorableError("unstorable-result", kind.__name__)
         if found.cut:  # what was not looked at may be treacherous, or unfold without end
             for kind in sorted(found.types, key=lambda kind: (kind is not type(value), kind.__qualname__)):
                 self._check_known(kind)
             raise UnstorableError(_reason_cut(found), type(value).__name__)
+        extend = partial(self._extend, depth=depth) if depth else self._extend
         try:
             packed = msgpack.packb(
-                value, default=self._extend, strict_types=True, use_bin_type=True, unicode_errors="surrogatepass"
+                value, default=extend, strict_types=True, use_bin_type=True, unicode_errors="surrogatepass"
             )
         except UnstorableError:
             raise
         except Exception as error:
             # Cycles, too deep a nesting, containers beyond 4 GB, a foreign property that raises.
-            raise UnstorableError("unstorable-result", type(value).__name__) from error
+            reason = "deep-result" if isinstance(error, RecursionError) else "unstorable-result"
+            raise UnstorableError(reason, type(value).__name__) from error
         return packed or b""
 
-    def _extend(self, value: Any) -> msgpack.ExtType:
+    def _extend(self, value: Any, depth: int = 0) -> msgpack.ExtType:
+        if depth > DEEPEST:
+            raise UnstorableError("deep-result", type(value).__name__)
         known = _EXTENSIONS.get(type(value))
         if known is not None:
             code, take, _ = known
-            return msgpack.ExtType(code, self._pack(take(value), _EMPTY))
+            return msgpack.ExtType(code, self._pack(take(value), _EMPTY, depth + 1))
         taken = self._classes.take(value)
         if taken is not None:
-            return msgpack.ExtType(_OBJECT, self._pack(list(taken), survey(taken[2])))
+            return msgpack.ExtType(_OBJECT, self._pack(list(taken), survey(taken[2]), depth + 1))
         plugged = codec_of(type(value))
         payload = None if plugged is None else plugged[1].pack(value)
         if plugged is None:
@@ -207,13 +214,18 @@ class Codec:
             raise CorruptError("payload") from error
         raise CorruptError("encoding")
 
-    def _unpack(self, payload: bytes) -> Any:
-        return msgpack.unpackb(
-            payload, ext_hook=self._restore, strict_map_key=False, raw=False, unicode_errors="surrogatepass"
-        )
+    def _unpack(self, payload: bytes, depth: int = 0) -> Any:
+        restore = partial(self._restore, depth=depth) if depth else self._restore
+        if depth < _ON_STACK:
+            return msgpack.unpackb(
+                payload, ext_hook=restore, strict_map_key=False, raw=False, unicode_errors="surrogatepass"
+            )
+        return _unpack_apart(payload, restore)
 
-    def _restore(self, code: int, data: bytes) -> Any:
-        parts = self._unpack(data)
+    def _restore(self, code: int, data: bytes, depth: int = 0) -> Any:
+        if depth > DEEPEST:
+            raise CorruptError("depth")
+        parts = self._unpack(data, depth + 1)
         if code == _OBJECT:
             return self._classes.make(*parts)
         if code == _PLUGGED:
@@ -232,6 +244,24 @@ class Codec:
             return pickle.dumps(value, protocol=5)
         except Exception as error:
             raise UnstorableError("unpicklable-result", type(value).__name__) from error
+
+
+def _unpack_apart(payload: bytes, restore: Callable[[int, bytes], Any]) -> Any:
+    """Return what `msgpack.unpackb` does, at four times its price and without room on the thread's stack."""
+    size = len(payload)
+    unpacker = msgpack.Unpacker(
+        read_size=size,
+        max_buffer_size=size,
+        ext_hook=restore,
+        strict_map_key=False,
+        raw=False,
+        unicode_errors="surrogatepass",
+    )
+    unpacker.feed(payload)
+    value = unpacker.unpack()
+    if unpacker.tell() != size:
+        raise CorruptError("payload")
+    return value
 
 
 _EMPTY = Survey()

@@ -21,11 +21,14 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["COPIES", "FLAT_COPIES", "PLAIN", "Held", "Survey", "UncopyableError", "hold", "is_binding", "survey"]
+__all__ = [
+    "COPIES", "DEEPEST", "FLAT_COPIES", "MOST_NODES", "PLAIN", "Held", "Survey", "UncopyableError", "hold",
+    "is_binding", "survey",
+]  # fmt: skip
 
 COPIES = ("auto", "share", "deep", "decode")
 MOST_NODES = 500_000
-_DEEPEST = 200
+DEEPEST = 200
 PLAIN = frozenset({int, str, bytes, float, bool, type(None), complex})
 _IMMUTABLE = PLAIN | {
     Decimal, Fraction, UUID, dt.date, dt.datetime, dt.time, dt.timedelta, dt.timezone, range, type(Ellipsis), type,
@@ -94,9 +97,9 @@ class Survey:
         if kind in PLAIN:
             self.size += sys.getsizeof(value)
             return
-        if depth > _DEEPEST or self.nodes > MOST_NODES:
+        if depth > DEEPEST or self.nodes > MOST_NODES:
             self.foreign = self.cut = True
-            self.deep = self.deep or depth > _DEEPEST
+            self.deep = self.deep or depth > DEEPEST
             return
         if kind is dict:
             self._changeable(depth)
@@ -194,8 +197,9 @@ def survey(value: Any) -> Survey:
     found = Survey()
     try:
         found.walk(value, 0)
-    except Exception:  # noqa: BLE001 - too deep, changed by another thread meanwhile, or a class that raises when asked
+    except Exception as error:  # noqa: BLE001 - changed by another thread meanwhile, or a class that raises when asked
         found.foreign = found.cut = True
+        found.deep = found.deep or isinstance(error, RecursionError)
     return found
 
 

@@ -40,8 +40,14 @@ def _make_dataclass(cls: Any, names: tuple[str, ...], parts: list[Any]) -> Any:
     return made
 
 
+def _beside_fields(cls: Any) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Return what a model has of extra fields and private attributes that holds none; equality looks at both."""
+    return {} if cls.model_config.get("extra") == "allow" else None, {} if cls.__private_attributes__ else None
+
+
 def _take_model(value: Any, names: tuple[str, ...]) -> list[Any] | None:
-    if value.__pydantic_extra__ or value.__pydantic_private__ or value.__dict__.keys() != set(names):
+    beside = value.__pydantic_extra__, value.__pydantic_private__
+    if value.__dict__.keys() != set(names) or beside != _beside_fields(type(value)):
         return None
     return [sorted(value.__pydantic_fields_set__), *(value.__dict__[name] for name in names)]
 
@@ -50,8 +56,10 @@ def _make_model(cls: Any, names: tuple[str, ...], parts: list[Any]) -> Any:
     made = cls.__new__(cls)
     object.__setattr__(made, "__dict__", dict(zip(names, parts[1:], strict=True)))
     object.__setattr__(made, "__pydantic_fields_set__", set(parts[0]))
-    object.__setattr__(made, "__pydantic_extra__", {} if cls.model_config.get("extra") == "allow" else None)
-    object.__setattr__(made, "__pydantic_private__", None)
+    if not cls.__pydantic_root_model__:  # whose class says that it has neither
+        extra, private = _beside_fields(cls)
+        object.__setattr__(made, "__pydantic_extra__", extra)
+        object.__setattr__(made, "__pydantic_private__", private)
     return made
 
 
@@ -190,7 +198,11 @@ def _reached(todo: list[Any]) -> dict[str, Any]:
         if hint is None or any(hint is other for other in seen):
             continue
         seen.append(hint)
-        todo.extend(typing.get_args(hint))
+        todo.extend((typing.get_origin(hint), *typing.get_args(hint)))
+        if isinstance(hint, typing.NewType):
+            todo.append(hint.__supertype__)
+        if typing.is_typeddict(hint):
+            todo.extend(_hints(hint).values())
         if not isinstance(hint, type) or _shape_of(hint) is None:
             continue
         name = name_of(hint)
