@@ -18,7 +18,7 @@ from smw.cache.sight.records import dropped
 from smw.cache.sight.spread import Watch
 from smw.cache.values.codec import CorruptError
 from smw.cache.values.envelope import Letter
-from smw.cache.values.forms import Finding, Forms, Policy, forms_of, held_of
+from smw.cache.values.forms import Finding, Forms, Packing, Policy, forms_of, held_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -279,8 +279,8 @@ class Engine:
             mode: The caller's mode.
             took_s: How long loading it took.
         """
-        ttl_s = lasting(place, policy.lasts(place.key, value), self._now())
-        forms = forms_of(value, policy, for_servers=bool(sight.missed) and ttl_s > 0)
+        ttl_s = lasting(place, policy.lasts(place.key, value, packing := Packing(value, policy.codec)), self._now())
+        forms = forms_of(value, policy, for_servers=bool(sight.missed) and ttl_s > 0, packing=packing)
         basis, stands = place.basis, True
         if basis is not None and basis.lacks and forms.packed is not None and sight.missed:
             forms = forms._replace(packed=None, refused=forms.refused or basis.refusal)

@@ -10,6 +10,7 @@ from smw._kernel.answers import answered
 from smw._kernel.process import ForkLock
 from smw.cache.options import life_of
 from smw.cache.values.codec import UnstorableError
+from smw.cache.values.forms import Packing
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -42,15 +43,15 @@ class Lifetimes:
         self._remarks = remarks
         self._learned = None if options.auto is None else Learned(options.auto, codec)
 
-    def of(self, key: Hashable, value: Any) -> float:
-        """Return the seconds that the `value` of `key` lives; 0 if it is not kept."""
+    def of(self, key: Hashable, value: Any, packing: Packing | None = None) -> float:
+        """Return the seconds that the `value` of `key`, which `packing` packs, lives; 0 if it is not kept."""
         options = self._options
         if options.unless is not None and self._is_rejected(value):
             return 0.0
         if value is None and options.negative_ttl_s is not None:
             return self.shortened(options.negative_ttl_s)
         if self._learned is not None:
-            return self.shortened(self._learned.next(key, value))
+            return self.shortened(self._learned.next(key, value, packing))
         return self.shortened(self._told(value) if options.ttl_s is None else options.ttl_s)
 
     def shortened(self, ttl_s: float) -> float:
@@ -96,10 +97,10 @@ class Learned:
         """Return how many keys are remembered."""
         return len(self._known)
 
-    def next(self, key: Hashable, value: Any) -> float:
-        """Return the time to live of a value that was just loaded."""
+    def next(self, key: Hashable, value: Any, packing: Packing | None = None) -> float:
+        """Return the time to live of a value that was just loaded, and that `packing` packs."""
         least, most = self._bounds.min_s, self._bounds.max_s
-        mark = self._mark(value)
+        mark = _mark(packing or Packing(value, self._codec))
         with self._lock:
             before = self._known.pop(key, None)  # to stand last again
             ttl_s = math.sqrt(least * most) if before is None else before[1]
@@ -110,10 +111,11 @@ class Learned:
                 del self._known[next(iter(self._known))]
         return ttl_s
 
-    def _mark(self, value: Any) -> bytes:
-        """Return what equal values have in common; nothing for one that has no form as bytes, which teaches nothing."""
-        try:
-            encoding, payload = self._codec.pack(value)
-        except UnstorableError:
-            return b""
-        return hashlib.blake2b(payload, digest_size=8, salt=bytes((encoding,))).digest()
+
+def _mark(packing: Packing) -> bytes:
+    """Return what equal values have in common; nothing for one that has no form as bytes, which teaches nothing."""
+    try:
+        encoding, payload = packing.pack()
+    except UnstorableError:
+        return b""
+    return hashlib.blake2b(payload, digest_size=8, salt=bytes((encoding,))).digest()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smw.cache.coherence.depending import lasting
 from smw.cache.levels.swapping import can_swap, insist, swap
 from smw.cache.values.envelope import Letter
-from smw.cache.values.forms import forms_of
+from smw.cache.values.forms import Packing, forms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,8 +95,9 @@ async def replace(engine: Engine, place: Place, policy: Policy, value: Any, *, b
                 alone = alone and basis.is_kept and engine.fence.stands(basis.scopes, before.epoch)
             engine.drop_here(own)
             epoch = engine.fence.epoch
-        ttl_s = lasting(place, policy.lasts(place.key, value), engine.host.clock.now())
-        forms = forms_of(value, policy, for_servers=sight is not None)
+        packing = Packing(value, policy.codec)
+        ttl_s = lasting(place, policy.lasts(place.key, value, packing), engine.host.clock.now())
+        forms = forms_of(value, policy, for_servers=sight is not None, packing=packing)
         if not alone or ttl_s <= 0:
             await engine.remote.drop(owed, budget=engine.budget(), mode=mode)
             return False

@@ -16,13 +16,44 @@ if TYPE_CHECKING:
     from smw.cache.levels.memory import Entry
     from smw.cache.values.codec import Codec
 
-__all__ = ["Finding", "Forms", "Policy", "forms_of", "held_of"]
+__all__ = ["Finding", "Forms", "Packing", "Policy", "forms_of", "held_of"]
 
 Packed = tuple[int, bytes]
 _COLLECTIONS = frozenset({dict, list, set, tuple, frozenset})
 _OBJECT_BYTES = 36
 """What an object takes beyond its form as bytes, most of those that are small and many."""
 _PACKED_BYTES = sys.getsizeof(b"") + sys.getsizeof((0, b""))
+
+
+class Packing:
+    """The form of one value as bytes, which is made at most once, whoever needs it first.
+
+    Args:
+        value: The value.
+        codec: Makes it.
+    """
+
+    __slots__ = ("_codec", "_made", "_value")
+
+    def __init__(self, value: Any, codec: Codec) -> None:
+        self._value = value
+        self._codec = codec
+        self._made: Packed | UnstorableError | None = None
+
+    def pack(self, found: Survey | None = None) -> Packed:
+        """Return (encoding, payload), as `Codec.pack` does.
+
+        Raises:
+            UnstorableError: It has none.
+        """
+        if self._made is None:
+            try:
+                self._made = self._codec.pack(self._value, found)
+            except UnstorableError as error:
+                self._made = error
+        if isinstance(self._made, UnstorableError):
+            raise self._made
+        return self._made
 
 
 class Policy(NamedTuple):
@@ -34,7 +65,7 @@ class Policy(NamedTuple):
         in_memory: Whether memory keeps them.
         names: Levels behind memory that may keep them.
         codec: Their form as bytes.
-        life: From a key and its value to the seconds that it lives; None: `ttl_s`.
+        life: From a key, its value and what packs that to the seconds that it lives; None: `ttl_s`.
         l1_ttl_s: The longest that memory keeps one.
         stale_s: How long after that one may stand in for a load that fails.
         ahead: After which share of its life one is loaded anew; 0.0: as chance will have it; None: when it has expired.
@@ -49,7 +80,7 @@ class Policy(NamedTuple):
     in_memory: bool
     names: tuple[str, ...]
     codec: Codec
-    life: Callable[[Hashable, Any], float] | None = None
+    life: Callable[[Hashable, Any, Packing | None], float] | None = None
     l1_ttl_s: float = float("inf")
     stale_s: float = 0.0
     ahead: float | None = None
@@ -58,9 +89,9 @@ class Policy(NamedTuple):
     most_bytes: float = float("inf")
     is_off: bool = False
 
-    def lasts(self, key: Hashable, value: Any) -> float:
+    def lasts(self, key: Hashable, value: Any, packing: Packing | None = None) -> float:
         """Return the seconds that `value` lives; 0 if it is not kept."""
-        return self.ttl_s if self.life is None else self.life(key, value)
+        return self.ttl_s if self.life is None else self.life(key, value, packing)
 
 
 class Forms(NamedTuple):
@@ -137,19 +168,20 @@ def _shape(value: Any, found: Survey) -> int:
     return FLAT if type(value) in FLAT_COPIES and not found.nested else NESTED
 
 
-def forms_of(value: Any, policy: Policy, *, for_servers: bool) -> Forms:
+def forms_of(value: Any, policy: Policy, *, for_servers: bool, packing: Packing | None = None) -> Forms:
     """Return the forms of a value that a function has returned.
 
     Args:
         value: The value, which its caller may change afterwards.
         policy: How it is kept.
         for_servers: Whether its form as bytes is needed.
+        packing: What packs it, where somebody may have had it packed already.
     """
     found = survey(value)
     held = packed = refused = None
     if for_servers or policy.copy == "decode":
         try:
-            packed = policy.codec.pack(value, found)
+            packed = policy.codec.pack(value, found) if packing is None else packing.pack(found)
             if len(packed[1]) > MOST_BYTES:
                 packed, refused = None, ("huge-result", type(value).__name__)
         except UnstorableError as error:

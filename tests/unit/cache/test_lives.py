@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from smw.cache import Auto
+from smw.cache.values.codec import Codec
 from smw.errors import ConfigError
 from tests.unit.cache.shapes import Shaped
 
@@ -97,3 +98,19 @@ async def test_a_setting_is_taken_or_refused(bench, tmp_path, name, value):
     load = Shaped(cache, ("function", "async"), lambda number: number)
     assert [await load(1), await load(1), load.runs] == [1, 1, 1]
     await cache.aclose()
+
+
+async def test_a_value_whose_life_is_learned_is_packed_once(bench, monkeypatch):
+    """What tells whether it has changed is what servers get."""
+    packed, pack = [], Codec.pack
+    monkeypatch.setattr(Codec, "pack", lambda self, value, found=None: packed.append(value) or pack(self, value, found))
+    cache = bench.cache("l2")
+    load = Shaped(cache, ("function", "sync"), lambda number: {"a": [number]}, "auto")
+    await load(1)
+
+    @cache.writes(load.fn, arguments=lambda number: {"number": number})
+    def change(number: int) -> dict:
+        return {"a": [number, number]}
+
+    change(1)
+    assert packed == [{"a": [1]}, {"a": [1, 1]}]
