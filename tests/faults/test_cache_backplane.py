@@ -354,13 +354,12 @@ def test_a_steady_stream_of_drops_keeps_memory_current(nodes, redis_server):
     channel = there.cache._engine.remote.servers[0].store._channel
     with redis.Redis.from_url(redis_server.url) as client:
         before, ends = client.info("commandstats")["cmdstat_mget"]["calls"], time.monotonic() + 1.5
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or there.backplane.messages <= 50:
             here.cache.drop_sync(tags=["other"])
             client.publish(channel, b"\xff what is this")
             assert there.read(1) == 1
             time.sleep(0.004)
         assert client.info("commandstats")["cmdstat_mget"]["calls"] - before <= 1
-    assert there.backplane.messages > 50
     assert there.backplane.gaps == 0
 
 

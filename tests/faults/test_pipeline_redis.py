@@ -46,7 +46,7 @@ async def test_serving_through_a_hang(service_factory):
     await own.emit("s", 1)
     await until(lambda: 1 in seen)
     own.stop()
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, 30)
     await own.aclose()
 
 
@@ -71,7 +71,7 @@ async def test_records_in_work_survive_a_hang(service_factory):
     server.resume()
     await until(lambda: not own._tally("s").in_flight)
     own.stop()
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, 30)
     await own.serve("s", until_empty=True)
     assert sorted(seen) == list(range(20))
     await own.aclose()
@@ -143,7 +143,7 @@ async def test_a_server_that_dies_does_not_hold_up_the_end(service_factory):
     server.kill()
     release.set()
     own.stop()
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, 30)
     await own.aclose()
     assert own._tally("s").done == 1
 

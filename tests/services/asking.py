@@ -14,7 +14,7 @@ __all__ = ["get", "head", "post", "stream"]
 
 _AUTHORITIES = ssl.create_default_context()
 
-get = partial(httpx.get, verify=_AUTHORITIES)
-head = partial(httpx.head, verify=_AUTHORITIES)
-post = partial(httpx.post, verify=_AUTHORITIES)
-stream = partial(httpx.stream, verify=_AUTHORITIES)
+get = partial(httpx.get, verify=_AUTHORITIES, timeout=30)
+head = partial(httpx.head, verify=_AUTHORITIES, timeout=30)
+post = partial(httpx.post, verify=_AUTHORITIES, timeout=30)
+stream = partial(httpx.stream, verify=_AUTHORITIES, timeout=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -35,5 +36,9 @@ async def sale() -> int:
 
 @app.get("/wait")
 async def wait() -> None:
-    """Keep the connection open for a while."""
-    await asyncio.sleep(4)
+    """Keep the connection open until it is let go."""
+    go = Path(os.environ["MONITOR_WORKERS_DIR"]).with_name("go")
+    for _ in range(1500):
+        if go.exists():
+            break
+        await asyncio.sleep(0.02)

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 
-async def until(condition, seconds=30):
+async def until(condition, seconds=60):
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -18,7 +18,7 @@ import httpx
 from tests.services import asking
 
 ROOT = Path(__file__).parents[3]
-_START_S = 30
+_START_S = 60
 _STOP_S = 30
 
 
@@ -76,7 +76,7 @@ def _answers(server: Served) -> bool:
         return False
 
 
-def eventually(check, within_s=10.0):
+def eventually(check, within_s=60.0):
     """Wait until `check()` is true."""
     until = time.monotonic() + within_s
     while not check():
