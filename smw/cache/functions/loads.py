@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.flight import Flights, RecursiveLoadError
 from smw.cache.coherence.collecting import COLLECTING, tell
-from smw.cache.coherence.depending import Origin, collecting, lasting
+from smw.cache.coherence.depending import Origin, collecting, lasting, scopes_of
 from smw.cache.functions.remarks import Remarks
 from smw.cache.loading.negative import kept_classes, kept_exception
 from smw.cache.loading.refresh import renewed
@@ -158,31 +158,50 @@ class Loads(ABC):
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)
         return finding
+            await self._supersede_elsewhere(place, sight, call.mode)
 
     async def _keep_error(self, error: Exception, place: Place, epoch: int, sight: Sight | None, mode: Mode) -> None:
         life_s, kept = self._lives.shortened(self.options.negative_ttl_s or 0.0), kept_exception(error, self.stats)
         life_s = lasting(place, life_s, self._engine.host.clock.now())
-        stands = self._engine.fence.stands(place.scopes, epoch)
-        if stands and await self._supersede(place, sight, mode):
-            epoch = self._engine.fence.epoch
+        since = epoch if self._engine.fence.stands(scopes_of(place), epoch) else None
+        if since is not None and self._has_older(place, sight):
+            since = await self._dropped(place, epoch, mode)
         if kept is None:
             self._remarks.uncached("uncopyable-exception", type(error).__name__)
-        elif stands:
-            self._engine.put(place, self._errors, kept, ttl_s=life_s, epoch=epoch, sight=sight)
+        elif since is not None:
+            self._engine.put(place, self._errors, kept, ttl_s=life_s, epoch=since, sight=sight)
 
-    async def _supersede(self, place: Place, sight: Sight | None, mode: Mode) -> bool:
+    def _has_older(self, place: Place, sight: Sight | None) -> bool:
+        """Tell whether there is an older result of `place` that might yet stand in for a load that fails."""
+        return self.policy.stale_s > 0 and (place.key in place.home or (sight is not None and sight.stale is not None))
+
+    async def _supersede(self, place: Place, sight: Sight | None, mode: Mode) -> None:
         """Drop an older result of `place`, if it could stand in although a newer answer is known that is not kept."""
-        if self.policy.stale_s <= 0 or not (place.key in place.home or (sight is not None and sight.stale)):
-            return False
-        await self.drop(place, mode)
-        return True
+        if self._has_older(place, sight):
+            await self.drop(place, mode)
+
+    async def _supersede_elsewhere(self, place: Place, sight: Sight | None, mode: Mode) -> None:
+        """Drop an older result of `place` that servers have kept beside a newer one, which memory has alone."""
+        if sight is None or sight.stale is None:
+            return
+        look = await self._engine.look(place, self.policy, mode)
+        if look.sight.stale is not None:
+            await self.drop(place, mode)
 
     async def drop(self, place: Place, mode: Mode) -> None:
         """Drop the result of `place`, in all processes that may have it."""
-        if self.is_shared(place):
-            await self._engine.drop((), place.scopes[:1], mode)
-        else:
-            self._engine.drop_here(place.scopes[:1])
+        await self._dropped(place, self._engine.fence.epoch, mode)
+
+    async def _dropped(self, place: Place, epoch: int, mode: Mode) -> int | None:
+        """Drop the result of `place`; returns the epoch that began with that, None if one had begun since `epoch`."""
+        engine, own = self._engine, place.scopes[:1]
+        owed = engine.remote.owe((), own) if self.is_shared(place) else []
+        with engine.memory.lock:
+            stands = engine.fence.stands(scopes_of(place), epoch)
+            engine.drop_here(own)
+            since = engine.fence.epoch
+        await engine.remote.drop(owed, budget=engine.budget(), mode=mode)
+        return since if stands else None
 
     def _is_due(self, entry: Entry) -> bool:
         """Tell whether the caller of this moment is to have a value loaded anew that still stands."""

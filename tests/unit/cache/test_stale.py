@@ -285,6 +285,51 @@ async def test_what_a_newer_answer_has_superseded_never_stands_in(bench, shape, 
         await load()
 
 
+@each_server
+async def test_a_newer_answer_that_memory_has_alone_supersedes_what_servers_have(bench, levels):
+    """A result that no server takes drops the older one that it has: nobody is handed that when the source is down."""
+    answers: list = ["old", object(), ConnectionError()]
+
+    def act(_number: int) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    load, other = (Shaped(bench.cache(*levels), SYNC, act, 60, stale_if_error=100, copy="share") for _ in range(2))
+    assert await load() == "old"
+    bench.clock.advance(61)
+    assert type(await load()) is object
+    with pytest.raises(ConnectionError):
+        await other()
+
+
+@each_level
+async def test_what_is_dropped_while_an_answer_supersedes_an_older_one_is_not_kept(bench, levels, monkeypatch):
+    """An exception that is about to be kept is forgotten if its key's tag is dropped in that moment."""
+    users, cache, begun = {1: "old"}, bench.cache(*levels), []
+    load = Shaped(
+        cache, SYNC, users.__getitem__, 60, stale_if_error=100, tags=["t"], cache_exceptions=KeyError, negative_ttl=50
+    )
+    assert await load() == "old"
+    bench.clock.advance(61)
+    del users[1]
+    drop = cache.engine.remote.drop
+
+    async def dropped(*args, **how):
+        await drop(*args, **how)
+        if not begun:
+            begun.append(True)
+            users[1] = "new"
+            cache.drop_sync(tags=["t"])
+
+    monkeypatch.setattr(cache.engine.remote, "drop", dropped)
+    with pytest.raises(KeyError):
+        await load()
+    assert begun
+    assert await load() == "new"
+
+
 async def test_a_function_that_waits_for_itself_is_told_so(bench, cache):
     """A programming error is no failure of the source."""
     depth = []
