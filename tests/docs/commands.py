@@ -101,7 +101,7 @@ def curl(words: list[str]) -> str:
             url = word
         else:
             assert word == "-s", f"curl {word} is not understood"
-    answer = httpx.request(method, url if "://" in url else f"http://{url}", headers=headers, content=data)
+    answer = httpx.request(method, url if "://" in url else f"http://{url}", headers=headers, content=data, timeout=30)
     lines = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}"]
     lines += [f"{name}: {value}" for name, value in answer.headers.items()]
     return ("\n".join([*lines, "", ""]) if head else "") + answer.text + "\n" * (not answer.text.endswith("\n"))

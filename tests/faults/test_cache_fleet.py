@@ -108,7 +108,20 @@ def total(members: list[Member]) -> int:
 
 def test_one_member_loads_for_all(members):
     """Threads and coroutines of several processes that miss one key at one moment share one run of the function."""
-    fleet = members(4, slow, slow_awaited)
+
+    def all_wait() -> None:
+        until(lambda: sum(bool(member.fleet._waiting) for member in fleet) == 3)
+        time.sleep(0.03)  # what is quicker is not agreed on
+
+    def loaded(key: int) -> int:
+        all_wait()
+        return key
+
+    async def loaded_awaited(key: int) -> int:
+        await asyncio.to_thread(all_wait)
+        return key
+
+    fleet = members(4, loaded, loaded_awaited)
     for key in range(1, 9):
         results, _ = at_once(fleet, key, each=3)
         assert results == [key] * 12

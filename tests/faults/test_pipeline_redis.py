@@ -151,7 +151,7 @@ async def test_a_server_that_dies_does_not_hold_up_the_end(service_factory):
 async def test_a_full_server_pushes_back(service_factory):
     """Out of memory is back-pressure, not a crash."""
     server = service_factory("redis", "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
-    own = pipeline.Pipeline(redis_url=server.url, emit_timeout_s=0.1)
+    own = pipeline.Pipeline(redis_url=server.url, emit_timeout_s=0.5)
 
     async def fill():
         for _ in range(100):

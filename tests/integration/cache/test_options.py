@@ -85,6 +85,7 @@ async def test_exceptions_never_reach_a_server(steady, levels):
     assert await loads[1]() == {"number": 1}
 
 
+@pytest.mark.timed
 @each_shape
 async def test_of_two_processes_one_loads_anew_and_the_other_takes_what_it_stored(steady, shape):
     """A result is loaded anew before its end, and the newer one is on every level."""
