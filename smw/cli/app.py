@@ -12,6 +12,7 @@ from smw import __version__
 from smw.cli import audit, cache, config
 from smw.cli.doctor import doctor_command
 from smw.cli.explain import explain_command
+from smw.cli.output import shown
 from smw.errors import SmwError
 
 __all__ = ["app", "run"]
@@ -50,6 +51,6 @@ def run() -> int:
     try:
         app()
     except SmwError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{shown(str(error), lines=True)}\n")
         return 2
     return 0

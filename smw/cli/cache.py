@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smw.cli.output import as_json, as_table
+from smw.cli.output import as_json, as_table, shown
 from smw.cli.target import cache_of, full_key, function, key_of, opened, parted
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ def get(
     from pprint import pformat
 
     where = f"{row.level} {row.server}, {_seconds(row.age_s)} old, {_seconds(row.remaining_s)} left"
-    typer.echo(f"{key}  ({where})\n{pformat(value, sort_dicts=False)}")
+    typer.echo(shown(f"{key}  ({where})\n{pformat(value, sort_dicts=False)}", lines=True))
     if not held.stands:
-        typer.echo(f"no call takes it: {held.says}" if held.stands is False else held.says, err=True)
+        typer.echo(shown(f"no call takes it: {held.says}" if held.stands is False else held.says), err=True)
 
 
 @app.command()
@@ -135,7 +135,7 @@ def why(
     if json:
         as_json({"schema": 1, **story.as_dict()})
     else:
-        typer.echo(str(story))
+        typer.echo(shown(str(story), lines=True))
 
 
 @app.command()
@@ -212,7 +212,8 @@ def warm(
         past = f", past the cache {done.past}" if done.past else ""
         typer.echo(f"loaded {done.loaded}, hit {done.hit}, failed {done.failed}{past}")
         if done.error is not None:
-            typer.echo(f"the first to fail raised {type(done.error).__name__}: {done.error}", err=True)
+            told = f"the first to fail raised {type(done.error).__name__}: {done.error}"
+            typer.echo(shown(told, lines=True), err=True)
     raise typer.Exit(int(done.failed > 0))
 
 
@@ -320,8 +321,9 @@ def _lines(path: Path) -> list[Any]:
 
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError("SMW-K125", f"{path} cannot be read: {error.strerror}", fix="name a file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise ConfigError("SMW-K125", f"{path} cannot be read: {why}", fix="name a file of JSON lines") from None
     calls: list[Any] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():

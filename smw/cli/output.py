@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["as_json", "as_table"]
+__all__ = ["as_json", "as_table", "shown"]
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "not checked": "magenta"}
 _NARROW = 100
@@ -23,6 +24,26 @@ _WIDEST = 72  # a cell beyond it pushes its own row out, not all of them
 def as_json(value: Any) -> None:
     """Print `value` as indented JSON."""
     typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    """Return `text` with all that would steer a terminal, or turn the order of what is read, as escapes.
+
+    Args:
+        text: What may come from a server, a file or a caller.
+        lines: Whether it has several lines, whose ends stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join([part if _is_safe(part, lines=lines) else _escaped(part) for part in text])
+
+
+def _is_safe(part: str, *, lines: bool) -> bool:
+    return part.isprintable() or unicodedata.category(part) == "Zs" or (lines and part == "\n")
+
+
+def _escaped(part: str) -> str:
+    return part.encode("unicode_escape").decode("ascii")
 
 
 def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, marks: int | None = None) -> None:
@@ -37,7 +58,8 @@ def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], 
         marks: Column whose words have colours.
     """
     if title:
-        typer.echo(title)
+        typer.echo(shown(title))
+    rows = [[shown(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _aligned(columns, rows)
     elif shutil.get_terminal_size().columns < _NARROW:
@@ -48,9 +70,19 @@ def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print one line a row, never folded or cut, so that ``grep`` and ``awk`` find whole rows."""
-    widths = [min(max(map(len, cells)), _WIDEST) for cells in zip(columns, *rows, strict=True)]
+    widths = [min(max(map(_width, cells)), _WIDEST) for cells in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _width(cell: str) -> int:
+    """Return how many columns a text takes: letters of some scripts take two."""
+    if cell.isascii():
+        return len(cell)
+    from rich.cells import cell_len
+
+    return cell_len(cell)
 
 
 def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], marks: int | None) -> None:

@@ -149,7 +149,7 @@ def parted(text: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (), {}
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         fix = """a list of positional arguments such as '["a", 7]', or an object of named ones"""
         raise ConfigError("SMW-K125", "arguments are given as JSON", seen=text, fix=fix) from None
     if isinstance(given, dict):

@@ -10,7 +10,7 @@ from zlib import crc32
 from smw.cache.naming.arguments import DIGEST_BYTES, digest, encode
 from smw.errors import ConfigError
 
-__all__ = ["MARK", "Names", "checked", "fence_of", "is_fence"]
+__all__ = ["MARK", "Names", "checked", "fence_of", "is_fence", "is_full_key"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -41,6 +41,11 @@ def _ending(number: int) -> str:
 def is_fence(counter: str) -> bool:
     """Tell whether a counter is that of some keys, rather than of a tag."""
     return counter.split(":")[2:-1] == ["f"]
+
+
+def is_full_key(name: str, prefix: str) -> bool:
+    """Tell whether what a server lists under the prefix of a namespace is the key of a value."""
+    return name.startswith(prefix) and _DIGEST.fullmatch(name, len(prefix)) is not None
 
 
 class Names:
@@ -123,7 +128,7 @@ def checked(
     Raises:
         ConfigError: It cannot.
     """
-    if isinstance(key, str) and key.startswith(prefix) and _DIGEST.fullmatch(key, len(prefix)):
+    if isinstance(key, str) and is_full_key(key, prefix):
         return str(key)
     other = _FULL.fullmatch(key) if isinstance(key, str) else None
     if other is None:

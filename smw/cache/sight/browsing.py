@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from smw.cache.levels.level import run_blocking
+from smw.cache.naming.names import is_full_key
 from smw.cache.ports import Lister, Measurer, StoreFailedError
 from smw.cache.values.codec import JSON, MSGPACK, PICKLE, RAW, Codec, CorruptError
 from smw.cache.values.typed import Classes
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["LevelFigures", "Plain", "Stored", "figures", "stored", "unlisted", "value_of"]
 
 _ENCODINGS = {RAW: "bytes", MSGPACK: "msgpack", PICKLE: "pickle", JSON: "json"}
-_DIGEST = 32
 _TIMEOUT_S = 5.0
 
 
@@ -96,7 +96,13 @@ class Plain:
 
     def __repr__(self) -> str:
         """Render it as its class would be called."""
-        return f"{self.cls}({', '.join(f'{name}={value!r}' for name, value in self.fields.items())})"
+        return f"{_name(self.cls)}({', '.join(f'{_name(name)}={value!r}' for name, value in self.fields.items())})"
+
+
+def _name(stored: object) -> str:
+    """Return a name as it reads where it is one: whoever writes to the server chooses it."""
+    name = str(stored)
+    return name if name.isprintable() else ascii(name)
 
 
 class _Anything(Classes):
@@ -149,8 +155,8 @@ def stored(cache: Cache, most: int) -> Iterator[Stored]:
         if left <= 0 or not isinstance(level.store, Lister):
             continue
         for key in level.store.keys(prefix, left):
-            if len(key) != len(prefix) + _DIGEST or (level.name, key) in listed:
-                continue  # a counter, or once more: a scan may come by twice
+            if not is_full_key(key, prefix) or (level.name, key) in listed:
+                continue  # a counter, what others have put there, or once more: a scan may come by twice
             listed.add((level.name, key))
             seen = _seen(cache, level, key)
             if seen is not None:

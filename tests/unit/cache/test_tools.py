@@ -16,6 +16,7 @@ from smw.cache.naming.key import Key
 from smw.cache.naming.names import fence_of
 from smw.cache.ports import StoreFailedError
 from smw.cache.sight import story as story_module
+from smw.cache.sight.browsing import Plain, stored
 from smw.errors import ConfigError
 from smw.testing import FakeClock, faults, isolated
 
@@ -307,6 +308,21 @@ def test_the_page_lists_all_that_a_level_can_say():
     assert len(said) > 12
     missing = [text for text in said if text.rstrip("( ") not in page and text not in RENDERED]
     assert missing == []
+
+
+def test_what_others_have_put_beside_keys_is_not_listed(runtime):
+    """Whoever can write to a server chooses the names of what lies there, and what a terminal makes of them."""
+    price("abc")
+    data = runtime.cache.engine.remote.servers[0].store.data
+    kept = next(iter(data.values()))
+    data |= {"smw:shop:" + "\x1b[2J".ljust(32, "x"): kept, "smw:shop:" + "F" * 32: kept}
+    assert {row.key for row in stored(runtime.cache, 10)} == {cache.key_for(price, "abc")}
+
+
+def test_what_a_class_is_called_in_stored_bytes_is_shown_harmlessly():
+    """An object of a class that is not known is shown by names that the bytes alone tell."""
+    assert repr(Plain("\x1b[2Ja", {"\x07": "\x1b", "b": 1})) == r"'\x1b[2Ja'('\x07'='\x1b', b=1)"
+    assert repr(Plain("shop:Item", {"n": 1})) == "shop:Item(n=1)"
 
 
 async def test_why_is_plain_values(runtime):

@@ -85,6 +85,8 @@ def smw(tmp_path, monkeypatch):
         (["why", "shop:none", "1"], "K124"),
         (["why", "shop:plain", "1"], "C112"),
         (["why", "shop:price", "{not json"], "K125"),
+        (["why", "shop:price", "[" * 100_000], "K125"),
+        (["warm", "shop:price", sys.executable], "K125"),
         (["why", "shop:Shop.method", "[1, 2]"], "C113"),
         (["why", "no key"], "C110"),
         (["why", "nonsense"], "C110"),
@@ -227,11 +229,12 @@ def test_what_a_process_would_start_with_is_shown(smw):
         shop = importlib.import_module("shop")
         assert [shop.price("a"), shop.price("a")] == [1, 1]
         runtime.cache.close()
-        env = {"CACHE_L2_URL": settings["l2_url"], "CACHE_WARM": "fleet"}
+        patience = {"CACHE_WARM": "fleet", "CACHE_WARM_TIMEOUT_S": "60"}
+        env = {"CACHE_L2_URL": settings["l2_url"], **patience}
         told = json.loads(smw("warm", "--fleet", "--app", "shop", "--json", **env))
         assert (told["kept"], told["skipped"], told["ended"]) == (1, 0, "")
         assert smw("warm", "--fleet", "--app", "shop", **env).startswith("kept 1 (")
-        assert smw("warm", "--fleet", "--app", "shop", CACHE_WARM="fleet").startswith("kept 0 (0 B), skipped 0")
+        assert smw("warm", "--fleet", "--app", "shop", **patience).startswith("kept 0 (0 B), skipped 0")
 
 
 def test_narrow_and_help(smw):

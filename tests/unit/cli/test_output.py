@@ -49,6 +49,22 @@ def test_a_pipe_gets_whole_rows(capsys):
     assert lines[3] == "process.workers   ok       1 worker"
 
 
+def test_what_steers_a_terminal_is_shown_as_escapes(capsys):
+    """Names and texts from a server neither move the cursor, nor end a row, nor turn what is read around."""
+    cells = ("\x1b[31mred\x07", "ok", "two\nlines\u202e", "caf\u00e9 \u3000\udc80")
+    output.as_table("\x1b]0;title\x07", ("check", "verdict", "seen", "fix"), [cells], marks=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "\\x1b]0;title\\x07"
+    assert lines[2].split() == ["\\x1b[31mred\\x07", "ok", "two\\nlines\\u202e", "caf\u00e9", "\\udc80"]
+    assert output.shown("a\n\x1b[2J", lines=True) == "a\n\\x1b[2J"
+
+
+def test_letters_of_two_columns_keep_columns_in_line(capsys):
+    """A terminal shows some letters twice as wide as others, and a pipe may lead to one."""
+    output.as_table("", ("check", "seen"), [("\u6f22\u5b57", "one"), ("four", "two")])
+    assert capsys.readouterr().out.splitlines() == ["check  seen", "\u6f22\u5b57   one", "four   two"]
+
+
 def test_a_wide_terminal_gets_a_table_and_colours():
     """Names are not broken, verdicts have colours."""
     shown = on_terminal(140, "doctor", CACHE_L2_ULR="x")
