@@ -35,10 +35,10 @@ class PerLoop(Generic[T]):
 
     Args:
         make: Returns a new object; called in the running loop.
-        close: Closes one; called in its own loop.
+        close: Closes one; called in its own loop. None: there is nothing to close.
     """
 
-    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]] | None = None) -> None:
         self._make = make
         self._close = close
         self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Slot[T]] = weakref.WeakKeyDictionary()
@@ -81,7 +81,8 @@ class PerLoop(Generic[T]):
                 del self._slots[loop]
             self._forget()
             _standing.discard(slot.guardian)
-            await self._close(slot.made)
+            if self._close is not None:
+                await self._close(slot.made)
 
     def replace(self, old: T) -> None:
         """Put a new object in the place of `old`, which the caller closes."""

@@ -1,12 +1,11 @@
-"""Has the coroutines of an event loop wait together for one answer; knows neither the question nor who answers it."""
+"""Has who comes while a question is asked wait for that answer, not for a tick to end; knows not what it is about."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from smw._kernel.process import after_fork
+from smw._kernel.loops import PerLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -53,11 +52,7 @@ class Joint:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._forked()
-        after_fork(self._forked)
-
-    def _forked(self) -> None:
-        self._under_way: dict[asyncio.AbstractEventLoop, _Question] = {}
+        self._asked: PerLoop[list[_Question]] = PerLoop(list)  # the last one, where there was any
 
     async def wait(self, ask: Ask, budget: Budget) -> bool:
         """Wait until `ask` has returned, or what was asked before; returns whether that was within the budget.
@@ -80,14 +75,7 @@ class Joint:
         return question.task.done()
 
     def _joined(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> _Question:
-        question = self._under_way.get(loop)
-        if question is None or question.task.done():
-            for ended in [other for other in list(self._under_way) if other.is_closed()]:
-                self._under_way.pop(ended, None)
-            question = self._under_way[loop] = _Question(loop, ask)
-            question.task.add_done_callback(partial(self._answered, loop, question))
-        return question
-
-    def _answered(self, loop: asyncio.AbstractEventLoop, question: _Question, _task: asyncio.Task[None]) -> None:
-        if self._under_way.get(loop) is question:
-            del self._under_way[loop]
+        asked = self._asked.get()
+        if not asked or asked[0].task.done():
+            asked[:] = [_Question(loop, ask)]
+        return asked[0]

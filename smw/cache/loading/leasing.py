@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
+from smw._kernel.ticks import Ticks
 from smw.cache.coherence.listener import NEXT
 from smw.cache.loading.stepping import LEASE, RELEASE, ask
 from smw.cache.ports import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from smw._kernel.call import Mode
     from smw._kernel.guard import Budget
     from smw.cache.levels.engine import Engine
     from smw.cache.levels.level import Level
     from smw.cache.ports import LeaseAsk, Leased, Lessor
+
+    _Waiting = tuple["Asked", asyncio.Future[Leased | None]]
+    _Left = tuple[Lease, str, asyncio.Future[None]]
 
 __all__ = ["Asked", "Leasing"]
 
@@ -54,7 +59,8 @@ class Leasing:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._now = engine.host.clock.now
-        self._waiting, self._left = _Ticks(), _Ticks()
+        self._waiting: PerLoop[Ticks[list[_Waiting]]] = PerLoop(lambda: Ticks(list, self._ask))
+        self._left: PerLoop[Ticks[list[_Left]]] = PerLoop(lambda: Ticks(list, self._give_back))
         self._forked()
         after_fork(self._forked)
 
@@ -115,9 +121,8 @@ class Leasing:
                 yield level, list(numbers.values())
 
     async def _gathered(self, asked: Asked) -> Leased | None:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Leased | None] = loop.create_future()
-        self._waiting.add(loop, (asked, future), self._ask)
+        future: asyncio.Future[Leased | None] = asyncio.get_running_loop().create_future()
+        self._waiting.get().batch().append((asked, future))
         try:
             return await future
         except BaseException as error:
@@ -127,7 +132,7 @@ class Leasing:
                 await self._given_back(left, NEXT)
             raise
 
-    async def _ask(self, waiting: Sequence[tuple[Asked, asyncio.Future[Leased | None]]]) -> None:
+    async def _ask(self, waiting: Sequence[_Waiting]) -> None:
         """Ask for all who wait, and give back what nobody wants any more."""
         waiting = [pair for pair in waiting if not pair[1].done()]
         try:
@@ -180,9 +185,8 @@ class Leasing:
 
     async def _given_back(self, lease: Lease, how: str) -> None:
         """Wait until a lease has been given back, even when cancelled: a loop that ends would run that no further."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._left.add(loop, (lease, how, future), self._give_back)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left.get().batch().append((lease, how, future))
         cancelled: asyncio.CancelledError | None = None
         while not future.done():
             try:
@@ -192,7 +196,7 @@ class Leasing:
         if cancelled is not None:
             raise cancelled
 
-    async def _give_back(self, left: Sequence[tuple[Lease, str, asyncio.Future[None]]]) -> None:
+    async def _give_back(self, left: Sequence[_Left]) -> None:
         try:
             await self.release([(lease, how) for lease, how, _ in left], "async")
         finally:
@@ -219,33 +223,6 @@ class Leasing:
         for level, leases in due.items():
             if await level.ask(cast("Lessor", level.store).renew, leases, budget=budget, mode=mode):
                 self._since.update({lease: now for lease in leases if lease in self._since})
-
-
-class _Ticks:
-    """What is gathered in one tick of an event loop, to be dealt with at once in a task of its own."""
-
-    def __init__(self) -> None:
-        self._forked()
-        after_fork(self._forked)
-
-    def _forked(self) -> None:
-        self._open: dict[asyncio.AbstractEventLoop, list[Any]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def add(self, loop: asyncio.AbstractEventLoop, what: Any, deal: Callable[..., Coroutine[Any, Any, None]]) -> None:
-        """Take in one; what the first one of a tick says is called with all."""
-        some = self._open.get(loop)
-        if some is None:
-            for other in [other for other in list(self._open) if other.is_closed()]:
-                self._open.pop(other, None)
-            some = self._open[loop] = []
-            loop.call_soon(self._go, loop, deal)
-        some.append(what)
-
-    def _go(self, loop: asyncio.AbstractEventLoop, deal: Callable[..., Coroutine[Any, Any, None]]) -> None:
-        task = loop.create_task(deal(self._open.pop(loop)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _left_s(budget: Budget) -> float:

@@ -1,4 +1,4 @@
-"""Loads several results of one function with one call of its `many=`; knows no level and no key."""
+"""Loads several results with one call of `many=`, once all have come that may, in whatever tick; knows no level."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _variant(argument: Any) -> Hashable:
 
 
 class _Batch:
-    """Loads of one tick of an event loop."""
+    """Loads that one call does for: those of a tick, and of later ones while it is held or others may still come."""
 
     __slots__ = ("calls", "context", "is_timed", "led", "task", "until", "waiting")
 
@@ -137,7 +137,8 @@ class _Batch:
 class Many:
     """The `many=` of one cached function.
 
-    In an event loop the loads of one tick are gathered into one call, which runs in the context of the first of them.
+    In an event loop loads are gathered into one call, which runs in the context of the first of them: those of a tick,
+    as with `Ticks`, and those of calls that had begun by then and come later, each having waited for a server.
     Blocking code asks for one result at a time, except through `load_now`.
 
     Args:

@@ -102,7 +102,7 @@ class _Node(RedisStore):
             return await self.run(mode, timeout_s, "MGET", *keys), self.hang_up
         lines = self._awaiting.get()
         try:
-            reply = await lines.reads.read(timeout_s, keys)
+            reply = await lines.reads.run(timeout_s, "MGET", *keys)
         except Exception as error:
             raise failure(error) from error
         for refusal in [value for value in reply or () if isinstance(value, Exception)]:

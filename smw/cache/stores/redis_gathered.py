@@ -1,4 +1,4 @@
-"""Gathers what coroutines ask of Redis in one tick of their event loop, and sends it at once; knows no command."""
+"""Sends what coroutines ask of Redis in one tick of their event loop, each within its own time; knows no command."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.guard import EXCUSED
+from smw._kernel.ticks import Ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from smw.cache.stores.deadlines import Busy
     from smw.cache.stores.redis_lines import AwaitingLines
@@ -22,22 +23,23 @@ _SAME_S = 0.005
 class Batch:
     """Commands that travel together.
 
+    Args:
+        opened: When the first of them came, in the time of the loop.
+
     Attributes:
-        waiters: For each who waits: for what, what `Gathered._added` has returned, and how long.
-        weight: What the commands weigh together.
-        first_s: The shortest wait.
-        last_s: The longest one.
+        waiters: For each who waits: for what, what `Gathered._measured` has returned, and how long.
+        last_s: The longest wait.
         sent: When it was, in the time of the loop.
         busy_s: For how long the loop had been at work by then.
         ended: When its answer was there, or the first who wait had to be let go.
     """
 
-    __slots__ = ("busy_s", "ended", "first_s", "last_s", "sent", "waiters", "weight")
+    __slots__ = ("busy_s", "ended", "last_s", "opened", "sent", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, opened: float) -> None:
+        self.opened = opened
         self.waiters: list[tuple[asyncio.Future[Any], Any, float]] = []
-        self.weight = 0
-        self.first_s = self.ended = float("inf")
+        self.ended = float("inf")
         self.last_s = self.sent = self.busy_s = 0.0
 
 
@@ -61,10 +63,9 @@ class Gathered(ABC):
         self._lines = lines
         self._busy = busy
         self._loop = asyncio.get_running_loop()
-        self._now = self._loop.time
+        self._now, self._future = self._loop.time, self._loop.create_future
         self._under_way = 0
-        self._batch: Any = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticks: Ticks[Any] = Ticks(lambda: self.kind(self._now()), self._sent, self._is_full)
 
     async def run(self, timeout_s: float, *command: Any) -> Any:
         """Return the reply to a command.
@@ -76,64 +77,53 @@ class Gathered(ABC):
         busy = self._busy
         before_s = busy.seconds
         try:
-            if self._under_way and self._is_joined(command):
-                batch, future = self._joined(timeout_s, command)
+            measured = self._measured(command) if self._under_way else None
+            if measured is None:
+                self._under_way += 1
                 try:
-                    return await future
+                    return await self._lines.run(timeout_s, *command)
                 finally:
-                    busy.note(batch.ended, self._now())
-            self._under_way += 1
+                    self._under_way -= 1
+            batch, future = self._ticks.batch(), self._future()
+            self._add(batch, measured)
+            batch.waiters.append((future, measured, timeout_s))
             try:
-                return await self._lines.run(timeout_s, *command)
+                return await future
             finally:
-                self._under_way -= 1
+                busy.note(batch.ended, self._now())
         finally:
             if busy.seconds != before_s:
                 EXCUSED.set(EXCUSED.get() + busy.seconds - before_s)
 
-    def _is_joined(self, _command: tuple[Any, ...]) -> bool:
-        """Tell whether a command may travel with others."""
-        return True
+    @abstractmethod
+    def _measured(self, command: tuple[Any, ...]) -> Any:
+        """Return what a batch has to know of a command; None for one that must travel alone."""
 
-    def _joined(self, timeout_s: float, command: tuple[Any, ...]) -> tuple[Batch, asyncio.Future[Any]]:
-        """Have a command travel with the others of this tick; returns by what to wait for its reply."""
-        batch = self._batch
-        if batch is None or self._is_full(batch):
-            batch = self._batch = self.kind()
-            self._loop.call_soon(self._send, batch, self._now())
-        future = self._loop.create_future()
-        batch.waiters.append((future, self._added(batch, command), timeout_s))
-        batch.first_s = min(batch.first_s, timeout_s)
-        batch.last_s = max(batch.last_s, timeout_s)
-        return batch, future
+    @abstractmethod
+    def _add(self, batch: Any, measured: Any) -> None:
+        """Take a command into a batch."""
 
     @abstractmethod
     def _is_full(self, batch: Any) -> bool:
         """Tell whether the next command has to go with another batch."""
 
     @abstractmethod
-    def _added(self, batch: Any, command: tuple[Any, ...]) -> Any:
-        """Take a command into a batch; returns what `_ask` needs to know of who waits."""
-
-    @abstractmethod
     async def _ask(self, batch: Any) -> Sequence[Any]:
         """Return the reply for each who waits; an exception is raised there."""
 
-    def _send(self, batch: Batch, opened: float) -> None:
-        if self._batch is batch:
-            self._batch = None
-        self._busy.note(opened, self._now())
-        task = self._loop.create_task(self._exchange(batch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _sent(self, batch: Batch) -> Coroutine[Any, Any, None]:
+        self._busy.note(batch.opened, self._now())
+        return self._exchange(batch)
 
     async def _exchange(self, batch: Batch) -> None:
         batch.waiters = [waiter for waiter in batch.waiters if not waiter[0].done()]
         if not batch.waiters:
             return
         timer, batch.sent, batch.busy_s = None, self._now(), self._busy.seconds
-        if batch.last_s - batch.first_s > _SAME_S:
-            timer = self._loop.call_at(batch.sent + batch.first_s, self._release, batch)
+        waits = [timeout_s for _, _, timeout_s in batch.waiters]
+        first_s, batch.last_s = min(waits), max(waits)
+        if batch.last_s - first_s > _SAME_S:
+            timer = self._loop.call_at(batch.sent + first_s, self._release, batch)
         replies: Sequence[Any] = [ConnectionAbortedError("the event loop ended")] * len(batch.waiters)
         self._under_way += 1
         try:

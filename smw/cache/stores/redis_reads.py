@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from smw.cache.stores.redis_gathered import Batch, Gathered
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Iterable
 
 __all__ = ["Reads", "SlotReads"]
 
@@ -16,41 +16,40 @@ MOST_KEYS = 256
 
 
 class _Keys(Batch):
-    """Reads that travel together, with the place of each key among those of all."""
+    """Reads that travel together, with the keys of all of them, each once."""
 
-    __slots__ = ("places",)
+    __slots__ = ("names",)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: dict[str, int] = {}
+    def __init__(self, opened: float) -> None:
+        super().__init__(opened)
+        self.names: dict[str, None] = {}
 
 
 class Reads(Gathered):
-    """The reads of one event loop: those of one tick are one MGET that names each key once."""
+    """The reads of one event loop: those of one tick are one MGET that names each key once.
+
+    Where the reply has another shape, it is None for each of them.
+    """
 
     kind = _Keys
 
-    def read(self, timeout_s: float, keys: Sequence[str]) -> Coroutine[Any, Any, Any]:
-        """Return what the server has under `keys`, in this order; None where its reply has another shape.
+    def _measured(self, command: tuple[Any, ...]) -> tuple[Any, ...]:
+        return command[1:]
 
-        Raises:
-            LagError: As `run`.
-            TimeoutError: As `run`.
-        """
-        return self.run(timeout_s, "MGET", *keys)
+    def _add(self, batch: _Keys, measured: tuple[Any, ...]) -> None:
+        names = batch.names
+        for name in measured:  # of a few, quicker than to update with all at once
+            names[name] = None
 
     def _is_full(self, batch: _Keys) -> bool:
-        return len(batch.places) >= MOST_KEYS
-
-    def _added(self, batch: _Keys, command: tuple[Any, ...]) -> list[int]:
-        places = batch.places
-        return [places.setdefault(key, len(places)) for key in command[1:]]
+        return len(batch.names) >= MOST_KEYS
 
     async def _ask(self, batch: _Keys) -> list[Any]:
-        reply = await self._replied(batch.last_s, batch.places)
-        if not isinstance(reply, list) or len(reply) != len(batch.places):
+        reply = await self._replied(batch.last_s, batch.names)
+        if not isinstance(reply, list) or len(reply) != len(batch.names):
             return [None] * len(batch.waiters)
-        return [[reply[place] for place in asked] for _, asked, _ in batch.waiters]
+        shown = dict(zip(batch.names, reply, strict=True)).__getitem__
+        return [list(map(shown, keys)) for _, keys, _ in batch.waiters]
 
     async def _replied(self, timeout_s: float, names: Iterable[str]) -> Any:
         return await self._lines.run(timeout_s, "MGET", *names)

@@ -16,23 +16,31 @@ ALONE_BYTES = 64 * 1024
 """A command of more than so many keeps no others: it travels alone."""
 
 
+class _Weighed(Batch):
+    """Scripts that travel together, and about how long they are."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self, opened: float) -> None:
+        super().__init__(opened)
+        self.bytes = 0
+
+
 class Runs(Gathered):
     """The scripts of one event loop: each is answered for itself, whatever becomes of the others."""
 
-    def _is_joined(self, command: tuple[Any, ...]) -> bool:
-        return _bytes_of(command) <= ALONE_BYTES
+    kind = _Weighed
 
-    def _is_full(self, batch: Batch) -> bool:
-        return len(batch.waiters) >= MOST_COMMANDS or batch.weight >= MOST_BYTES
+    def _measured(self, command: tuple[Any, ...]) -> tuple[tuple[Any, ...], int] | None:
+        # Of numbers, which have no length before they are written, a command has few.
+        size = sum([len(word) for word in command if word.__class__ is bytes or word.__class__ is str])
+        return (command, size) if size <= ALONE_BYTES else None
 
-    def _added(self, batch: Batch, command: tuple[Any, ...]) -> tuple[Any, ...]:
-        batch.weight += _bytes_of(command)
-        return command
+    def _add(self, batch: _Weighed, measured: tuple[tuple[Any, ...], int]) -> None:
+        batch.bytes += measured[1]
 
-    async def _ask(self, batch: Batch) -> list[Any]:
-        return await self._lines.run_all(batch.last_s, [command for _, command, _ in batch.waiters])
+    def _is_full(self, batch: _Weighed) -> bool:
+        return len(batch.waiters) >= MOST_COMMANDS or batch.bytes >= MOST_BYTES
 
-
-def _bytes_of(command: tuple[Any, ...]) -> int:
-    """Return about how long a command is: of numbers it has few."""
-    return sum([len(word) for word in command if word.__class__ is bytes or word.__class__ is str])
+    async def _ask(self, batch: _Weighed) -> list[Any]:
+        return await self._lines.run_all(batch.last_s, [command for _, (command, _), _ in batch.waiters])

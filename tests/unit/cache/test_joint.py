@@ -98,12 +98,13 @@ def test_a_loop_that_is_gone_leaves_nothing_behind(joint):
 
     asyncio.run(left_alone(Server()))
     assert asyncio.run(answered())
-    assert not joint._under_way
     loop = asyncio.new_event_loop()
     gone = weakref.ref(loop)
-    joint._under_way[loop] = object()  # as one that was closed with everything in it
-    loop.close()
+    assert loop.run_until_complete(answered())
+    loop.close()  # with all that was in it
     del loop
+    gc.collect()
+    assert gone() is not None, "or this test shows nothing"
     assert asyncio.run(answered())
     gc.collect()
     assert gone() is None
