@@ -109,19 +109,27 @@ def total(members: list[Member]) -> int:
 def test_one_member_loads_for_all(members):
     """Threads and coroutines of several processes that miss one key at one moment share one run of the function."""
 
-    def all_wait() -> None:
-        until(lambda: sum(bool(member.fleet._waiting) for member in fleet) == 3)
-        time.sleep(0.03)  # what is quicker is not agreed on
+    def others_wait(mine: int) -> None:
+        for _ in range(1000):
+            time.sleep(0.01)
+            if all(member.fleet._waiting for number, member in enumerate(fleet) if number != mine):
+                break
 
-    def loaded(key: int) -> int:
-        all_wait()
-        return key
+    def blocking(mine: int):
+        def load(key: int) -> int:
+            others_wait(mine)
+            return key
 
-    async def loaded_awaited(key: int) -> int:
-        await asyncio.to_thread(all_wait)
-        return key
+        return load
 
-    fleet = members(4, loaded, loaded_awaited)
+    def awaiting(mine: int):
+        async def load(key: int) -> int:
+            await asyncio.to_thread(others_wait, mine)
+            return key
+
+        return load
+
+    fleet = members(4, blocking(0), awaiting(1), blocking(2), awaiting(3))
     for key in range(1, 9):
         results, _ = at_once(fleet, key, each=3)
         assert results == [key] * 12
