@@ -81,9 +81,11 @@ class SteppedMemcached(MemcachedStore):
         self._clock = clock
         self._entropy = numbers
 
+    async def read(self, key, counters, *, mode, timeout_s):
+        keys = (*counters, key)
+        return found_in(await self._ask(mode, timeout_s, "gets_many", keys), keys)
+
     async def _ask(self, mode, timeout_s, command, *args):
-        if command == "found":
-            return found_in(dict(await Request("l3", "gets_many", *args)), *args)
         reply = await Request("l3", command, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
         return dict(reply) if command == "gets_many" else reply
 

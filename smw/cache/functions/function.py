@@ -16,7 +16,7 @@ from smw.cache.coherence.depending import joinable
 from smw.cache.coherence.resulting import ResultTags
 from smw.cache.functions.loads import Loads
 from smw.cache.functions.placing import Placing, blamed
-from smw.cache.levels.glance import glance
+from smw.cache.levels.glance import Glimpse, glance
 from smw.cache.loading.calling import Loading, passed
 from smw.cache.loading.many import Many
 from smw.cache.naming.arguments import UnkeyableError
@@ -112,16 +112,16 @@ class CachedFunction(Loads):
             raise _foreign_loop(self.target.name)
         with _NOBODY if self.many is None else self._expected(call, place, self.many):
             flight, look, landed = self.flight_of(place), None, self._landed
-            if self.is_shared(place) and (READING.get() or flight in self._sights or flight not in self._looking):
+            if self.is_shared(place) and (flight not in self._looking or flight in self._sights or READING.get()):
                 self._looking.add(flight)  # a look without a flight, which would cost more than the look itself
                 try:
-                    glimpse, ahead = await glance(self._engine, place, self.policy, mode)
-                    if glimpse is None:
-                        look = await self._engine.look(place, self.policy, mode, ahead=ahead)
+                    seen = await glance(self._engine, place, self.policy, mode)
+                    if not isinstance(seen, Glimpse):
+                        look = await self._engine.look(place, self.policy, mode, ahead=seen)
                 finally:
                     self._looking.discard(flight)
-                if glimpse is not None:
-                    return self._handed_out(glimpse, call, place)
+                if isinstance(seen, Glimpse):
+                    return self._handed_out(seen, call, place)
                 found = None if look is None else look.found
                 if found is not None and found.level != "l1":
                     self._count(found, call, place)

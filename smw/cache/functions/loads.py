@@ -17,6 +17,7 @@ from smw.cache.loading.stale import REST_S, Resting, stale_of
 from smw.cache.loading.ttl import Lifetimes
 from smw.cache.loading.waiting import Patience
 from smw.cache.naming.members import Members
+from smw.cache.ports import Versions
 from smw.cache.sight.records import Records, log
 from smw.cache.sight.stats import Stats
 from smw.cache.values.forms import Finding
@@ -157,8 +158,8 @@ class Loads(ABC):
             await self._supersede(place, sight, call.mode)
         if finding.refused is not None:
             self._remarks.uncached(*finding.refused)
-        return finding
             await self._supersede_elsewhere(place, sight, call.mode)
+        return finding
 
     async def _keep_error(self, error: Exception, place: Place, epoch: int, sight: Sight | None, mode: Mode) -> None:
         life_s, kept = self._lives.shortened(self.options.negative_ttl_s or 0.0), kept_exception(error, self.stats)
@@ -303,7 +304,7 @@ class Loads(ABC):
 
     def _handed_out(self, glimpse: Glimpse, call: Call, place: Place) -> Any:
         """Count what a glance has found, tell of it as `tell` does, and return it."""
-        level, value, versions, asked = glimpse
+        level, value, counters, asked = glimpse
         if log.isEnabledFor(logging.DEBUG):
             self._records.answered(Finding(level, copy=None), call, place)
         others = self.stats.others
@@ -311,7 +312,7 @@ class Loads(ABC):
             others["l1", "miss"] += 1
         others[level, "hit"] += 1
         if COLLECTING.get() is not None:
-            tell(self._engine, place, Origin(place, versions, asked))
+            tell(self._engine, place, Origin(place, Versions(counters[0], counters[1:]), asked))
         return value
 
     def close(self) -> None:

@@ -18,7 +18,6 @@ from smw.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import CoroutineType
 
     from smw._kernel.call import Mode
     from smw._kernel.clock import Clock, Entropy
@@ -69,12 +68,12 @@ class MemcachedStore:
             return self._blocking.ask(command, *args)
         return await self._awaiting.ask(timeout_s, command, *args)
 
-    def read(
-        self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float
-    ) -> CoroutineType[Any, Any, Found]:
+    async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
         """Return value and counters with one ``gets``."""
-        # The value comes last: one that carries what the counters showed before was current then.
-        return self._ask(mode, timeout_s, "found", (*counters, key))  # type: ignore[return-value]
+        keys = (*counters, key)  # the value last: one that carries what the counters showed before was current then
+        if mode == "sync":
+            return self._blocking.ask("found", keys)  # type: ignore[no-any-return]
+        return await self._awaiting.ask(timeout_s, "found", keys)  # type: ignore[no-any-return]
 
     async def open(self, counters: Sequence[str], ttl_s: float, *, mode: Mode, timeout_s: float) -> tuple[int, ...]:
         """Return the counters, adding a random number where there is none."""

@@ -12,11 +12,12 @@ from smw._kernel.loops import PerLoop
 from smw._kernel.process import after_fork
 from smw.cache.ports import StoreFailedError
 from smw.cache.stores.deadlines import Deadlines, LagError
-from smw.cache.stores.memcached_gets import answer, found, found_in, question
+from smw.cache.stores.memcached_failures import failure
+from smw.cache.stores.memcached_gets import answer, found_in, question
 from smw.cache.stores.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from smw.cache.ports import Found
     from smw.cache.stores.memcached_gets import Many
@@ -25,6 +26,7 @@ __all__ = ["Awaiting", "Blocking"]
 
 _CONNECTIONS = 4
 _BLOCKING_CONNECTIONS = 64
+_MOST_AT_FIRST = 16_384  # most replies are shorter, and room for more has to be made each time
 _MOST_AT_ONCE = 65_536
 _MOST_TO_COME = 1_048_576
 
@@ -81,16 +83,16 @@ class Blocking:
             try:
                 client = turns.take()
             except LagError as error:
-                raise _failure(error) from None
+                raise failure(error) from None
         try:
             if client is None:
                 client = self._made()
-            return getattr(self, f"_{command}")(client, *args)
+            return getattr(self, command)(client, *args)
         except BaseException as error:
             if client is not None:
                 client.close()  # its reply may not have been read to its end; it connects again
             if isinstance(error, Exception):
-                raise _failure(error) from error
+                raise failure(error) from error
             raise
         finally:
             if client is None:
@@ -103,37 +105,49 @@ class Blocking:
                 turns.given_back()
 
     @staticmethod
-    def _found(client: Any, keys: Sequence[str]) -> Found:
-        if client.sock is None:
+    def found(client: Any, keys: Sequence[str]) -> Found:
+        """Return a value and its counters."""
+        sock, asked = client.sock, question(keys)
+        if sock is None:
             return found_in(client.gets_many(keys), keys)  # which connects
-        return _gets(client.sock, keys, found)  # type: ignore[no-any-return]
+        reply = sock.exchange(asked.request, _MOST_AT_FIRST)
+        told = asked.found(reply)
+        return _received(sock, reply, told, asked.found) if isinstance(told, int) else told
 
     @staticmethod
-    def _gets_many(client: Any, keys: Sequence[str]) -> Many:
-        if client.sock is None:
+    def gets_many(client: Any, keys: Sequence[str]) -> Many:
+        """Return values and tokens with one request."""
+        sock = client.sock
+        if sock is None:
             return client.gets_many(keys)  # type: ignore[no-any-return]
-        return _gets(client.sock, keys, _all)  # type: ignore[no-any-return]
+        reply = sock.exchange(question(keys).request, _MOST_AT_FIRST)
+        return _received(sock, reply, answer(reply), answer)  # type: ignore[no-any-return]
 
     @staticmethod
-    def _add(client: Any, key: str, blob: bytes, life: int) -> bool:
+    def add(client: Any, key: str, blob: bytes, life: int) -> bool:
+        """Store where there is nothing."""
         return bool(client.add(key, blob, expire=life))
 
     @staticmethod
-    def _cas(client: Any, key: str, blob: bytes, life: int, token: Any) -> bool:
+    def cas(client: Any, key: str, blob: bytes, life: int, token: Any) -> bool:
+        """Store where `token` still stands."""
         return bool(client.cas(key, blob, token, expire=life))
 
     @staticmethod
-    def _set(client: Any, key: str, blob: bytes, life: int) -> None:
+    def set(client: Any, key: str, blob: bytes, life: int) -> None:
+        """Store whatever is there."""
         if not client.set(key, blob, expire=life):
             raise StoreFailedError("full", counts=False)
 
     @staticmethod
-    def _stats(client: Any) -> dict[str, Any]:
+    def stats(client: Any) -> dict[str, Any]:
+        """Return what the server says of itself."""
         said = client.stats()
         return {name.decode(): value.decode() if isinstance(value, bytes) else value for name, value in said.items()}
 
     @staticmethod
-    def _version(client: Any) -> bytes:
+    def version(client: Any) -> bytes:
+        """Return the server's version."""
         return client.version()  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -147,51 +161,47 @@ class Blocking:
                     client.close()
 
 
-def _received(sock: Any, count: int) -> bytes:
-    """Return so many bytes at least, so that a long value is not gone through anew with each of its parts."""
-    parts = []
-    while count > 0:
-        part = sock.recv(max(_MOST_AT_ONCE, min(count, _MOST_TO_COME)))
-        if not part:
-            raise EOFError("the reply was cut off")
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+def _received(sock: Any, reply: bytes, told: Any, read: Callable[[bytes], Any]) -> Any:
+    """Return what `read` makes of a reply once it has come to its end.
 
-
-async def _read(reader: Any, count: int) -> bytes:
-    """Return so many bytes at least, as `_received` does."""
-    parts = []
-    while count > 0:
-        part = await reader.read(max(_MOST_AT_ONCE, min(count, _MOST_TO_COME)))
-        if not part:
-            raise EOFError("the reply was cut off")
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
-
-
-def _all(reply: bytes, _asked: bytes, _keys: Sequence[str]) -> Many | int:
-    return answer(reply)
-
-
-def _gets(sock: Any, keys: Sequence[str], read: Callable[[bytes, bytes, Sequence[str]], Any]) -> Any:
-    """Ask for `keys` with one request, and return what `read` makes of the reply once it has come to its end."""
-    asked = question(keys)
-    reply = sock.exchange(asked, _MOST_AT_ONCE)
-    while isinstance(told := read(reply, asked, keys), int):
-        reply += _received(sock, told - len(reply))
+    Args:
+        sock: Where the rest of it comes from.
+        reply: What has come of it.
+        told: What `read` has made of that: where it is a number, so many bytes it has at least.
+        read: Reads it.
+    """
+    while isinstance(told, int):
+        parts = [reply]  # so that a long value is not gone through anew with each of its parts
+        count = told - len(reply)
+        while count > 0:
+            parts.append(_some(sock.recv(_most(count))))
+            count -= len(parts[-1])
+        reply = b"".join(parts)
+        told = read(reply)
     return told
 
 
-async def _awaited(connection: Any, keys: Sequence[str], read: Callable[[bytes, bytes, Sequence[str]], Any]) -> Any:
-    """Do what `_gets` does."""
-    reader, asked = connection.reader, question(keys)
-    connection.writer.write(asked)
-    reply: bytes = await reader.read(_MOST_AT_ONCE)
-    while isinstance(told := read(reply, asked, keys), int):
-        reply += await _read(reader, told - len(reply))
+async def _awaited(reader: Any, reply: bytes, told: Any, read: Callable[[bytes], Any]) -> Any:
+    """Do what `_received` does."""
+    while isinstance(told, int):
+        parts = [reply]
+        count = told - len(reply)
+        while count > 0:
+            parts.append(_some(await reader.read(_most(count))))
+            count -= len(parts[-1])
+        reply = b"".join(parts)
+        told = read(reply)
     return told
+
+
+def _most(count: int) -> int:
+    return max(_MOST_AT_ONCE, min(count, _MOST_TO_COME))
+
+
+def _some(part: bytes) -> bytes:
+    if not part:
+        raise EOFError("the reply was cut off")
+    return part
 
 
 class Awaiting:
@@ -262,19 +272,19 @@ class _Client:
             try:
                 connection = await deadlines.obtain(until, self._given)
             except Exception as error:
-                raise _failure(error) from error
+                raise failure(error) from error
             is_cut_short = 2 * (until - deadlines.now()) < timeout_s
         deadlines.begin(connection, until)
         try:
-            answer = await getattr(self, f"_{command}")(connection, *args)
+            answer = await getattr(self, command)(connection, *args)
         except BaseException as error:
             overrun = deadlines.end(connection)
             _cut(connection)
             if not isinstance(error, Exception):
                 raise
             if overrun is None:
-                raise _failure(error) from error
-            raise _failure(LagError() if is_cut_short else overrun) from overrun
+                raise failure(error) from error
+            raise failure(LagError() if is_cut_short else overrun) from overrun
         else:
             if deadlines.end(connection) is not None:  # cut in the moment in which the answer had come
                 _cut(connection)
@@ -321,27 +331,36 @@ class _Client:
         raise ConnectionAbortedError("closed")
 
     @staticmethod
-    def _found(connection: Any, keys: Sequence[str]) -> Coroutine[Any, Any, Found]:
+    async def found(connection: Any, keys: Sequence[str]) -> Found:
         """Return a value and its counters."""
-        return _awaited(connection, keys, found)
+        reader, asked = connection.reader, question(keys)
+        connection.writer.write(asked.request)
+        reply = await reader.read(_MOST_AT_ONCE)
+        told = asked.found(reply)
+        if isinstance(told, int):
+            told = await _awaited(reader, reply, told, asked.found)
+        return told
 
     @staticmethod
-    def _gets_many(connection: Any, keys: Sequence[str]) -> Coroutine[Any, Any, Many]:
+    async def gets_many(connection: Any, keys: Sequence[str]) -> Many:
         """Return values and tokens with one request."""
-        return _awaited(connection, keys, _all)
+        reader = connection.reader
+        connection.writer.write(question(keys).request)
+        reply = await reader.read(_MOST_AT_ONCE)
+        return await _awaited(reader, reply, answer(reply), answer)  # type: ignore[no-any-return]
 
-    async def _add(self, connection: Any, key: str, blob: bytes, life: int) -> bool:
+    async def add(self, connection: Any, key: str, blob: bytes, life: int) -> bool:
         """Store where there is nothing."""
         client = self._client
         return bool(await type(client).add.__wrapped__(client, connection, key.encode(), blob, exptime=life))
 
-    async def _cas(self, connection: Any, key: str, blob: bytes, life: int, token: Any) -> bool:
+    async def cas(self, connection: Any, key: str, blob: bytes, life: int, token: Any) -> bool:
         """Store where `token` still stands."""
         client = self._client
         stored = await type(client).cas.__wrapped__(client, connection, key.encode(), blob, int(token), exptime=life)
         return bool(stored)
 
-    async def _set(self, connection: Any, key: str, blob: bytes, life: int) -> None:
+    async def set(self, connection: Any, key: str, blob: bytes, life: int) -> None:
         """Store whatever is there."""
         client = self._client
         if not await type(client).set.__wrapped__(client, connection, key.encode(), blob, exptime=life):
@@ -368,25 +387,3 @@ def _cut(connection: Any) -> None:
     if connection.reader.exception() is None:
         connection.reader.set_exception(ConnectionAbortedError("overrun"))
     connection.writer.transport.abort()
-
-
-_KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-    (LagError, "lag"),
-    (TimeoutError, "timeout"),
-    (ConnectionRefusedError, "refused"),
-    ((OSError, EOFError), "connection"),
-)
-_TEXTS = (("too large", "too-large", False), ("out of memory", "full", False), ("Too many objects", "busy", True))
-
-
-def _failure(error: Exception) -> StoreFailedError:
-    if isinstance(error, StoreFailedError):
-        return error
-    kind = next((kind for types, kind in _KINDS if isinstance(error, types)), "")
-    if kind or type(error).__name__ == "MemcacheUnexpectedCloseError":
-        return StoreFailedError(kind or "connection")
-    text = str(error)
-    for part, kind, counts in _TEXTS:
-        if part in text:
-            return StoreFailedError(kind, counts=counts)
-    return StoreFailedError("protocol")

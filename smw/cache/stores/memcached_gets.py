@@ -17,7 +17,9 @@ from smw.cache.ports import Found
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["TOMBSTONE", "Many", "ReplyError", "answer", "found", "found_in", "number_of", "question"]
+    from smw.cache.ports import Counters
+
+__all__ = ["TOMBSTONE", "Many", "Question", "ReplyError", "answer", "found_in", "number_of", "question"]
 
 Many = dict[str, tuple[bytes, Any]]
 """Key → (value, cas token)."""
@@ -27,32 +29,91 @@ _END = b"END\r\n"
 _AFTER = b"\r\n" + _END
 _DIGITS = 16
 _REMEMBERED, _FEW = 512, 8
-_VALUE = rb"VALUE ([^ ]+) \d+ (\d+) (\d+)\r\n"
+_KEY, _SIZE = rb"VALUE ([^ ]+) ", rb"\d+ (\d+) (\d+)\r\n"
 _COUNTER = rb"VALUE ([^ ]+) 0 %d \d+\r\n([0-9a-f]{%d})\r\n" % (_DIGITS, _DIGITS)
-_head = re.compile(_VALUE).match
+_head, _rest_of_head = re.compile(_KEY + _SIZE).match, re.compile(_SIZE).match
 _found = Found._make  # half the price of calling the class
+_UNSEEN = b"\n"
+"""How no reply begins."""
 
 
 class ReplyError(Exception):
     """What came is no reply to `gets`, such as an error; or there can be none."""
 
 
-def question(keys: Sequence[str]) -> bytes:
-    """Return the request for `keys` and their tokens.
+def question(keys: Sequence[str]) -> Question:
+    """Return what asks for `keys` and their tokens.
 
     Raises:
         ReplyError: A key holds what would end it, and begin something else.
     """
-    names = tuple(keys)
-    return _asked(names) if len(names) <= _FEW else _asked.__wrapped__(names)
+    return _question(tuple(keys)) if len(keys) <= _FEW else Question(tuple(keys))
 
 
-@lru_cache(maxsize=_REMEMBERED)  # hot keys are asked for again and again
-def _asked(keys: tuple[str, ...]) -> bytes:
-    line = f"gets {' '.join(keys)}"
-    if _line(len(keys))(line) is None:
-        raise ReplyError("not a key")
-    return f"{line}\r\n".encode()
+class Question:
+    """Asks for some keys at once, and knows how the reply to it has last begun.
+
+    Attributes:
+        request: What is sent.
+
+    Args:
+        keys: Of counters and, last, of a value.
+
+    Raises:
+        ReplyError: A key holds what would end it, and begin something else.
+    """
+
+    __slots__ = ("_keys", "_shown", "request")
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        line = f"gets {' '.join(keys)}"
+        if _line(len(keys))(line) is None:
+            raise ReplyError("not a key")
+        self._keys = keys
+        self._shown: tuple[bytes, Counters] = _UNSEEN, ()
+        self.request = f"{line}\r\n".encode()
+
+    def found(self, reply: bytes) -> Found | int:
+        """Return the numbers of counters and a value; of a reply without its end what `answer` returns.
+
+        Nearly always the counters are as they were, byte for byte, and the value stands behind them.
+
+        Args:
+            reply: What has come of it.
+
+        Raises:
+            ReplyError: It is none.
+        """
+        shown = self._shown
+        if not reply.startswith(shown[0]):
+            shown = self._look(reply)
+        begun, numbers = shown
+        head = None if begun is _UNSEEN else _rest_of_head(reply, len(begun))
+        if head is not None:
+            size, token = head.groups()
+            begin = head.end()
+            end = begin + int(size)
+            if reply[end:] == _AFTER:
+                blob = reply[begin:end]
+                return _found((None if blob == TOMBSTONE else blob, numbers, token))
+        many = answer(reply)
+        return many if isinstance(many, int) else found_in(many, self._keys)
+
+    def _look(self, reply: bytes) -> tuple[bytes, Counters]:
+        """Return how a reply begins, up to the size of the value, and the numbers that it shows.
+
+        One look tells that where all counters are there, in the order asked for, and each is what we make of one.
+        """
+        usual, numbers = _usual(len(self._keys) - 1)
+        match = usual(reply)
+        told = () if match is None else match.groups()
+        if match is None or b" ".join(told[::2]) != self.request[5:-2]:
+            return _UNSEEN, ()
+        self._shown = shown = match[0], numbers(unhexlify(b"".join(told[1::2])))
+        return shown
+
+
+_question = lru_cache(maxsize=_REMEMBERED)(Question)  # hot keys are asked for again and again
 
 
 @lru_cache
@@ -83,38 +144,10 @@ def answer(reply: bytes) -> Many | int:
     return max(begin + len(_END), len(reply) + 1)
 
 
-def found(reply: bytes, asked: bytes, keys: Sequence[str]) -> Found | int:
-    """Return the numbers of counters and a value; of a reply that has not come to its end what `answer` returns.
-
-    Nearly always everything is there, in the order asked for, and a counter is what we make of one: then one look tells
-    all of it.
-
-    Args:
-        reply: What has come of it.
-        asked: What `question` has returned.
-        keys: Of counters and, last, of the value.
-
-    Raises:
-        ReplyError: It is none.
-    """
-    usual, numbers = _usual(len(keys) - 1)
-    match = usual(reply)
-    if match is not None:
-        told = match.groups()
-        begin = match.end()
-        end = begin + int(told[-2])
-        if reply[end:] == _AFTER and b" ".join(told[:-2:2]) == asked[5:-2]:
-            blob = reply[begin:end]
-            shown = numbers(unhexlify(b"".join(told[1:-2:2])))
-            return _found((None if blob == TOMBSTONE else blob, shown, told[-1]))
-    many = answer(reply)
-    return many if isinstance(many, int) else found_in(many, keys)
-
-
 @lru_cache
 def _usual(counters: int) -> tuple[Callable[[bytes], re.Match[bytes] | None], Callable[[bytes], tuple[int, ...]]]:
-    """Return what matches a reply up to the bytes of the value, and what makes numbers of those in it."""
-    return re.compile(counters * _COUNTER + _VALUE).match, struct.Struct(f">{counters}Q").unpack
+    """Return what matches a reply up to the size of the value, and what makes numbers of those in it."""
+    return re.compile(counters * _COUNTER + _KEY).match, struct.Struct(f">{counters}Q").unpack
 
 
 def found_in(many: Many, keys: Sequence[str]) -> Found:

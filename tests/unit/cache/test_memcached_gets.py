@@ -15,7 +15,7 @@ from smw._kernel.clock import SystemClock, SystemEntropy
 from smw.cache.ports import Found, StoreFailedError
 from smw.cache.stores import memcached_clients
 from smw.cache.stores.memcached import MemcachedStore
-from smw.cache.stores.memcached_gets import TOMBSTONE, ReplyError, answer, found, found_in, question
+from smw.cache.stores.memcached_gets import TOMBSTONE, Question, ReplyError, answer, found_in, question
 
 TRICKY = b"END\r\nVALUE b 0 2 9\r\nno\r\nEND\r\n"
 REPLY = b"VALUE a 0 %d 17\r\n%s\r\nVALUE b 32 2 18\r\n12\r\nVALUE c 0 0 19\r\n\r\nEND\r\n" % (len(TRICKY), TRICKY)
@@ -58,7 +58,7 @@ def test_what_is_no_reply_is_refused_at_once(said):
 @pytest.mark.parametrize("key", ["a\r\nflush_all", "a b", "a\n", "a\0", "a\x85"])
 def test_a_key_cannot_ask_for_anything_else(key):
     """Nothing is sent for a name that would end the line or the word."""
-    assert question(["a", "b"]) == b"gets a b\r\n"
+    assert question(["a", "b"]).request == b"gets a b\r\n"
     with pytest.raises(ReplyError):
         question(["a", key])
 
@@ -213,7 +213,7 @@ async def test_counters_behind_a_large_value_are_not_waited_for_one_by_one(monke
 
     monkeypatch.setattr(memcached_clients, "answer", counted)
     connection = SimpleNamespace(reader=reader, writer=SimpleNamespace(write=lambda _line: None))
-    many = await memcached_clients._Client._gets_many(connection, ["a"])
+    many = await memcached_clients._Client.gets_many(connection, ["a"])
     assert len(many) == 101
     assert many["a"][0] == value
     assert len(gone_through) < 10
@@ -224,16 +224,30 @@ async def test_counters_behind_a_large_value_are_not_waited_for_one_by_one(monke
 def test_the_usual_reply_is_read_like_any_other(value, first):
     """Whatever value and counters hold, of one look and of a closer one comes the same, at the end and not before."""
     parts = {"f": first, "t:1": b"00000000000000ff", "t:2": b"77a1e76b32d138f1", "smw:a": value}
-    keys, asked = tuple(parts), question(tuple(parts))
+    keys = tuple(parts)
     blocks = [b"VALUE %b 0 %d 7\r\n%b\r\n" % (key.encode(), len(part), part) for key, part in parts.items()]
     reply = b"".join(blocks) + b"END\r\n"
-    told = found(reply, asked, keys)
-    assert told == found_in(answer(reply), keys)
-    assert told.counters[1:] == (255, 0x77A1E76B32D138F1)
-    assert (told.blob, told.token) == (None if value == TOMBSTONE else value, b"7")
-    assert all(isinstance(found(reply[:end], asked, keys), int) for end in range(len(reply)))
-    blocks[1], blocks[2] = blocks[2], blocks[1]
-    assert found(b"".join(blocks) + b"END\r\n", asked, keys) == told
-    assert found(b"".join(blocks[:3]) + b"END\r\n", asked, keys) == Found(None, told.counters)
-    with pytest.raises(ReplyError):
-        found(reply[:-5] + b"SERVER_ERROR busy\r\n", asked, keys)
+    known, blocks = Question(keys), [blocks[0], blocks[2], blocks[1], blocks[3]]
+    for asked in (known, known, Question(keys)):  # the second time it knows how the reply begins
+        assert all(isinstance(asked.found(reply[:end]), int) for end in range(len(reply)))
+        told = asked.found(reply)
+        assert told == found_in(answer(reply), keys)
+        assert told.counters[1:] == (255, 0x77A1E76B32D138F1)
+        assert (told.blob, told.token) == (None if value == TOMBSTONE else value, b"7")
+        assert asked.found(b"".join(blocks) + b"END\r\n") == told
+        assert asked.found(b"".join(blocks[:3]) + b"END\r\n") == Found(None, told.counters)
+        with pytest.raises(ReplyError):
+            asked.found(reply[:-5] + b"SERVER_ERROR busy\r\n")
+
+
+def test_counters_are_those_of_the_reply_at_hand():
+    """After any of them has changed, or is gone, what earlier replies showed is not told again."""
+    keys = ("f", "t:1", "smw:a")
+    shown = [(1, 2), (1, 3), (4, 3), (1, 3), (1, None), (1, 3)]
+    asked, other = Question(keys), Question(("f", "t:2", "smw:a"))
+    for numbers in shown:
+        held = zip(keys, numbers, strict=False)
+        parts = [b"VALUE %b 0 16 7\r\n%016x\r\n" % (key.encode(), number) for key, number in held if number is not None]
+        reply = b"%bVALUE smw:a 0 2 9\r\n12\r\nEND\r\n" % b"".join(parts)
+        assert asked.found(reply) == Found(b"12", numbers, b"9")
+        assert other.found(reply) == Found(b"12", (numbers[0], None), b"9")  # it has asked for another one
