@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="The servers behind the function cache: what they hold, why, and dropping it.", no_args_is_help=True
+    help="Look at what the servers of the function cache hold, and why, and drop it.", no_args_is_help=True
 )
 AppOption = Annotated[
     str | None,
@@ -39,7 +39,7 @@ Arguments = Annotated[
 
 @app.command()
 def stats(app: AppOption = None, profile: ProfileOption = None, *, json: Json = False) -> None:
-    """Show each server: whether it answers, and its figures, which are of all that it serves. Exits 1 if one fails."""
+    """Show each server: whether it answers, and its figures, of this service and others. Exits 1 if one fails."""
     from smw.cache.sight.browsing import figures
 
     with cache_of(app, profile) as cache:
@@ -67,10 +67,10 @@ def keys(
     *,
     json: Json = False,
 ) -> None:
-    """List values of the namespace as servers that can list them hold them: Redis does, memcached does not.
+    """List the values of the namespace on servers that can list them: Redis can, memcached cannot.
 
-    Keys are digests and show no argument. A value may be listed whose tag was dropped: `why` tells. Exits 1 where a
-    server does not answer.
+    Keys are digests and show no arguments. Values whose tag was dropped may be
+    listed too: `why` tells. Exits 1 if a server does not answer.
     """
     from smw.cache.sight.browsing import stored, unlisted
 
@@ -98,11 +98,12 @@ def keys(
 def get(
     what: What, arguments: Arguments = None, app: AppOption = None, profile: ProfileOption = None, *, json: Json = False
 ) -> None:
-    """Print the value that a server holds, and whether a call would take it. Exits 1 where none has one.
+    """Print the value that a server holds, and whether a call would take it. Exits 1 if no server has one.
 
-    One that was dropped lies there until its time ends; it is printed with the reason why no call takes it.
-    Objects are rebuilt where the function is named; under a bare key they are shown by their fields. Nothing is
-    unpickled that is not sealed and allowed.
+    A dropped value stays on the server until its time to live ends; it is
+    printed with the reason why no call takes it. If the function is named,
+    objects are rebuilt; for a bare key their fields are shown. Nothing is
+    unpickled unless it is sealed and pickles are allowed.
     """
     from smw.cache.sight.browsing import value_of
 
@@ -151,9 +152,10 @@ def invalidate(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Drop from every server, and so from every process. Exits 1 where a server has not confirmed it.
+    """Drop from every server, and so from every process. Exits 1 if a server has not confirmed the drop.
 
-    Exits 2 where a person was asked and said no, and nothing was dropped.
+    Exits 2 if the answer to its question is no, or nobody can be asked; then
+    nothing is dropped.
     """
     with cache_of(app, profile) as looking, _named(looking, fn, args) as (cache, own):
         dropped = [*[full_key(given, cache.prefix) for given in key or ()], *own]
@@ -191,10 +193,11 @@ def warm(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Call a cached function for each line of a file, so that its results are there. Exits 1 where a call failed.
+    """Call a cached function for each line of a file, so that its results are cached. Exits 1 if a call fails.
 
-    With --fleet, and without function and file, it tells how much of what the fleet asks for most a process of the
-    application would have in memory before its first request. Exits 1 where that ends early.
+    With --fleet it takes neither function nor file and calls nothing: it tells
+    how much of what the fleet asks for most a new process of the application
+    would have in memory before its first request. Exits 1 if that ends early.
     """
     from smw.cache import warm_sync
 
