@@ -53,6 +53,7 @@ RULES = {
         {UNIT}/test_edges.py: an_entry_that_does_not_open_is_a_counted_miss
         {UNIT}/test_levels.py: foreign_bytes_are_a_counted_miss
         tests/properties/test_codec.py: any_payload_is_a_value_or_corrupt, foreign_cut_and_moved_bytes_do_not_open
+        tests/properties/test_codec.py: a_small_entry_cannot_use_up_the_stack
         tests/golden/test_wire.py: entries_open_nowhere_else""",
     "the algorithm comes from the configuration, not from the payload": f"""
         tests/properties/test_codec.py: settings_decide_what_is_accepted_not_the_entry, pickle_needs_to_be_allowed
