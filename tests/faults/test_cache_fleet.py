@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from smw.cache import Cache
+from smw.cache import Cache, key_for
+from smw.cache.coherence.wire import LEASE_END
 from tests.faults.test_cache_backplane import until
 from tests.services.stopwatch import Stopwatch
 
@@ -106,30 +107,22 @@ def total(members: list[Member]) -> int:
     return sum(member.loads for member in members)
 
 
-def test_one_member_loads_for_all(members):
+def test_one_member_loads_for_all(members, redis_server):
     """Threads and coroutines of several processes that miss one key at one moment share one run of the function."""
 
-    def others_wait(mine: int) -> None:
-        for _ in range(1000):
-            time.sleep(0.01)
-            if all(member.fleet._waiting for number, member in enumerate(fleet) if number != mine):
-                break
+    def others_wait(key: int) -> int:
+        lease = key_for(fleet[0].read, key) + LEASE_END
+        with redis.Redis.from_url(redis_server.url) as client:
+            for _ in range(1000):
+                if sum(name.startswith(b"w") for name in client.hkeys(lease)) == 3:
+                    break
+                time.sleep(0.01)
+        return key
 
-    def blocking(mine: int):
-        def load(key: int) -> int:
-            others_wait(mine)
-            return key
+    async def others_wait_awaited(key: int) -> int:
+        return await asyncio.to_thread(others_wait, key)
 
-        return load
-
-    def awaiting(mine: int):
-        async def load(key: int) -> int:
-            await asyncio.to_thread(others_wait, mine)
-            return key
-
-        return load
-
-    fleet = members(4, blocking(0), awaiting(1), blocking(2), awaiting(3))
+    fleet = members(4, others_wait, others_wait_awaited)
     for key in range(1, 9):
         results, _ = at_once(fleet, key, each=3)
         assert results == [key] * 12
@@ -139,7 +132,8 @@ def test_one_member_loads_for_all(members):
 
 STORM = """
 import asyncio, sys
-from smw.cache import Cache
+from smw.cache import Cache, key_for
+from smw.cache.coherence.wire import LEASE_END
 
 cache, runs = Cache(namespace=sys.argv[2], l2_host=sys.argv[1], budget_ms=1000), []
 
@@ -283,7 +277,8 @@ async def test_a_cancelled_leader_lets_the_others_go(members):
 
 DOOMED = """
 import sys, time
-from smw.cache import Cache
+from smw.cache import Cache, key_for
+from smw.cache.coherence.wire import LEASE_END
 
 cache = Cache(namespace=sys.argv[2], l2_host=sys.argv[1], budget_ms=1000)
 

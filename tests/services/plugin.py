@@ -83,7 +83,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     summary names each such test. What fails for a fault of ours fails three times.
     """
     if item.get_closest_marker("timed"):
-        item.add_marker(pytest.mark.flaky(reruns=_MEASURED_AGAIN, only_rerun=["AssertionError"]))
+        item.add_marker(pytest.mark.flaky(reruns=_MEASURED_AGAIN, only_rerun=["AssertionError", "Failed", "Timeout"]))
     for fixture in FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.service(FIXTURES[fixture]))
     for name in _needs(item):

@@ -19,7 +19,7 @@ from smw.testing import Recorded
 from tests.integration.pipeline.waiting import until
 from tests.services import kafka
 
-pytestmark = pytest.mark.service("kafka")
+pytestmark = [pytest.mark.service("kafka"), pytest.mark.timed]  # a reader counts as dead after 1.5 s
 WORKER = Path(__file__).with_name("kafka_worker.py")
 FAST = pipeline.Retry(times=2, first=0.005, cap=0.01)
 
@@ -296,7 +296,6 @@ async def test_a_name_that_no_topic_can_have(on_kafka):
     assert caught.value.fix == "a.b"
 
 
-@pytest.mark.timed
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 async def test_a_broker_that_comes_later_goes_and_comes_back(service_factory, refused):
     """Serving starts without a broker and goes on after a restart and a hang; every acknowledged emit is handled."""

@@ -16,7 +16,7 @@ from smw.errors import RecordError
 from smw.testing import Recorded
 from tests.integration.pipeline.waiting import until
 
-pytestmark = pytest.mark.service("kafka")
+pytestmark = [pytest.mark.service("kafka"), pytest.mark.timed]  # a reader counts as dead after 1.5 s
 WORKER = Path(__file__).with_name("kafka_worker.py")
 FAST = pipeline.Retry(times=0)
 

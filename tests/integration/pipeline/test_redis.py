@@ -17,7 +17,7 @@ from smw._kernel.signals import BackendDown, BackendUp
 from smw.errors import BackpressureError, ConfigError
 from smw.testing import Recorded
 
-pytestmark = pytest.mark.service("redis")
+pytestmark = [pytest.mark.service("redis"), pytest.mark.timed]  # a reader counts as dead after 0.3 s and less
 WORKER = Path(__file__).with_name("worker.py")
 FAST = pipeline.Retry(times=2, first=0.005, cap=0.01)
 

@@ -100,6 +100,7 @@ async def test_an_answer_in_the_socket_is_lag(deadlines, line):
     assert isinstance(deadlines.end(line), LagError)
 
 
+@pytest.mark.timed
 async def test_a_shorter_time_is_kept_beside_a_longer_one(deadlines, line, another):
     """The timer is set anew for one that ends before, and goes on for the other."""
     deadlines.begin(line, deadlines.now() + 0.3)
