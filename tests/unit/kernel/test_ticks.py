@@ -13,25 +13,24 @@ class Dealer:
 
     def __init__(self, most: int | None = None) -> None:
         self.begun: list[list[str]] = []
-        self.ended: list[list[str]] = []
-        self.may = asyncio.Event()
+        self.ended: asyncio.Queue[list[str]] = asyncio.Queue()
+        self.may, self.begins = asyncio.Event(), asyncio.Event()
         self.may.set()
         full = None if most is None else (lambda batch: len(batch) >= most)
         self.ticks: Ticks[list[str]] = Ticks(list, self.deal, full)
 
     async def deal(self, batch: list[str]) -> None:
         self.begun.append(batch)
+        self.begins.set()
         await self.may.wait()
-        self.ended.append(batch)
+        self.ended.put_nowait(batch)
 
     async def bring(self, *what: str) -> None:
         for each in what:
             self.ticks.batch().append(each)
 
     async def done(self, count: int) -> list[list[str]]:
-        while len(self.ended) < count:
-            await asyncio.sleep(0)
-        return self.ended
+        return [await self.ended.get() for _ in range(count)]
 
 
 async def test_what_comes_in_a_tick_is_one_batch():
@@ -55,11 +54,11 @@ async def test_a_batch_that_takes_long_keeps_none_waiting():
     dealer = Dealer()
     dealer.may.clear()
     await dealer.bring("a")
-    while not dealer.begun:
-        await asyncio.sleep(0)
+    await dealer.begins.wait()
     gc.collect()
+    dealer.begins.clear()
     await dealer.bring("b")
-    while len(dealer.begun) < 2:
-        await asyncio.sleep(0)
+    await dealer.begins.wait()
+    assert dealer.begun == [["a"], ["b"]]
     dealer.may.set()
     assert await dealer.done(2) == [["a"], ["b"]]
