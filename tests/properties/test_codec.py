@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr, RootModel
 
 from smw._kernel.clock import SystemEntropy
+from smw.cache.values import codec as codec_module
 from smw.cache.values import copies
 from smw.cache.values.codec import MSGPACK, PICKLE, RAW, Codec, CorruptError, UnstorableError
 from smw.cache.values.envelope import Dependency, Envelope, Letter
@@ -289,6 +290,20 @@ def nested_tuples(payload: bytes) -> bytes:
     for _ in range(6):
         payload = b"\x91\xc9" + len(payload).to_bytes(4, "big") + b"\x01" + payload
     return payload[1:]
+
+
+def test_a_small_entry_cannot_become_more_than_any_value_has(monkeypatch):
+    """A megabyte of bytes makes no more lists, dictionaries and extensions than a value has, nor many of itself."""
+    monkeypatch.setattr(codec_module, "_MOST_CONTAINERS", 20_000)
+    monkeypatch.setattr(codec_module, "_MOST_HELD", 2**23)
+    blank, many = bytes(2**21), 2**20
+    for value in ([{"a": 1}] * 9_000 + [blank], [(1, (2,))] * 4_000 + [blank], ((((blank,),),),)[0]):
+        assert CODEC.unpack(*CODEC.pack(value)) == value
+    for part in (b"\x90", b"\x80", b"\xc7\x01\x02\x90"):
+        with pytest.raises(CorruptError):
+            CODEC.unpack(MSGPACK, b"\xdd" + many.to_bytes(4, "big") + part * many)
+    with pytest.raises(CorruptError):
+        CODEC.unpack(*CODEC.pack(((((blank,),),),)))
 
 
 @pytest.mark.parametrize("value", [Unset(x=1), Numbers([1, 2])], ids=["private", "root"])

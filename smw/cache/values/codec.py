@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import zoneinfo
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import msgpack
@@ -17,18 +18,25 @@ from smw.cache.values.copies import DEEPEST, MOST_NODES, Survey, survey
 from smw.cache.values.typed import Classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["JSON", "MSGPACK", "PICKLE", "RAW", "Codec", "CorruptError", "UnstorableError"]
 
 RAW, MSGPACK, PICKLE, JSON = 0, 1, 2, 3
 """How a payload is encoded: bytes as they are, msgpack with the extensions below, a (sealed) pickle, or JSON."""
 
+T = TypeVar("T")
+
 # These pass msgpack as something else than what they are, so they must not reach it.
 _TREACHEROUS = frozenset({bytearray, memoryview, msgpack.Timestamp, msgpack.ExtType})
 _OBJECT, _PLUGGED, _BIG_INT, _COMPLEX = 20, 21, 10, 11
 _ON_STACK = 4
 """So many payloads within each other are read with what `msgpack.unpackb` keeps on the thread's stack: 41 KB each."""
+_PLENTY = 2**20
+"""Of a payload that is longer it is counted what is made of it."""
+_MOST_CONTAINERS = 5 * MOST_NODES
+"""An enum or an object without fields, of which there may be so many, is an extension and three lists."""
+_MOST_HELD = 2**28
 
 
 class UnstorableError(Exception):
@@ -92,6 +100,8 @@ _EXTENSIONS: dict[type, _Pair] = {
     complex: (_COMPLEX, lambda v: [v.real, v.imag], lambda p: complex(*p)),
 }
 _BACK = {code: make for code, _, make in _EXTENSIONS.values()}
+_LEAVES = frozenset(code for kind, (code, _, _) in _EXTENSIONS.items() if kind not in {tuple, set, frozenset})
+"""Those that hold nothing that is an extension."""
 
 
 def _reason_cut(found: Survey) -> str:
@@ -214,18 +224,38 @@ class Codec:
             raise CorruptError("payload") from error
         raise CorruptError("encoding")
 
-    def _unpack(self, payload: bytes, depth: int = 0) -> Any:
-        restore = partial(self._restore, depth=depth) if depth else self._restore
-        if depth < _ON_STACK:
+    def _unpack(self, payload: bytes, depth: int = 0, made: _Made | None = None) -> Any:
+        if made is None and len(payload) > _PLENTY:
+            made = _Made()
+        restore = (lambda code, data: self._restore(code, data, depth, made)) if depth or made else self._restore
+        if made is None and depth < _ON_STACK:
             return msgpack.unpackb(
                 payload, ext_hook=restore, strict_map_key=False, raw=False, unicode_errors="surrogatepass"
             )
-        return _unpack_apart(payload, restore)
+        read = msgpack.unpackb if depth < _ON_STACK else _unpack_apart
+        count = made and made.container
+        return read(
+            payload,
+            ext_hook=restore,
+            list_hook=count,
+            object_hook=count,
+            strict_map_key=False,
+            raw=False,
+            unicode_errors="surrogatepass",
+        )
 
-    def _restore(self, code: int, data: bytes, depth: int = 0) -> Any:
+    def _restore(self, code: int, data: bytes, depth: int = 0, made: _Made | None = None) -> Any:
         if depth > DEEPEST:
             raise CorruptError("depth")
-        parts = self._unpack(data, depth + 1)
+        if code in _LEAVES:
+            if made is not None:
+                made.container(None)
+            return _BACK[code](msgpack.unpackb(data, ext_hook=_refuse, raw=False, unicode_errors="surrogatepass"))
+        if made is None:
+            parts = self._unpack(data, depth + 1)
+        else:
+            with made.container(made).holding(len(data)):
+                parts = self._unpack(data, depth + 1, made)
         if code == _OBJECT:
             return self._classes.make(*parts)
         if code == _PLUGGED:
@@ -246,17 +276,47 @@ class Codec:
             raise UnstorableError("unpicklable-result", type(value).__name__) from error
 
 
-def _unpack_apart(payload: bytes, restore: Callable[[int, bytes], Any]) -> Any:
+def _refuse(_code: int, _data: bytes) -> Any:
+    raise CorruptError("extension")
+
+
+class _Made:
+    """What has been made of one payload so far: a small forged one could unfold into more than there is room for."""
+
+    __slots__ = ("containers", "held")
+
+    def __init__(self) -> None:
+        self.containers = self.held = 0
+
+    def container(self, made: T) -> T:
+        """Count a list, a dictionary or an extension, and return it.
+
+        Raises:
+            CorruptError: There are more than any value has.
+        """
+        self.containers += 1
+        if self.containers > _MOST_CONTAINERS:
+            raise CorruptError("parts")
+        return made
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count the bytes of payloads within each other for as long as they are needed.
+
+        Raises:
+            CorruptError: They are too many.
+        """
+        self.held += size
+        if self.held > _MOST_HELD:
+            raise CorruptError("parts")
+        yield
+        self.held -= size
+
+
+def _unpack_apart(payload: bytes, **how: Any) -> Any:
     """Return what `msgpack.unpackb` does, at four times its price and without room on the thread's stack."""
     size = len(payload)
-    unpacker = msgpack.Unpacker(
-        read_size=size,
-        max_buffer_size=size,
-        ext_hook=restore,
-        strict_map_key=False,
-        raw=False,
-        unicode_errors="surrogatepass",
-    )
+    unpacker = msgpack.Unpacker(read_size=size, max_buffer_size=size, **how)
     unpacker.feed(payload)
     value = unpacker.unpack()
     if unpacker.tell() != size:
