@@ -29,7 +29,7 @@ def load(group: str, name: str) -> Any:
     for point in metadata.entry_points(group=group, name=name):
         try:
             return point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"the plug-in {name!r} of {group} cannot be imported: {type(error).__name__}: {error}"
             package = point.dist.name if point.dist is not None else point.value
             raise ConfigError(

@@ -53,7 +53,11 @@ def store_at(url: str, host: Host, *, timeout_s: float) -> Store | None:
     make = plugins.load(plugins.STORES, scheme) if scheme and not is_redis(url) else None
     if make is None:
         return None
-    store: Store = make(url, timeout_s=timeout_s)
+    try:
+        store: Store = make(url, timeout_s=timeout_s)
+    except Exception as error:
+        what, fix = f"the plug-in for {scheme}:// makes no store: {type(error).__name__}", "correct the URL"
+        raise ConfigError("SMW-C122", what, seen=masked(url), fix=f"{fix}, or mend the plug-in") from error
     missing = [part for part in _PARTS if not hasattr(store, part)]
     if missing:
         what = f"the plug-in for {scheme}:// makes no store: it lacks {', '.join(missing)}"

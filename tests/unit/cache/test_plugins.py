@@ -28,6 +28,9 @@ def store(url, *, timeout_s):
 
 def nothing(url, *, timeout_s):
     return object()
+
+def failing(url, *, timeout_s):
+    raise ValueError(url)
 """
 CODECS = """
 class Point:
@@ -54,6 +57,8 @@ POINTS = """
 toy = plugin_of_tests:store
 redis = plugin_of_tests:store
 void = plugin_of_tests:nothing
+fail = plugin_of_tests:failing
+exit = plugin_that_exits:store
 gone = no_such_plugin_of_tests:store
 [smw.cache.codecs]
 plugin_of_tests.Point = plugin_of_tests:PointCodec()
@@ -81,6 +86,7 @@ def installed(tmp_path, monkeypatch):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-of-tests\nVersion: 1.0\n")
     points = POINTS.replace("PointCodec()", "point_codec").replace("OddCodec()", "odd_codec")
     (about / "entry_points.txt").write_text(textwrap.dedent(points))
+    (tmp_path / "plugin_that_exits.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     plugged.installed_codecs.cache_clear()
     monkeypatch.setattr(plugged, "_loaded", {})
@@ -119,7 +125,8 @@ def test_several_servers_of_a_plugin_share_l3(installed):
 
 def test_an_unknown_scheme_lists_what_is_installed(installed):
     """Who mistypes a plug-in's scheme is shown the installed ones and offered the nearest."""
-    with pytest.raises(ConfigError, match=r"installed: gone://, toy://, void://\. Did you mean 'toy'") as raised:
+    known = r"installed: exit://, fail://, gone://, toy://, void://\. Did you mean 'toy'"
+    with pytest.raises(ConfigError, match=known) as raised:
         Cache(l2_url="toyy://x")
     assert raised.value.code == "SMW-S101"
 
@@ -130,17 +137,26 @@ def test_redis_is_no_server_of_l3():
         Cache(l3_servers=["redis://:pw@h"])
 
 
-@pytest.mark.parametrize(("url", "code"), [("void://x", "SMW-C122"), ("gone://x", "SMW-S105")])
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("void://x", "SMW-C122"),
+        ("fail://:pw@x", "SMW-C122"),
+        ("gone://x", "SMW-S105"),
+        ("exit://x", "SMW-S105"),
+    ],
+)
 def test_a_broken_plugin_is_named(installed, url, code):
     """A plug-in that makes no store, or cannot be imported, is an error when the cache is built."""
     with pytest.raises(ConfigError) as raised:
         Cache(l2_url=url)
     assert raised.value.code == code
+    assert "pw" not in str(raised.value)
 
 
 def test_no_plugin_is_imported_before_it_is_needed(installed):
     """Listing what is installed imports nothing."""
-    assert plugins.names(plugins.STORES) == ("gone", "redis", "toy", "void")
+    assert plugins.names(plugins.STORES) == ("exit", "fail", "gone", "redis", "toy", "void")
     assert plugins.load(plugins.STORES, "absent") is None
 
 
