@@ -8,6 +8,8 @@ have stored, as `write_through` does, and dooms what they are loading.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.call import Call
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from smw.cache.strategies.replacing import Before
     from smw.cache.strategies.writing import Changed, Writes
 
-__all__ = ["Arrivals"]
+__all__ = ["ARRIVING", "Arrivals"]
 
 _log = logging.getLogger("smw.cache")
+ARRIVING: ContextVar[str] = ContextVar("smw_arriving", default="")
+"""The key of the acknowledged write that is done here."""
 
 
 class Arrivals:
@@ -57,9 +61,14 @@ class Arrivals:
         args, kwargs = self._letters.opened_arguments(writer.target, row.key, row.arguments)
         is_shared = bool(self._engine.remote.tiers)
         before = await self._before(writer, row, args, kwargs, mode) if is_shared else None
-        result = writer.source(*args, **kwargs)
-        if mode == "async":
-            await result
+        token = ARRIVING.set(row.key)
+        try:
+            result = writer.source(*args, **kwargs)
+            if mode == "async":
+                await result
+        finally:
+            with suppress(ValueError):  # ended by the garbage collector, in another context
+                ARRIVING.reset(token)
         if is_shared:
             await self._replace(writer, journal, row, before, mode)
 

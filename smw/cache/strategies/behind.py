@@ -15,7 +15,7 @@ from smw._kernel.facts import Fact
 from smw._kernel.process import ForkLock, after_fork
 from smw.cache.coherence.dropping import drop_soon
 from smw.cache.functions.readers import Scopes
-from smw.cache.strategies.arriving import Arrivals
+from smw.cache.strategies.arriving import ARRIVING, Arrivals
 from smw.cache.strategies.buffered import finish_at_exit
 from smw.cache.strategies.closing import Closing, Patience
 from smw.cache.strategies.drainer import Drainer
@@ -48,6 +48,10 @@ _log = logging.getLogger("smw.cache")
 MOST = 10_000
 """How many writes may wait; beyond it a write goes straight to its source."""
 _EVERY_S = 1.0
+_LOOK_FIRST_S, _LOOK_MOST_S, _LOOK_S = 0.002, 0.1, 2 * _EVERY_S
+"""How often it is looked whether a write is done that waits, and for how long: another process may have to do it."""
+_HELD_S = 0.1
+"""For how long at most where that holds an event loop, which may be the one that has to do it."""
 _CLOSE_S = 1.0
 """How long the journal may take to close when closing has taken as long as it may."""
 _UNKNOWN = (
@@ -239,6 +243,27 @@ class WriteBehind:
         except (sqlite3.Error, ConfigError) as error:
             self._cannot_read(error)
             return None
+
+    async def is_done(self, key: str, mode: Mode) -> bool:
+        """Wait a while for the acknowledged writes of `key`, which would replace at its source what is written now.
+
+        Returns:
+            Whether none is left, or it is one of them for which this is called.
+        """
+        if ARRIVING.get() == key or (mode == "async" and not on_asyncio()):
+            return True
+        waited_s, pause_s = 0.0, _LOOK_FIRST_S
+        most_s = _HELD_S if mode == "sync" and on_asyncio() else _LOOK_S
+        while await self.looked(key, mode) is not None:
+            if waited_s >= most_s:
+                return False
+            self._drainer.wake.set()
+            if mode == "async":  # by no clock, which may stand still while the work goes on
+                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=pause_s)
+            else:
+                threading.Event().wait(pause_s)
+            waited_s, pause_s = waited_s + pause_s, min(2 * pause_s, _LOOK_MOST_S)
+        return True
 
     def _cannot_read(self, error: Exception) -> None:
         if "reading" not in self._said:

@@ -39,6 +39,10 @@ _NO_VALUE = (
     "@writes on %s has returned None, and %s does not say that it may return that: its result was dropped, not "
     'replaced; return the new value, pass value=, or take strategy="write_around"'
 )
+_OVERTAKES = (
+    "a write of %s goes to its source before an older one of the same result, which was acknowledged, cannot be done "
+    "now, and will replace it"
+)
 _IS_NONE = (None, types.NoneType, "None")
 WRITERS: WeakValueDictionary[str, Writes] = WeakValueDictionary()
 """The functions of this process whose writes may be done later, by name; of one name the last."""
@@ -182,7 +186,16 @@ class Writes(Advice):
         await part.drop_everything(call.mode)
         return result
 
+    async def _is_last(self, changed: Changed, call: Call) -> bool:
+        """Wait for older writes of the same result that were acknowledged; returns whether all of them are done."""
+        behind = changed.part.engine.behind
+        if behind is None or await behind.is_done(changed.place.scopes[0], call.mode):
+            return True
+        self._say_once("overtaking", logging.ERROR, _OVERTAKES, call.target.name)
+        return False
+
     async def _around(self, changed: Changed, call: Call, proceed: Proceed) -> Any:
+        await self._is_last(changed, call)
         try:
             result = await proceed()
         except BaseException:
@@ -194,6 +207,7 @@ class Writes(Advice):
     async def _through(self, changed: Changed, call: Call, proceed: Proceed) -> Any:
         from smw.cache.strategies.replacing import look_before
 
+        is_last = await self._is_last(changed, call)
         before = await look_before(changed.part.engine, changed.place, changed.function.policy, call.mode)
         try:
             result = await proceed()
@@ -209,8 +223,10 @@ class Writes(Advice):
             if value is None and self._puts_results and not says_none(self.reader.target.fn):
                 self._say_once("no-value", logging.WARNING, _NO_VALUE, call.target.name, self.reader.target.name)
                 await changed.part.drop_scopes(changed.scopes, call.mode)
-            else:
+            elif is_last:
                 await self.replace(changed, value, before, call.mode)
+            else:
+                await changed.part.drop_scopes(changed.scopes, call.mode)
         return result
 
     async def replace(self, changed: Changed, value: Any, before: Any, mode: Mode) -> None:
