@@ -39,6 +39,9 @@ class Debt:
 
     Args:
         everything: The tag that every value carries.
+
+    Attributes:
+        books: Where it is written, which is empty while nothing is owed: to look at many debts at once.
     """
 
     def __init__(self, everything: str) -> None:
@@ -48,6 +51,7 @@ class Debt:
         self._sequence = 0
         self._counters: dict[str, int] = {}
         self._keys: dict[str, int] = {}
+        self.books = self._counters, self._keys
 
     def __len__(self) -> int:
         """Return how many scopes are owed."""
