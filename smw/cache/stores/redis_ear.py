@@ -23,15 +23,15 @@ class RedisEar:
     """
 
     def __init__(self, client: redis.Redis, channels: Sequence[str]) -> None:
-        self._client = client
-        pool: Any = client.connection_pool
-        self._line = pool.get_connection()
+        self._pool: Any = client.connection_pool
+        self._line: Any = None
         try:
+            self._line = self._pool.get_connection()
             self._line.send_command("SUBSCRIBE", *channels, check_health=False)
             for _ in channels:
                 self._line.read_response()
         except BaseException:
-            self._line.disconnect()
+            self.close()
             raise
 
     def hear(self, timeout_s: float) -> bytes | None:
@@ -42,8 +42,10 @@ class RedisEar:
         return rest[-1] if kind == b"message" else None
 
     def close(self) -> None:
-        """Close the connection."""
-        self._line.disconnect()
+        """Close the connection, and those over which its place was asked for."""
+        if self._line is not None:
+            self._line.disconnect()
+        self._pool.disconnect()
 
     def interrupt(self) -> None:
         """Have the thread that is waiting fail at once; called by another one."""

@@ -83,6 +83,7 @@ class BlockingLines:
                 idle.append(line)
             if self._is_ended:
                 self._close_idle()
+                self._pool.disconnect(inuse_connections=False)
             if self._turns.waiters:
                 self._turns.given_back()
 

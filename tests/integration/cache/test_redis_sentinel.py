@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -12,10 +13,12 @@ import pytest
 
 from smw import _redis
 from smw.cache import Cache
+from smw.cache.ports import StoreFailedError
 from smw.pipeline.ports import Entry
 from smw.pipeline.redis import RedisStream
 from smw.testing import FakeClock
 from tests.integration.cache.test_redis_cluster import told
+from tests.integration.cache.test_redis_endings import to
 from tests.integration.cache.test_servers import Source, called, loader
 from tests.services.places import free_port
 from tests.services.server import Server
@@ -100,6 +103,23 @@ async def test_an_unknown_name_is_a_mistake_in_the_settings(redis_sentinel, mode
     (record,) = caplog.records
     assert "'other'; they know: mymaster; correct the name of the master in CACHE_L2_URL" in record.getMessage()
     await cache.aclose()
+
+
+@pytest.mark.parametrize("name", [MASTER, "other"])
+async def test_nothing_stays_open_once_a_cache_is_closed(redis_sentinel, mode, name):
+    """Neither to the master nor to a Sentinel, whether a master was found or not, nor by a thread that asks late."""
+    servers = [redis_sentinel.master, *redis_sentinel.sentinels]
+    before = set().union(*map(to, servers))
+    cache = patient(redis_sentinel.url.replace(MASTER, name))
+    await called(loader(cache, Source(), mode)(1))
+    for _ in range(20 if name == "other" else 1000):  # where there is no master, the listener has looked for it
+        if cache._listener.is_connected:
+            break
+        await asyncio.sleep(0.01)
+    await cache.aclose()
+    with contextlib.suppress(StoreFailedError):
+        cache._engine.remote.servers[0].store.probe()
+    assert set().union(*map(to, servers)) <= before
 
 
 class User:
