@@ -15,12 +15,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 _P = inspect.Parameter
 
 
-def plainly(shown: str, example: str) -> Callable[[F], F]:
+def plainly(shown: str, example: str | Callable[[Any], str]) -> Callable[[F], F]:
     """Turn Python's complaint about the arguments of a call into an error that names the nearest right one.
 
     Args:
         shown: What the function is called; with ``@`` in front it is a decorator.
-        example: A call that is right.
+        example: A call that is right; for a method it may be a function of the object.
     """
 
     def decorate(fn: F) -> F:
@@ -54,12 +54,19 @@ def plainly(shown: str, example: str) -> Callable[[F], F]:
 
 
 def _mended(
-    error: TypeError, fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, shown: str, example: str
+    error: TypeError,
+    fn: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    shown: str,
+    example: str | Callable[[Any], str],
 ) -> DecorationError | ConfigError | None:
     """Return what is raised in place of `error`; None where the function had begun to run."""
     if error.__traceback__ is None or error.__traceback__.tb_next is not None:
         return None
     parameters = list(inspect.signature(fn).parameters.values())
+    example = example if isinstance(example, str) else example(args[0])
     if parameters and parameters[0].name == "self":
         parameters, args = parameters[1:], args[1:]
     what, fix = _wrong(parameters, args, kwargs, shown, example)

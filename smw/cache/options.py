@@ -72,7 +72,7 @@ class Auto:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What one `cached` was told, checked.
+    """What one `cached` was told, checked; what has a default here goes without saying where it is that.
 
     Attributes:
         ttl_s: Time to live; None where each value has its own.
@@ -80,11 +80,10 @@ class Options:
         auto: The bounds of what is learned, or None.
         tags: Tags of every result that its arguments tell.
         result_tags: From a result to more of its tags.
+        levels: Levels that may keep results, in the order in which they are asked.
+        copy: How hits are kept apart from each other.
         key: The user's key function, or None.
         version: Part of every key.
-        levels: Levels that may keep results, in the order in which they are asked.
-        flight: Who waits for whose load of the same key: the callers of ``process``, of the whole ``fleet``, or nobody.
-        copy: How hits are kept apart from each other.
         l1_ttl_s: The longest that memory keeps a result; None: as long as it lives.
         negative_ttl_s: How long None and kept exceptions live; None: as any result, and none is kept.
         cache_exceptions: Exceptions that are kept.
@@ -96,6 +95,7 @@ class Options:
         hard_timeout_s: After how long a caller waits no longer; None: it does.
         many: Loads several results at once, or None.
         depends: ``auto``: a result is dropped with every cached result that it was made from; None: it is not.
+        flight: Who waits for whose load of the same key: the callers of ``process``, of the whole ``fleet``, or nobody.
         warm: ``fleet``: a process starts with what others ask for most; ``off``: not; None: as the cache is set.
         codec: The form that servers keep results in: the one that suits each, or ``json``.
     """
@@ -105,24 +105,24 @@ class Options:
     auto: Auto | None
     tags: tuple[Template, ...]
     result_tags: tuple[Callable[[Any], object], ...]
-    key: Callable[..., object] | None
-    version: str
     levels: tuple[str, ...]
-    flight: str
     copy: str
-    l1_ttl_s: float | None
-    negative_ttl_s: float | None
-    cache_exceptions: tuple[type[Exception], ...]
-    condition: Callable[..., object] | None
-    unless: Callable[[Any], object] | None
-    stale_s: float
-    refresh_ahead: float | None
-    soft_timeout_s: float | None
-    hard_timeout_s: float | None
-    many: Callable[..., object] | None
-    depends: str | None
-    warm: str | None
-    codec: str
+    key: Callable[..., object] | None = None
+    version: str = "1"
+    l1_ttl_s: float | None = None
+    negative_ttl_s: float | None = None
+    cache_exceptions: tuple[type[Exception], ...] = ()
+    condition: Callable[..., object] | None = None
+    unless: Callable[[Any], object] | None = None
+    stale_s: float = 0
+    refresh_ahead: float | None = None
+    soft_timeout_s: float | None = None
+    hard_timeout_s: float | None = None
+    many: Callable[..., object] | None = None
+    depends: str | None = None
+    flight: str = "fleet"
+    warm: str | None = None
+    codec: str = "auto"
 
     @property
     def longest_s(self) -> float:

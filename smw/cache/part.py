@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from smw._kernel.chain import advise
 from smw._kernel.host import Host
 from smw._kernel.process import after_fork
 from smw._kernel.told import plainly
@@ -17,9 +16,8 @@ from smw.cache.coherence.commit import EVERYWHERE, Commits
 from smw.cache.coherence.dropping import checked_texts, drop, drop_soon, warn_of_fields
 from smw.cache.coherence.fence import Fence
 from smw.cache.coherence.listener import Listener, listener_of
-from smw.cache.functions.advice import Cached
+from smw.cache.decorators import Decorators
 from smw.cache.functions.function import CachedFunction
-from smw.cache.functions.invalidation import Invalidate
 from smw.cache.functions.registry import Functions, known_as
 from smw.cache.levels.engine import Engine
 from smw.cache.levels.level import run_blocking
@@ -27,14 +25,13 @@ from smw.cache.levels.memory import ENTRY_BYTES, Memory
 from smw.cache.levels.wiring import envelope_of, names_of, names_within, remote_of
 from smw.cache.loading.fleet import fleet_of
 from smw.cache.loading.refresh import XFETCH
-from smw.cache.options import checked
 from smw.cache.region import Region
 from smw.cache.sight.spread import watch_facts
 from smw.cache.sight.standing import standing_of
 from smw.cache.sight.stats import function_facts, memory_facts, server_facts
 from smw.cache.sight.tools import Tools
 from smw.cache.strategies.behind import WriteBehind
-from smw.cache.strategies.writing import WRITERS, Writes, known_writers
+from smw.cache.strategies.writing import WRITERS, known_writers
 from smw.cache.values.codec import Codec
 from smw.cache.values.forms import Policy
 from smw.cache.values.tampering import Tampering
@@ -45,13 +42,13 @@ from smw.settings import CacheSettings, build
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import timedelta
 
     from smw._kernel.call import Target
     from smw._kernel.facts import Fact
     from smw._kernel.standing import Standing
+    from smw.cache.functions.advice import Cached
     from smw.cache.functions.readers import Scopes
-    from smw.cache.options import Auto, Options
+    from smw.cache.options import Options
     from smw.cache.strategies.outbox import Noted
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -74,8 +71,10 @@ def _weakly(method: Callable[[], Iterable[Any]]) -> Callable[[], Iterable[Any]]:
     return ask
 
 
-class Cache(Tools):
+class Cache(Decorators, Tools):
     """Memory, Redis and memcached as one cache.
+
+    Its `cached`, `invalidate` and `writes` are those of `smw.cache`, for this cache.
 
     Opens no connection until the first call that needs one, or `aprepare`.
 
@@ -165,67 +164,8 @@ class Cache(Tools):
     def _standing(self) -> Iterator[Standing]:
         return standing_of(self._engine, in_memory=self._in_memory)
 
-    @plainly("@cached", "@cache.cached(ttl=60)")
-    def cached(
-        self,
-        ttl: float | timedelta | Literal["auto"] | Auto | Callable[[Any], float | timedelta],
-        *,
-        tags: Sequence[str | Callable[[Any], str | Iterable[str] | None]] = (),
-        key: Callable[..., object] | None = None,
-        version: str = "1",
-        levels: Sequence[str] = ("l1", "l2", "l3"),
-        l1_ttl: float | timedelta | None = None,
-        negative_ttl: float | timedelta | None = None,
-        cache_exceptions: type[Exception] | tuple[type[Exception], ...] = (),
-        condition: Callable[..., object] | None = None,
-        unless: Callable[[Any], object] | None = None,
-        stale_if_error: float | timedelta = 0,
-        refresh_ahead: float | None = None,
-        soft_timeout: float | timedelta | None = None,
-        hard_timeout: float | timedelta | None = None,
-        many: Callable[..., Any] | None = None,
-        depends: Literal["auto"] | None = None,
-        copy: str = "auto",
-        flight: Literal["process", "fleet", "off"] = "fleet",
-        warm: Literal["fleet", "off"] | None = None,
-        codec: Literal["auto", "json"] = "auto",
-    ) -> Callable[[F], F]:
-        """Keep the results of a function in this cache; arguments as for `smw.cache.cached`."""
-        options = checked(
-            ttl,
-            tags=tags,
-            key=key,
-            version=version,
-            levels=levels,
-            l1_ttl=l1_ttl,
-            negative_ttl=negative_ttl,
-            cache_exceptions=cache_exceptions,
-            condition=condition,
-            unless=unless,
-            stale_if_error=stale_if_error,
-            refresh_ahead=refresh_ahead,
-            soft_timeout=soft_timeout,
-            hard_timeout=hard_timeout,
-            many=many,
-            depends=depends,
-            copy=copy,
-            flight=flight,
-            warm=warm,
-            codec=codec,
-        )
-        return advise(Cached(options, owner=self))
-
-    @plainly("@invalidate", '@cache.invalidate(tags=["user:{user_id}"])')
-    def invalidate(
-        self,
-        *,
-        tags: Sequence[str] = (),
-        fn: Callable[..., Any] | None = None,
-        key: Callable[..., object] | None = None,
-        when: Literal["after", "before", "commit"] = "after",
-    ) -> Callable[[F], F]:
-        """Drop from this cache what a call of the function makes old; arguments as for `smw.cache.invalidate`."""
-        return advise(Invalidate(tags, fn=fn, key=key, when=when, owner=self))
+    def _owner(self) -> Cache:
+        return self
 
     def on_commit(self, register: Callable[[Callable[[], None]], object]) -> Callable[[], None]:
         """Have ``when="commit"`` wait for transactions that `register` knows, as `smw.cache.on_commit` does.
@@ -233,18 +173,6 @@ class Cache(Tools):
         Only decorators of this cache ask it.
         """
         return self.commits.add(register)
-
-    @plainly("@writes", "@cache.writes(profile)")
-    def writes(
-        self,
-        to: Callable[..., Any],
-        *,
-        strategy: Literal["write_through", "write_around", "write_back"] = "write_through",
-        value: Callable[[Any, Mapping[str, Any]], object] | None = None,
-        arguments: Callable[..., object] | None = None,
-    ) -> Callable[[F], F]:
-        """Keep the cached function `to` in step with its source; arguments as for `smw.cache.writes`."""
-        return advise(Writes(to, strategy=strategy, value=value, arguments=arguments))
 
     @property
     def behind(self) -> WriteBehind:

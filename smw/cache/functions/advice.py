@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
@@ -26,19 +27,14 @@ __all__ = ["DECORATED", "Cached"]
 
 DECORATED: WeakSet[Cached] = WeakSet()
 """Every `cached` that stands on a function, for who wants to know the functions before their first call."""
-_QUIET: dict[str, object] = {
-    "key": None, "version": "1", "l1_ttl_s": None, "negative_ttl_s": None, "cache_exceptions": (), "condition": None,
-    "unless": None, "stale_s": 0, "refresh_ahead": None, "soft_timeout_s": None, "hard_timeout_s": None, "many": None,
-    "depends": None, "flight": "fleet", "warm": None, "codec": "auto",
-}  # fmt: skip
 _NAMES = {"stale_s": "stale_if_error"}
 
 
 def _told(options: Options) -> Iterator[tuple[str, str]]:
     """Yield the other options that are not as they are without being told, by their names in `cached`."""
-    for name, default in _QUIET.items():
-        value = getattr(options, name)
-        if value != default:
+    for field in fields(options):
+        name, value = field.name, getattr(options, field.name)
+        if field.default is not MISSING and value != field.default:
             yield _NAMES.get(name, name.removesuffix("_s")), _shown(value)
 
 

@@ -11,11 +11,10 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
-from smw._kernel.chain import stack_of
 from smw._kernel.drive import fuse, runner_of
 from smw._kernel.flight import recursive
 from smw.cache.coherence.collecting import tell
-from smw.cache.functions.readers import cached_in
+from smw.cache.functions.standing import steps_on
 from smw.cache.naming.arguments import UnkeyableError
 from smw.cache.strategies.replacing import look_before, replace
 from smw.errors import ConfigError
@@ -89,21 +88,11 @@ def refresh_sync(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 def _called(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return what a call brings in which `cached` loads whatever stands."""
-    found, stack = cached_in(fn), stack_of(fn)
-    if found is None or stack is None:
-        name = getattr(fn, "__qualname__", repr(fn))
-        raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
-    advice, target = found
-    bound = stack.bound
-    while bound is None:
-        stack.bind()
-        bound = stack.bound
-    at, steps = stack.advices.index(advice), [None if step is None else step.around for step in bound]
-    if steps[at] is not None:
-        steps[at] = partial(_refreshed, advice.function(target))
+    steps = steps_on(fn)
+    own = () if steps.own is None else (partial(_refreshed, steps.cached.function(steps.target)),)
     owner = (fn.__self__,) if type(fn) is MethodType else ()
-    chain = fuse(tuple(step for step in steps if step is not None), target.kind)
-    return runner_of(chain, target)((*owner, *args), kwargs)
+    chain = fuse((*steps.above, *own, *steps.below), steps.target.kind)
+    return runner_of(chain, steps.target)((*owner, *args), kwargs)
 
 
 async def _refreshed(function: CachedFunction, call: Call, proceed: Proceed) -> Any:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
 from smw._kernel.call import Call
-from smw._kernel.chain import stack_of
 from smw._kernel.drive import fuse
 from smw.cache.coherence.collecting import tell
-from smw.cache.functions.readers import cached_in
+from smw.cache.functions.standing import steps_on
 from smw.cache.levels.ahead import AT_ONCE, look_many
 from smw.cache.levels.level import run_blocking
 from smw.cache.loading.few import Few, Results
@@ -111,22 +110,13 @@ def get_many_sync(fn: Callable[..., Any], calls: Iterable[Any]) -> list[Any]:
 
 def _together(fn: Callable[..., Any], given: Sequence[Any]) -> _Together | None:
     """Return all calls as one, or None where decorators above `cached` have something to do with each of them."""
-    found, stack = cached_in(fn), stack_of(fn)
-    if found is None or stack is None:
-        name = getattr(fn, "__qualname__", repr(fn))
-        raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
-    advice, target = found
-    bound = stack.bound
-    while bound is None:
-        stack.bind()
-        bound = stack.bound
-    at = stack.advices.index(advice)
-    if any(step is not None for step in bound[:at]) or bound[at] is None:
+    steps = steps_on(fn)
+    if steps.above or steps.own is None:
         return None
-    below = fuse(tuple(step.around for step in bound[at + 1 :] if step is not None), target.kind)
+    target, below = steps.target, fuse(steps.below, steps.target.kind)
     first = (fn.__self__,) if isinstance(fn, types.MethodType) else ()
     calls = [Call(target, (*first, *args), kwargs) for args, kwargs in map(parted, given)]
-    return _Together(advice.function(target), calls, lambda call: lambda: below(call))
+    return _Together(steps.cached.function(target), calls, lambda call: lambda: below(call))
 
 
 class _Wanted:

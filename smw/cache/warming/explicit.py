@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from smw._kernel.bridge import in_thread, on_asyncio
 from smw._kernel.threads import in_background
-from smw.cache.functions.readers import cached_in
+from smw.cache.functions.standing import cached_on
 from smw.cache.loading.calling import LOADS, PAST
 from smw.errors import ConfigError
 
@@ -167,13 +167,10 @@ def warm_sync(fn: Callable[..., Any], calls: Iterable[Any], *, concurrency: int 
 
 
 def _checked(fn: Callable[..., Any], concurrency: object) -> _Count:
-    found = cached_in(fn)
-    if found is None:
-        name = getattr(fn, "__qualname__", repr(fn))
-        raise ConfigError("SMW-C112", f"{name} is not decorated with @cached", fix="pass the decorated function")
+    cached, target = cached_on(fn)
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ConfigError("SMW-C124", "concurrency= takes a number from 1 on", seen=concurrency, fix="concurrency=8")
-    return _Count(found[1].name, keeps_any=found[0].function(found[1]).keeps_any)
+    return _Count(target.name, keeps_any=cached.function(target).keeps_any)
 
 
 def several(calls: Any, name: str, code: str) -> Any:
