@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from smw._kernel.call import Call
 from smw._kernel.chain import stack_of
 from smw._kernel.host import Host
 from smw.cache import Cache, Found, Token, get_many_sync
+from smw.cache.coherence.bookmark import READING, Reading, _mark, _parsed, reading, token_of
 from smw.cache.levels.level import run_blocking
 from smw.cache.levels.remote import Ahead
 from smw.cache.naming.names import fence_of
@@ -168,3 +170,90 @@ def test_a_value_that_another_process_sent_is_judged_by_the_counters_of_its_key(
     assert bool(engine.memory.held(place.text)) is not is_dropped
     here.close()
     there.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 32, 33])
+def test_a_token_names_up_to_32_scopes(count):
+    """Each by a mark of its own; of more than those it names none, which stands for everything."""
+    scopes = [f"s{number}" for number in range(count)]
+    named = frozenset(map(_mark, scopes)) if count <= 32 else None
+    token = Token.of([*scopes, *scopes], 1_000.0)
+    assert _parsed(token, 1_000.0) == (named,)
+    assert len(token) < 400
+
+
+def test_a_token_matters_for_ten_seconds_on_either_side_of_its_moment():
+    """Where either of the two moments is not known it matters at any time."""
+    dated, undated = Token.of(["s"], 1_000.0), Token.of(["s"], 0)
+    assert [_parsed(dated, at) is None for at in (989.9, 990.0, 1_010.0, 1_010.1)] == [True, False, False, True]
+    assert _parsed(dated, None) == _parsed(undated, 1e9) == _parsed(undated, None) == (frozenset({_mark("s")}),)
+    assert Token.of(["s"], -5.0) == undated
+
+
+LONG = base64.urlsafe_b64encode(bytes(8 * 50)).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        7, "", "smw1.", "smw2." + Token.of(["s"], 0)[5:], Token.of(["s"], 0)[5:], "smw1." + LONG,
+        Token.of(["s"], 0)[:-2], Token.of(["s"], 0)[:9] + "!!!!" + Token.of(["s"], 0)[9:], Token.of(["s"], 0) + "\xe4",
+        "smw1." + base64.urlsafe_b64encode(bytes(12)).decode(),
+    ],
+)  # fmt: skip
+def test_what_is_no_token_is_none(text):
+    """Another version, what is longer than any, what is cut off, and what has a letter that no token has."""
+    assert _parsed(text, None) is None
+
+
+def test_what_was_asked_for_since_or_belongs_to_another_cache_is_believed(bench):
+    """So is an entry of other scopes; one that a thread is just dropping has none, and nobody can tell."""
+    here, there = (bench.cache("l2").engine for _ in range(2))
+    reading = Reading(here, frozenset({_mark("a"), _mark("b")}))
+    now = bench.clock.now()
+
+    def bars(*scopes, asked=now, engine=here) -> bool:
+        return reading.bars(engine, SimpleNamespace(asked=asked, scopes=scopes))
+
+    assert (bars("other", "b"), bars("a"), bars("other"), bars()) == (True, True, False, True)
+    assert (bars("a", asked=now + 0.1), bars("a", engine=there)) == (False, False)
+    everything = Reading(here, None)
+    assert everything.bars(here, SimpleNamespace(asked=now, scopes=("other",)))
+
+
+@pytest.mark.parametrize(("owes", "is_told"), [(False, True), (True, False)])
+def test_a_drop_is_dated_by_a_server_that_has_taken_it(bench, monkeypatch, owes, is_told):
+    """One that owes is not asked, and what nobody has dated matters at any time."""
+    engine = bench.cache("l2").engine
+    (server,), asked = engine.remote.servers, []
+    monkeypatch.setattr(engine.remote.time, "is_told", True)
+    monkeypatch.setattr(engine.remote.time, "is_known", False)
+
+    async def know_time(now, **_how) -> None:
+        asked.append(now)
+        engine.remote.time.learned(5_000.0, asked=now, told=now)
+
+    monkeypatch.setattr(server, "know_time", know_time)
+    if owes:
+        server.debt.add(["t"], [])
+    token = run_blocking(token_of(engine, ["s"], "sync"))
+    assert token == Token.of(["s"], 5_000.0 if is_told else 0.0)
+    assert asked == ([bench.clock.now()] if is_told else [])
+    with reading(engine, Token.of(["s"], 77.0)):
+        assert (READING.get() is None) is is_told
+    server.debt.settle(server.debt.batch())
+
+
+def test_the_block_ends_with_an_error_as_without(bench, site):
+    """What is read after it is no older than it ever was."""
+    _, one, two = site
+    token = one.cache.drop_sync(tags=["user:1"])
+
+    def read() -> None:
+        with two.cache.reading_after(token):
+            assert READING.get() is not None
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        read()
+    assert READING.get() is None

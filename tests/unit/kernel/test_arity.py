@@ -53,6 +53,18 @@ def test_a_function_that_takes_anything_is_called_in_ways_that_nobody_knows(thei
     assert misfit_as(lambda _one, _two, _three: 0, _function(theirs)) is None
 
 
+@pytest.mark.parametrize(("own", "theirs"), [("*args, b", "a, c, b=0"), ("a, *b", "a, *, b=0")])
+def test_what_one_call_fits_passes_although_the_others_do_not(own, theirs):
+    """The name of what takes the rest by position is no name of an argument, and fills no place of one."""
+    assert misfit_as(_function(own), _function(theirs)) is None
+
+
+def test_nothing_is_said_of_what_does_not_tell_what_it_takes():
+    """It is neither refused nor refuses, also behind arguments that are given beforehand."""
+    assert misfit_as(lambda: 0, _Told()) is None
+    assert misfit(functools.partial(_Told()), 1) is None
+
+
 class Of:
     """Callable, with what Python puts before the arguments."""
 
