@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import threading
+import weakref
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from smw._kernel.aloft import WAITS, Flight, would_deadlock
 from smw._kernel.blocked import is_awaited_by
 from smw._kernel.clock import SystemClock
-from smw._kernel.landing import Landing
 from smw._kernel.process import ForkLock, after_fork
-from smw._kernel.raising import own
 from smw.errors import SmwError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from smw._kernel.call import Mode
 
 __all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led", "led_names", "name_led", "recursive"]
@@ -28,12 +25,9 @@ __all__ = ["Flights", "RecursiveLoadError", "flying", "lead", "led", "led_names"
 Load = Callable[[], Awaitable[Any]]
 Meanwhile = Sequence[tuple[float, Callable[[], Awaitable[tuple[Any] | None]]]]
 """After so many seconds of waiting, what to ask for something else to give: (value,), or None to wait on."""
-_leading: ContextVar[tuple[_Flight, ...]] = ContextVar("smw_leading", default=())
-_waits = ForkLock()
+_leading: ContextVar[tuple[Flight, ...]] = ContextVar("smw_leading", default=())
 _LOOK_S = 0.25
 _FIRST_LOOK_S = 0.05
-_RELIEF_S = 60.0
-"""How long callers wait for a load before one of them loads too, and how long it takes until the next one does."""
 _now = SystemClock.now
 
 
@@ -88,60 +82,6 @@ class _Overdue(Exception):
     """The leader takes so long that whoever gets this is to load too."""
 
 
-class _Flight:
-    __slots__ = ("landing", "name", "relief_at", "task", "thread", "traceback", "waiters", "waits_on")
-
-    def __init__(self, mode: Mode) -> None:
-        self.landing = Landing()
-        self.name = ""
-        self.relief_at = _now() + _RELIEF_S
-        self.task: asyncio.Task[Any] | None = None
-        self.thread = threading.get_ident() if mode == "sync" else None
-        self.traceback: TracebackType | None = None
-        self.waiters = 1
-        self.waits_on: set[_Flight] = set()
-
-    def is_stranded(self) -> bool:
-        """Tell whether its task belongs to an event loop that no longer runs, so that nobody will ever land it."""
-        return self.task is not None and not self.landing.done() and not self.task.get_loop().is_running()
-
-    def is_overdue(self) -> bool:
-        """Tell one of those who wait, each time that a while has passed, to load too."""
-        with _waits:
-            due = _now() >= self.relief_at
-            if due:
-                self.relief_at = _now() + _RELIEF_S
-        return due
-
-    def land(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Tell those who wait how it has ended, unless somebody who loaded too was faster."""
-        if error is not None:
-            self.traceback = error.__traceback__
-            error = own(error) if self.waiters > 1 else error  # whoever leads goes on with it, and may add to it
-        self.landing.tell(result, error)
-
-    def outcome(self, landed: concurrent.futures.Future[Any] | asyncio.Future[Any]) -> Any:
-        """Return what a wait has shown, or raise it as an error of the waiter's own, with the frames of the load."""
-        error = landed.exception()
-        if error is None:
-            return landed.result()
-        raise own(error).with_traceback(self.traceback)
-
-
-def _would_deadlock(flight: _Flight, stack: tuple[_Flight, ...]) -> bool:
-    """Tell whether `flight` waits, through any chain of others, for a flight led from here."""
-    seen: set[_Flight] = set()
-    todo = [flight]
-    while todo:
-        other = todo.pop()
-        if other in stack:
-            return True
-        if other not in seen:
-            seen.add(other)
-            todo.extend(other.waits_on)
-    return False
-
-
 class Flights:
     """The loads in flight of one owner.
 
@@ -162,7 +102,7 @@ class Flights:
         self._name = name
         self._overdue = overdue
         self._lock = ForkLock()
-        self._flights: dict[Hashable, _Flight] = {}
+        self._flights: dict[Hashable, Flight] = {}
         self._unattended: set[asyncio.Task[Any]] = set()
         after_fork(self._forked)
 
@@ -197,8 +137,11 @@ class Flights:
             if flight is not None:
                 flight.waiters += 1
                 return self._follow(key, flight, load, mode, meanwhile)
-            flight = self._flights[key] = _Flight(mode)
-        return self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load, meanwhile)
+            flight = Flight(mode)
+            leads = self._lead(key, flight, load) if mode == "sync" else self._launch(key, flight, load, meanwhile)
+            flight.leads = weakref.ref(leads)
+            self._flights[key] = flight  # when it can be told whether it is over
+        return leads
 
     def depart(self, key: Hashable, load: Load, mode: Mode) -> Awaitable[Any] | None:
         """Begin a load for which nobody waits; None if one of `key` is under way.
@@ -213,21 +156,24 @@ class Flights:
         with self._lock:
             if self._in_air(key) is not None:
                 return None
-            flight = self._flights[key] = _Flight(mode)
+            flight = Flight(mode)
+            leads = self._lead(key, flight, load)
+            flight.leads = weakref.ref(leads)
+            self._flights[key] = flight
         if loop is None:
-            return self._lead(key, flight, load)
+            return leads
         context = copy_context()
         context.run(_leading.set, ())  # it is part of nothing that is being loaded here
-        flight.task = loop.create_task(self._lead(key, flight, load), context=context)
+        flight.task = loop.create_task(leads, context=context)
         flight.task.add_done_callback(_taken)
         self._leave_alone(flight)
         return flight.task
 
-    def _in_air(self, key: Hashable) -> _Flight | None:
+    def _in_air(self, key: Hashable) -> Flight | None:
         flight = self._flights.get(key)
-        return flight if flight is not None and flight.waiters > 0 and not flight.is_stranded() else None
+        return flight if flight is not None and flight.waiters > 0 and not flight.is_over() else None
 
-    def _leave_alone(self, flight: _Flight) -> None:
+    def _leave_alone(self, flight: Flight) -> None:
         """Let a flight go on without those who wait for it: whoever leaves it so still counts as waiting."""
         task = flight.task
         if task is not None and not task.done():
@@ -250,13 +196,13 @@ class Flights:
             await asyncio.wait(here)
         self.close()
 
-    def _leave(self, key: Hashable, flight: _Flight) -> None:
+    def _leave(self, key: Hashable, flight: Flight) -> None:
         with self._lock:
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
-    async def _lead(self, key: Hashable, flight: _Flight, load: Load) -> Any:
-        token = _leading.set((*_leading.get(), flight))
+    async def _lead(self, key: Hashable, flight: Flight, load: Load) -> Any:
+        token = _leading.set((*[outer for outer in _leading.get() if not outer.is_over()], flight))
         try:
             result = await load()
         except Exception as error:
@@ -272,22 +218,26 @@ class Flights:
             self._leave(key, flight)
             with contextlib.suppress(ValueError):  # ended by the garbage collector, in another context
                 _leading.reset(token)
+            del flight  # or an error, which has this frame, would keep itself and all that the load had in its hands
 
-    async def _launch(self, key: Hashable, flight: _Flight, load: Load, meanwhile: Meanwhile) -> Any:
+    async def _launch(self, key: Hashable, flight: Flight, load: Load, meanwhile: Meanwhile) -> Any:
         loop = asyncio.get_running_loop()
         landed: asyncio.Future[Any] = loop.create_future()  # as `shield` makes one, at half the price
         flight.task = loop.create_task(self._lead(key, flight, load))
         flight.task.add_done_callback(partial(_passed_on, landed))
         leads = self._landing(flight, landed, meanwhile, leads=True) if meanwhile else landed
-        return await self._wait(flight, leads)
+        try:
+            return await self._wait(flight, leads)
+        finally:
+            del flight, landed, leads
 
-    async def _follow(self, key: Hashable, flight: _Flight, load: Load, mode: Mode, meanwhile: Meanwhile) -> Any:
+    async def _follow(self, key: Hashable, flight: Flight, load: Load, mode: Mode, meanwhile: Meanwhile) -> Any:
         stack = _leading.get()
         if flight in stack:
             flight.waiters -= 1
             raise recursive(self._name)
-        with _waits:
-            alone = bool(stack) and _would_deadlock(flight, stack)
+        with WAITS:
+            alone = bool(stack) and would_deadlock(flight, stack)
             if not alone:
                 for own in stack:
                     own.waits_on.add(flight)
@@ -303,7 +253,7 @@ class Flights:
         except _Overdue:
             overdue = True
         finally:
-            with _waits:
+            with WAITS:
                 for own in stack:
                     own.waits_on.discard(flight)
         self._leave(key, flight)
@@ -313,7 +263,7 @@ class Flights:
         flight.land(result)
         return result
 
-    async def _wait(self, flight: _Flight, result: Awaitable[Any]) -> Any:
+    async def _wait(self, flight: Flight, result: Awaitable[Any]) -> Any:
         try:
             return await result
         except asyncio.CancelledError:
@@ -324,8 +274,10 @@ class Flights:
                 with contextlib.suppress(RuntimeError):  # its loop has ended, and the task with it
                     flight.task.get_loop().call_soon_threadsafe(flight.task.cancel)
             raise
+        finally:
+            del flight, result
 
-    async def _instead(self, flight: _Flight, ask: Callable[[], Awaitable[tuple[Any] | None]]) -> tuple[Any] | None:
+    async def _instead(self, flight: Flight, ask: Callable[[], Awaitable[tuple[Any] | None]]) -> tuple[Any] | None:
         """Ask for something else to give; whoever has got it, an error included, leaves the flight alone."""
         try:
             given = await ask()
@@ -336,12 +288,14 @@ class Flights:
             self._leave_alone(flight)
         return given
 
-    async def _until_landed(self, flight: _Flight, meanwhile: Meanwhile) -> Any:
+    async def _until_landed(self, flight: Flight, meanwhile: Meanwhile) -> Any:
         began, steps, look_s, landed = _now(), list(meanwhile), _FIRST_LOOK_S, flight.landing.future()
         while True:
             left_s = max(0.0, began + steps[0][0] - _now()) if steps else look_s
             if concurrent.futures.wait([landed], timeout=min(left_s, look_s)).done:
                 return flight.outcome(landed)
+            if flight.is_stranded():
+                raise _Lost
             if steps and began + steps[0][0] <= _now():
                 given = await self._instead(flight, steps.pop(0)[1])
                 if given is not None:
@@ -353,7 +307,7 @@ class Flights:
             look_s = min(2 * look_s, 1.0)
 
     async def _landing(
-        self, flight: _Flight, landed: asyncio.Future[Any], meanwhile: Meanwhile, *, leads: bool = False
+        self, flight: Flight, landed: asyncio.Future[Any], meanwhile: Meanwhile, *, leads: bool = False
     ) -> Any:
         """Wait for a flight; one whose event loop was stopped or closed with it under way is lost."""
         began, steps = _now(), list(meanwhile)
@@ -372,6 +326,7 @@ class Flights:
                         return given[0]
         finally:
             landed.cancel()  # no one would read its outcome; the flight itself cannot be cancelled by this
+            del flight, landed
 
 
 def _passed_on(landed: asyncio.Future[Any], task: asyncio.Task[Any]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
-import threading
 import weakref
 from typing import Any
 
@@ -32,23 +32,21 @@ def after_fork(callback: Any) -> None:
     _callbacks.append(weakref.WeakMethod(callback))
 
 
-class ForkLock:
-    """A re-entrant lock that is free in a forked child, whichever thread of the parent held it."""
+class ForkLock(_thread.RLock):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues] - in stubs it is final
+    """A re-entrant lock that is free in a forked child, whichever thread of the parent held it.
 
-    __slots__ = ("__weakref__", "_lock")
+    It is entered and left in one step of the interpreter: the handler of a signal that raises something, as limits of
+    time and Ctrl-C do, never leaves it taken.
+    """
+
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
         after_fork(self._renew)
 
     def _renew(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_error: object) -> None:
-        self._lock.release()
+        reset: Any = getattr(self, "_at_fork_reinit")  # noqa: B009 - not in stubs; as `threading` and `logging` do
+        reset()
 
 
 def _run() -> None:

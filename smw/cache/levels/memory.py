@@ -262,8 +262,8 @@ class Memory:
         if self._is_settling:
             self._is_disturbed = True
             return False
-        self._is_settling, self._is_disturbed = True, False
         orphans = len(self._orphans)
+        self._is_settling, self._is_disturbed = True, False
         try:
             self._enter()
             for _ in range(orphans):

@@ -424,7 +424,7 @@ def test_recursion_through_a_pool_is_told(cache):
 
 def test_waiting_for_long_is_said_with_the_setting_that_ends_it(cache, caplog, monkeypatch):
     """A caller that loads beside a slow one has the function and `hard_timeout=` logged."""
-    monkeypatch.setattr("smw._kernel.flight._RELIEF_S", 0.1)
+    monkeypatch.setattr("smw._kernel.aloft.RELIEF_S", 0.1)
     begun, gate = threading.Event(), threading.Event()
 
     @cache.cached(60)

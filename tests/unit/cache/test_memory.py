@@ -366,3 +366,20 @@ def test_what_comes_amid_eviction_leaves_the_books_right(how):
     alive = [each for each in (*memory._newcomers, *memory._main) if each.alive]
     assert memory.entries == len(alive) == len(table)
     assert memory.bytes == sum(each.bytes for each in alive)
+
+
+def test_what_is_raised_as_the_books_are_opened_leaves_them_closed():
+    """The handler of a signal may raise before anything was looked at: memory goes on making room."""
+    memory, table = Memory(256, 10**9), {}
+
+    class Interrupted:
+        def __len__(self):
+            raise KeyboardInterrupt
+
+    orphans, memory._orphans = memory._orphans, Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        _ = memory.entries
+    memory._orphans = orphans
+    for number in range(1_000):
+        put(memory, table, number)
+    assert len(table) <= 256

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 import threading
 from contextvars import ContextVar
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -113,6 +117,30 @@ def test_a_lock_is_free_in_a_forked_child() -> None:
     release.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_lock_is_never_left_taken_by_what_the_handler_of_a_signal_raises() -> None:
+    """Wherever in it an exception comes, such as that of Ctrl-C, other threads get the lock afterwards."""
+    lock, entered = ForkLock(), threading.Event()
+
+    def interrupt(frame: FrameType, event: str, _arg: object) -> Any:
+        if event == "return" and frame.f_globals["__name__"] == ForkLock.__module__:
+            raise KeyboardInterrupt
+        return interrupt
+
+    def enter() -> None:
+        with lock:
+            entered.set()
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with contextlib.suppress(KeyboardInterrupt), lock:
+            pass
+    finally:
+        sys.settrace(before)
+    threading.Thread(target=enter, daemon=True).start()
+    assert entered.wait(10)
 
 
 def test_a_portal_works_again_in_a_forked_child() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -483,3 +485,76 @@ async def test_who_leaves_a_load_whose_loop_has_closed_is_cancelled_and_nothing_
     with pytest.raises(asyncio.CancelledError):
         await follower
     leader.join()
+
+
+class Held:
+    """What a load has in its hands."""
+
+
+@pytest.mark.parametrize("callers", [1, 3])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_a_load_that_fails_leaves_nothing_to_the_collector(mode: Any, callers: int) -> None:
+    """Its frames, with all that it had in its hands, end with its error, and not some time later."""
+    flights, held = Flights(), list[weakref.ref[Held]]()
+
+    async def load() -> None:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        if mode == "async":
+            await asyncio.sleep(0)
+        raise ValueError(len(held))
+
+    async def call() -> None:
+        with contextlib.suppress(ValueError):
+            await flights.fly("k", load, mode)
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await asyncio.gather(*[call() for _ in range(callers)])
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert [each() for each in held] == [None] * len(held)
+    finally:
+        gc.enable()
+
+
+def test_a_leader_that_was_broken_off_before_it_began_keeps_nobody_waiting() -> None:
+    """The handler of a signal may raise between two steps: the next caller loads, and so does who waits already."""
+    flights = Flights()
+
+    async def load() -> str:
+        return "value"
+
+    leads = flights.fly("k", load, "sync")
+    assert "k" in flights
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(lambda: run_now(flights.fly("k", load, "sync")))
+        while flights._flights["k"].waiters < 2:
+            time.sleep(0.001)
+        leads.close()
+        assert waits.result(30) == "value"
+    flights.fly("k", load, "sync").close()
+    assert "k" not in flights
+    assert run_now(flights.fly("k", load, "sync")) == "value"
+
+
+def test_a_leader_that_was_broken_off_when_it_had_landed_hands_out_nothing_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who comes after that loads anew, also in the thread of the one that was broken off: it calls for nothing old."""
+    flights, answers = Flights(), iter(["old", "new"])
+
+    async def load() -> str:
+        return next(answers)
+
+    def interrupted(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flights, "_leave", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_now(flights.fly("k", load, "sync"))
+    assert "k" not in flights
+    assert run_now(flights.fly("k", load, "sync")) == "new"

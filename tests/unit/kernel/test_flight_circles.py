@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from smw._kernel import flight as flights_module
+from smw._kernel import aloft
 from smw._kernel.blocked import is_awaited_by
 from smw._kernel.flight import Flights, RecursiveLoadError
 
@@ -137,7 +137,7 @@ def test_a_wait_that_may_end_otherwise_is_not_taken_for_a_circle(how, is_one):
 
 def test_a_circle_that_nobody_can_see_ends_as_well(monkeypatch):
     """Through a queue: after a while the worker loads too, and what it returns ends all waits."""
-    monkeypatch.setattr(flights_module, "_RELIEF_S", 0.2)
+    monkeypatch.setattr(aloft, "RELIEF_S", 0.2)
     told, jobs, loads = [], queue.Queue(), []
     flights = Flights(overdue=lambda: told.append(1))
 
@@ -160,7 +160,7 @@ def test_a_circle_that_nobody_can_see_ends_as_well(monkeypatch):
 
 async def test_of_those_who_wait_long_one_loads_too_and_all_get_what_comes_first(monkeypatch):
     """One at a time, so that a slow source is not called by everybody at once; the slow leader keeps its own result."""
-    monkeypatch.setattr(flights_module, "_RELIEF_S", 0.3)
+    monkeypatch.setattr(aloft, "RELIEF_S", 0.3)
     flights, loads, gate = Flights(), [], asyncio.Event()
 
     async def load() -> str:
