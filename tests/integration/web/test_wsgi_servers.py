@@ -54,10 +54,11 @@ def test_views_are_cached_counted_and_answered(server):
     first, again = (asking.get(f"{server.url}/users/ada").json() for _ in range(2))
     assert first == again
     assert asking.get(f"{server.url}/nope").status_code == 404
+    # The last one may still be at its end, in a thread of its own, when its answer is here.
+    eventually(lambda: "active_connections 0.0" in asking.get(f"{server.url}/metrics").text)
     after = counts(server)
     assert after[("GET", "/users/<user>", "200")] - before.get(("GET", "/users/<user>", "200"), 0) == 2
     assert after[("GET", "unmatched", "404")] - before.get(("GET", "unmatched", "404"), 0) == 1
-    assert "active_connections 0.0" in asking.get(f"{server.url}/metrics").text
 
 
 def test_a_piece_arrives_while_the_next_one_is_waited_for(server):
@@ -92,8 +93,8 @@ def test_files_ranges_and_head(server):
 def test_stored_answers(server):
     """The response cache answers GET, HEAD and validators."""
     first = asking.get(f"{server.url}/charts")
-    again = asking.get(f"{server.url}/charts")
-    assert ("age" in again.headers, again.json()) == (True, first.json())
+    eventually(lambda: "age" in asking.get(f"{server.url}/charts").headers)
+    assert asking.get(f"{server.url}/charts").json() == first.json()
     head = asking.head(f"{server.url}/charts")
     assert (head.content, head.headers["content-length"]) == (b"", str(len(first.content)))
     assert asking.get(f"{server.url}/charts", headers={"if-none-match": '"week-12"'}).status_code == 304
@@ -128,7 +129,7 @@ def test_denials_and_errors(server):
     denied, broken = (asking.get(f"{server.url}/{path}") for path in ("denied", "broken"))
     assert (denied.status_code, denied.headers["content-type"]) == (403, "application/problem+json")
     assert broken.status_code == 500
-    assert {("GET", "/denied", "403"), ("GET", "/broken", "500")} <= counts(server).keys()
+    eventually(lambda: {("GET", "/denied", "403"), ("GET", "/broken", "500")} <= counts(server).keys())
 
 
 def test_repeated_header_lines(server):
