@@ -97,6 +97,10 @@ class Page(Generic[T]):
     after: Page[T] | None = None
 
 
+class Listing(BaseModel, Generic[T]):
+    items: list[T]
+
+
 class Cover(TypedDict):
     artist: Artist
 
@@ -321,6 +325,31 @@ def test_models_come_back_with_what_lies_beside_their_fields(value):
 def pages() -> dict[str, Page[Artist]]: ...
 
 
+def listings() -> Listing[Listing[Guarded]] | Listing[list[int]] | Listing[int | None]: ...
+
+
+def test_what_is_made_of_classes_is_named_by_their_modules():
+    """pydantic gives what is made of two classes of one name that name too, to that which comes first in a process."""
+    assert f"{__name__}:Listing[{__name__}:Guarded]" in declared_classes(listings)
+
+
+def test_what_is_made_of_local_classes_has_no_name():
+    """A class within a function may exist twice, and so may what is made of it."""
+
+    class Local(BaseModel):
+        x: int
+
+    class Made(BaseModel, Generic[T]):
+        x: T
+
+    for made in (Listing[Local], Listing[list[Local]], Made[int]):
+
+        def answer(): ...
+
+        answer.__annotations__ = {"return": made}
+        assert declared_classes(answer).keys() <= {f"{__name__}:Listing"}
+
+
 def anonymous() -> list[Anonymous]: ...
 
 
@@ -331,13 +360,18 @@ def covers() -> list[Cover]: ...
     ("source", "value"),
     [
         (pages, {"a": Page(Artist("b", Genre.JAZZ))}),
+        (listings, lambda: Listing[Listing[Guarded]](items=[Listing[Guarded](items=[])])),
+        (listings, lambda: Listing[list[int]](items=[[1]])),
+        (listings, lambda: Listing[int | None](items=[None])),
+        (listings, lambda: Listing(items=[])),
         (anonymous, [Track("a")]),
         (covers, [{"artist": Artist("b", Genre.ROCK)}]),
     ],
-    ids=["generic", "new type", "typed dict"],
+    ids=["generic", "model of models", "model of lists", "model of a union", "model of any", "new type", "typed dict"],
 )
 def test_annotations_name_classes_by_other_names_too(source, value):
     """A class is named by its generic form, by a new type of it, and by the fields of a typed dictionary."""
+    value = value() if callable(value) else value
     codec = Codec(Classes(declared_classes(source)))
     assert same(value, codec.unpack(*codec.pack(value)))
 

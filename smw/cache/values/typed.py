@@ -97,6 +97,26 @@ def _shape_of(cls: Any) -> _Shape | None:
     return None
 
 
+def _made_of(cls: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return of what generic class a class or an alias is made, and with which arguments; (None, ()) of no such."""
+    told = getattr(cls, "__pydantic_generic_metadata__", None) if isinstance(cls, type) else None
+    return (told["origin"], told["args"]) if told else (typing.get_origin(cls), typing.get_args(cls))
+
+
+def _name_of(cls: Any) -> str | None:
+    """Return what a class is called in stored bytes.
+
+    What pydantic calls a model that is made of a generic one tells classes of one name in two modules apart by which of
+    them came first in the process.
+    """
+    origin, args = _made_of(cls)
+    if origin is None:
+        return name_of(cls)
+    own, names = _name_of(origin), [_name_of(part) or repr(part) for part in args]  # such as None, or a literal's value
+    is_told = own is not None and not any(mark in name for mark in (" at 0x", "<locals>") for name in names)
+    return f"{own}[{', '.join(names)}]" if is_told else None
+
+
 class Classes:
     """The classes that one function may return, by their name in stored bytes.
 
@@ -129,7 +149,7 @@ class Classes:
         if kind in self._names and not issubclass(kind, Enum):
             return "extended-result"
         try:
-            has_form = kind not in self._names and _shape_of(kind) is not None and name_of(kind) is not None
+            has_form = kind not in self._names and _shape_of(kind) is not None and _name_of(kind) is not None
         except Exception:  # noqa: BLE001 - a class that raises when asked
             has_form = False
         return self._undeclared if has_form else "unstorable-result"
@@ -198,14 +218,15 @@ def _reached(todo: list[Any]) -> dict[str, Any]:
         if hint is None or any(hint is other for other in seen):
             continue
         seen.append(hint)
-        todo.extend((typing.get_origin(hint), *typing.get_args(hint)))
+        origin, parts = _made_of(hint)
+        todo.extend((origin, *parts))
         if isinstance(hint, typing.NewType):
             todo.append(hint.__supertype__)
         if typing.is_typeddict(hint):
             todo.extend(_hints(hint).values())
         if not isinstance(hint, type) or _shape_of(hint) is None:
             continue
-        name = name_of(hint)
+        name = _name_of(hint)
         if name is not None:
             found[name] = hint
             fields = getattr(hint, "__pydantic_fields__", None)
