@@ -31,20 +31,26 @@ def copied(error: BaseException, *, with_frames: bool = False) -> Any:
     Raises:
         Exception: Whatever its class forbids.
     """
+    return _copied(error, {}, with_frames=with_frames)
+
+
+def _copied(error: BaseException, made_of: dict[int, Any], *, with_frames: bool) -> Any:
+    """Return an equal exception; `made_of` has what was made so far, by the address of what it was made of."""
     kind: Any = type(error)
     state: Any = object.__getstate__(error)
     if isinstance(error, BaseExceptionGroup):
-        made = kind(error.message, [copied(each, with_frames=with_frames) for each in error.exceptions])
+        made = kind(error.message, [_apart(each, made_of, with_frames=with_frames) for each in error.exceptions])
     else:
         try:
             made = copy.copy(error)
         except Exception:  # noqa: BLE001 - a constructor of its own that takes other arguments
             made = kind.__new__(kind)
-        object.__setattr__(made, "args", _apart(error.args, with_frames=with_frames))
+        made_of[id(error)] = made
+        object.__setattr__(made, "args", _apart(error.args, made_of, with_frames=with_frames))
     for attributes in state if isinstance(state, tuple) else (state,):
         for name, value in (attributes or {}).items():
             # A frozen dataclass refuses every other way.
-            object.__setattr__(made, name, _apart(value, with_frames=with_frames))
+            object.__setattr__(made, name, _apart(value, made_of, with_frames=with_frames))
     for name in _FRAMES:
         object.__setattr__(made, name, getattr(error, name) if with_frames else None)
     if with_frames:
@@ -64,13 +70,21 @@ def own(error: BaseException) -> BaseException:
     return made if type(made) is type(error) else error
 
 
-def _apart(value: Any, *, with_frames: bool) -> Any:
-    """Return `value` with containers of its own."""
-    kind = type(value)
+def _apart(value: Any, made_of: dict[int, Any], *, with_frames: bool) -> Any:
+    """Return `value` with containers of its own; what stands in it twice, or holds itself, is made once."""
+    kind, made = type(value), made_of.get(id(value))
+    if made is not None:
+        return made
     if kind is dict:
-        return {key: _apart(item, with_frames=with_frames) for key, item in value.items()}
-    if kind is list or kind is tuple:
-        return kind([_apart(item, with_frames=with_frames) for item in value])
-    if kind is set:
-        return value.copy()
-    return copied(value, with_frames=with_frames) if isinstance(value, BaseException) else value
+        made = made_of[id(value)] = {}
+        made.update((key, _apart(item, made_of, with_frames=with_frames)) for key, item in value.items())
+    elif kind is list:
+        made = made_of[id(value)] = []
+        made.extend(_apart(item, made_of, with_frames=with_frames) for item in value)
+    elif kind is tuple:
+        made = made_of[id(value)] = tuple([_apart(item, made_of, with_frames=with_frames) for item in value])
+    elif kind is set:
+        made = made_of[id(value)] = value.copy()
+    else:
+        made = _copied(value, made_of, with_frames=with_frames) if isinstance(value, BaseException) else value
+    return made

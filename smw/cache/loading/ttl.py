@@ -62,14 +62,14 @@ class Lifetimes:
         """Ask the user's function; what it cannot answer is not kept."""
         try:
             given = answered(self._options.ttl_of(value)) if self._options.ttl_of is not None else None
+            seconds = life_of(given)
+            if seconds is not None and seconds >= 0:  # which NaN is not
+                return seconds
+            what = f"it returned {given!r:.40}"
         except Exception as error:  # noqa: BLE001 - the function itself has succeeded
-            self._remarks.uncached("failing-ttl", type(error).__name__)
-            return 0.0
-        seconds = life_of(given)
-        if seconds is None or math.isnan(seconds) or seconds < 0:
-            self._remarks.uncached("failing-ttl", f"it returned {given!r:.40}")
-            return 0.0
-        return seconds
+            what = type(error).__name__
+        self._remarks.uncached("failing-ttl", what)
+        return 0.0
 
     def _is_rejected(self, value: Any) -> bool:
         try:

@@ -145,12 +145,14 @@ class RedisStore(RedisHot):
             import hashlib
 
             digest = self._hashes[source] = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
+        # No numbers: hiredis ends the process where the handler of a signal raises while it writes one out.
+        words = [str(len(keys)), *keys, *[str(each) if isinstance(each, int | float) else each for each in args]]
         try:
-            return await self._run(mode, timeout_s, "EVALSHA", digest, len(keys), *keys, *args)
+            return await self._run(mode, timeout_s, "EVALSHA", digest, *words)
         except StoreFailedError as error:
             if error.kind != "noscript":
                 raise
-        return await self._run(mode, timeout_s, "EVAL", source, len(keys), *keys, *args)
+        return await self._run(mode, timeout_s, "EVAL", source, *words)
 
     async def read(self, key: str, counters: Sequence[str], *, mode: Mode, timeout_s: float) -> Found:
         """Return value and counters with one MGET."""

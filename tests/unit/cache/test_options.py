@@ -287,6 +287,29 @@ async def test_what_is_deep_in_a_kept_exception_is_a_readers_own(cache):
     assert depths == [1, 1, 1]
 
 
+async def test_what_a_kept_exception_holds_twice_is_copied_once(cache):
+    """Nor does it matter that it holds itself: it is kept, and each reader has one of its own."""
+
+    def act(_number: int) -> int:
+        error, doubled = LookupError(), []
+        for _ in range(8):
+            doubled = [doubled, doubled]
+        error.args, error.own = (doubled,), {"error": error}
+        raise error
+
+    load = Shaped(cache, ("function", "sync"), act, cache_exceptions=LookupError, negative_ttl=5)
+    found = []
+    for _ in range(2):
+        with pytest.raises(LookupError) as caught:
+            await load()
+        found.append(caught.value)
+    assert load.runs == 1
+    for error in found:
+        assert error.own["error"] is error
+        assert error.args[0][0] is error.args[0][1]
+    assert found[0].args[0] is not found[1].args[0]
+
+
 async def test_a_kept_exception_counts_as_much_as_it_holds(cache):
     """What is in its arguments counts towards the bytes of memory."""
 
@@ -502,6 +525,21 @@ async def test_the_value_may_say_how_long_it_lives(bench, shape, levels):
     assert load.runs == 6
     assert cache_module.info(load.fn).ttl_s is None
     assert all(len(store.data) <= 2 for store in bench.stores.values())
+
+
+class Wordless:
+    """What cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+async def test_a_life_that_cannot_be_shown_does_not_reach_the_caller(cache, caplog):
+    """The call has succeeded: what `ttl=` returned, be it an object whose text raises, is no affair of its caller."""
+    load = Shaped(cache, ("function", "sync"), lambda number: number, lambda _result: Wordless())
+    with caplog.at_level(logging.WARNING, "smw.cache"):
+        assert [await load(1), await load(1)] == [1, 1]
+    assert "RuntimeError" in caplog.text
 
 
 @pytest.mark.parametrize("ttl", [None, -1, float("nan"), "60", True], ids=repr)
