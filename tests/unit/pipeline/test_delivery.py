@@ -187,7 +187,7 @@ async def test_records_without_a_key_do_not_wait_for_each_other():
 
 async def test_no_more_handlers_at_a_time_than_the_cap():
     """The cap on running handlers holds."""
-    own = pipeline.Pipeline()
+    own, full = pipeline.Pipeline(), asyncio.Event()
     running = most = 0
 
     @own.stream_process("s")
@@ -195,11 +195,14 @@ async def test_no_more_handlers_at_a_time_than_the_cap():
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == 256:
+            full.set()
+        await asyncio.wait_for(full.wait(), 20)
         await asyncio.sleep(0.02)
         running -= 1
 
     await emitted(own, range(600))
-    await own.serve("s", until_empty=True)
+    await asyncio.wait_for(own.serve("s", until_empty=True), 60)
     assert most == 256
 
 
