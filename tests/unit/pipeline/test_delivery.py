@@ -156,7 +156,7 @@ async def test_keys_run_side_by_side_each_in_order():
         assert key not in running
         running.add(key)
         most = max(most, len(running))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.005)
         running.discard(key)
         seen.append(event)
 
