@@ -228,13 +228,15 @@ def test_what_a_process_would_start_with_is_shown(smw):
     with isolated(cache=settings) as runtime:
         shop = importlib.import_module("shop")
         assert [shop.price("a"), shop.price("a")] == [1, 1]
-        runtime.cache.close()
+        other = runtime.cache  # what is at a memory:// URL is there for as long as a cache of it is
+        other.close()
         patience = {"CACHE_WARM": "fleet", "CACHE_WARM_TIMEOUT_S": "60"}
         env = {"CACHE_L2_URL": settings["l2_url"], **patience}
         told = json.loads(smw("warm", "--fleet", "--app", "shop", "--json", **env))
         assert (told["kept"], told["skipped"], told["ended"]) == (1, 0, "")
         assert smw("warm", "--fleet", "--app", "shop", **env).startswith("kept 1 (")
         assert smw("warm", "--fleet", "--app", "shop", **patience).startswith("kept 0 (0 B), skipped 0")
+        assert other.backends() == {"memory shop-fleet": True}
 
 
 def test_narrow_and_help(smw):
