@@ -208,6 +208,7 @@ async def test_each_of_those_who_wait_goes_on_by_itself(ears, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_heard_nothing(ears):
     """Nobody listens for it yet."""
     ears.pulse(5, 1.0)
