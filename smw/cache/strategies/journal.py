@@ -15,7 +15,7 @@ import queue
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -87,17 +87,17 @@ class Journal:
         self._added = self._known = 0
         self._is_untold = False
         self._asker = Asker()
-        try:
-            self._connection = self._open(draw)
-            self._reader = self._connection if folder is None else self._connect()
+        with ExitStack() as undo:
+            if self._owners is not None:
+                undo.callback(self._owners.give_up)
+            undo.callback(self._end_turns)
+            self._connection = self._open(draw, undo)
+            self._reader = self._connection if folder is None else self._connect(undo)
             self._pending = Pending(folder, self.token, self.read)
+            undo.callback(self._pending.close)
             self._pending.learn()
             self._files = None if folder is None else self._files_there()
-        except BaseException:
-            self._end_turns()
-            if self._owners is not None:
-                self._owners.give_up()
-            raise
+            undo.pop_all()
         after_fork(self._forked)
 
     def _forked(self) -> None:
@@ -120,14 +120,14 @@ class Journal:
         """Whether what it has taken survives this process."""
         return self.folder is not None
 
-    def _open(self, draw: Callable[[], str]) -> sqlite3.Connection:
+    def _open(self, draw: Callable[[], str], undo: ExitStack) -> sqlite3.Connection:
         if self.folder is not None:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.close(os.open(self.folder / "writes.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._turns = Turnstile(self.folder)
         with self._turn(), self._whole:
-            connection = self._connect()
+            connection = self._connect(undo)
             connection.executescript(_SCHEMA)
             if self._owners is not None:
                 owners = {owner for (owner,) in connection.execute("SELECT owner FROM owners")}
@@ -157,9 +157,10 @@ class Journal:
             self._files = None
         return not is_there
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, undo: ExitStack) -> sqlite3.Connection:
         path = ":memory:" if self.folder is None else str(self.folder / "writes.db")
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        undo.callback(connection.close)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection

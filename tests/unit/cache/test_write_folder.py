@@ -19,6 +19,24 @@ from tests.unit.cache.test_write_back import Users, patient
 __all__ = ["patient"]
 
 
+@pytest.fixture
+def connections(monkeypatch):
+    """All connections to databases that are made."""
+    made, connect = [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **how: made.append(connect(*args, **how)) or made[-1])
+    return made
+
+
+def is_closed(connection):
+    try:
+        connection.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return True
+    except sqlite3.DatabaseError:
+        return False
+    return False
+
+
 def names(folder):
     return {path.stem for path in folder.glob("*.owner")}
 
@@ -59,15 +77,17 @@ def test_a_name_is_not_taken_by_a_file_that_was_just_removed(tmp_path, monkeypat
     assert names(tmp_path) == set()
 
 
-def test_a_process_that_cannot_open_its_journal_keeps_no_lock(tmp_path, monkeypatch):
-    """It tries again with each call, and would leave one more file each time."""
+def test_a_process_that_cannot_open_its_journal_keeps_nothing_of_it(tmp_path, monkeypatch, connections):
+    """It tries again with each call, and would leave one more lock, and more connections, each time."""
     monkeypatch.setattr(Journal, "_files_there", lambda _self: (tmp_path / "nothing").stat())
     with pytest.raises(FileNotFoundError):
         Journal(tmp_path, lambda: "mine")
     assert names(tmp_path) == set()
+    assert len(connections) == 2
+    assert all(map(is_closed, connections))
 
 
-async def test_a_damaged_journal_says_what_to_do(bench, tmp_path):
+async def test_a_damaged_journal_says_what_to_do(bench, tmp_path, connections):
     """It is no matter of rights: what is to be moved away is named, and what can still be got out of it."""
     users = Users(bench.cache(state_dir=tmp_path))
     users.put(1, "Eve")
@@ -79,6 +99,7 @@ async def test_a_damaged_journal_says_what_to_do(bench, tmp_path):
         after.put(1, "Bob")
     assert caught.value.code == "SMW-C161"
     assert await after.read(1) == "?"
+    assert all(map(is_closed, connections))
 
 
 def test_what_fails_each_second_is_told_once(bench, tmp_path, monkeypatch, caplog):
